@@ -1,0 +1,47 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test faults bench lint proto lock
+
+help: ## this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
+
+setup: .venv/installed ## makes the environment in .venv, every package pinned by requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo 'making the environment in .venv' >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## starts everything on this machine and prints a key (ARGS="--port 8080" passes options)
+	@$(BIN)/muhgpt up $(ARGS)
+
+test: setup ## all tests
+	$(BIN)/pytest -n auto $(ARGS)
+
+faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite and PostgreSQL (about 20 minutes)
+	MUHGPT_FAULTS=long MUHGPT_TEST_EXAMPLES=200 MUHGPT_TEST_HISTORY=1000000 \
+		$(BIN)/pytest tests/faults tests/integration/quota/test_history.py $(ARGS)
+
+bench: setup ## reserve + settle pairs a second through the store and the stream
+	$(BIN)/python bench/ledger.py $(ARGS)
+
+lint: setup ## style, types, import rules, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --check
+
+proto: setup ## regenerates gen/ from protos/
+	$(BIN)/python protos/generate.py
+
+lock: setup ## resolves pyproject.toml anew into requirements.lock (needs uv on the PATH)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
