@@ -1,0 +1,1 @@
+"""What every process of the platform needs, without a word of its business."""

@@ -1,0 +1,88 @@
+"""Structured logs: events with fields, as JSON for machines or in colour for people. Never a prompt, answer or key."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, BinaryIO
+
+import orjson
+import structlog
+
+
+def configure(service: str, *, format: str = "json", level: str = "info", stream: BinaryIO | None = None) -> None:
+    """Sets up structlog and the standard library's logging for this process; every line names the service.
+
+    Our own events go straight to the stream: a request's log line is on the hot path. What libraries log through the
+    standard library gets the same form by its formatter.
+    """
+    target = stream or sys.stderr.buffer
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    last: list[structlog.typing.Processor] = (
+        _console() if format == "console" else [structlog.processors.format_exc_info, _json]
+    )
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(target),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(_Text(target))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last[:-1], _text(last[-1])],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a migration that ran is no event for every start
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    return orjson.dumps(event, default=repr)
+
+
+def _console() -> list[structlog.typing.Processor]:
+    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # shows no variables
+
+    def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+        return render(logger, method, event).encode()
+
+    return [encoded]
+
+
+def _text(render: structlog.typing.Processor) -> structlog.typing.Processor:
+    def decoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        line = render(logger, method, event)
+        return line.decode() if isinstance(line, bytes) else str(line)
+
+    return decoded
+
+
+class _Text(io.TextIOBase):
+    """What the standard library's handler writes text to."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+
+    def write(self, text: str) -> int:
+        self._target.write(text.encode())
+        return len(text)
+
+    def flush(self) -> None:
+        self._target.flush()
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger for one module; call it with an event's name and its fields."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    return logger

@@ -1,0 +1,23 @@
+"""Prometheus: the RED metrics of gRPC methods, and the HTTP port that shows them."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram, start_http_server
+
+from servicekit.address import Address
+from servicekit.errors import StartupError
+
+RPC_STARTED = Counter("muhgpt_rpc_started_total", "gRPC calls that came in", ["method"])
+RPC_HANDLED = Counter("muhgpt_rpc_handled_total", "gRPC calls that ended, by status", ["method", "code"])
+RPC_SECONDS = Histogram("muhgpt_rpc_seconds", "Time a gRPC call took; a stream's is its life", ["method"])
+
+
+def serve_metrics(listen: str | None) -> None:
+    """Serves /metrics on host:port from a thread of its own; None: not at all. Raises StartupError: port taken."""
+    if listen is None:
+        return
+    address = Address.parse(listen)
+    try:
+        start_http_server(address.port, addr=address.host)
+    except OSError as error:
+        raise StartupError(f"cannot serve metrics on {listen}: {error.strerror}; choose another port") from None

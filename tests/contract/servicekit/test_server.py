@@ -1,0 +1,133 @@
+"""The server and the client of servicekit against each other, over a real port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
+from servicekit.access import Tokens
+from servicekit.client import Peer, connect
+from servicekit.errors import DomainError, Kind, StartupError
+from servicekit.rpc_status import RpcFailure
+from servicekit.server import Server
+
+TOKENS = Tokens(edge="edge-token-of-the-test", operator="operator-token-of-the-test")
+
+
+class TooPoor(DomainError):
+    kind = Kind.PRECONDITION
+    reason = "TOO_POOR"
+
+
+class Scripted(quota_pb2_grpc.QuotaServicer):
+    """Answers or fails as the request's account says."""
+
+    async def GetBalance(self, request: Any, context: Any) -> Any:
+        if request.account_id == "poor":
+            raise TooPoor("not enough", retry_after=1.5, account="poor")
+        if request.account_id == "broken":
+            raise RuntimeError("a secret of ours")
+        return quota_pb2.GetBalanceResponse(balance=7)
+
+    async def Grant(self, request: Any, context: Any) -> Any:
+        return quota_pb2.GrantResponse(balance=request.credits)
+
+    async def Session(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+        async for _ in requests:
+            raise TooPoor("not in a stream either")
+            yield  # makes this a generator, as streaming methods may be
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server(name="quota", listen="127.0.0.1:0", tokens=TOKENS, drain_timeout=2)
+    server.add(Scripted(), quota_pb2_grpc.add_QuotaServicer_to_server, quota_pb2.DESCRIPTOR.services_by_name["Quota"])
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def operator(server: Server) -> AsyncIterator[Peer]:
+    peer = connect(await server.start(), token=TOKENS.operator)
+    yield peer
+    await peer.close()
+
+
+async def failure(peer: Peer, account: str) -> RpcFailure:
+    with pytest.raises(RpcFailure) as caught:
+        await peer.call(
+            quota_pb2_grpc.QuotaStub(peer.channel).GetBalance,
+            quota_pb2.GetBalanceRequest(account_id=account),
+            timeout=5,
+        )
+    return caught.value
+
+
+async def test_a_domain_error_crosses_with_its_reason_metadata_and_retry_time(operator: Peer) -> None:
+    caught = await failure(operator, "poor")
+    assert (caught.code, caught.reason, caught.domain) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "TOO_POOR",
+        "quota.muhgpt",
+    )
+    assert (caught.message, caught.metadata, caught.retry_after) == ("not enough", {"account": "poor"}, 1.5)
+
+
+async def test_any_other_exception_crosses_without_its_text(operator: Peer) -> None:
+    caught = await failure(operator, "broken")
+    assert caught.code == grpc.StatusCode.INTERNAL
+    assert "secret" not in str(caught)
+
+
+async def test_a_domain_error_crosses_from_a_stream(server: Server) -> None:
+    peer = connect(await server.start(), token=TOKENS.edge)
+    call = quota_pb2_grpc.QuotaStub(peer.channel).Session(metadata=peer.metadata())
+    await call.write(quota_pb2.SessionRequest())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    await peer.close()
+
+
+async def test_a_caller_without_a_known_token_is_unauthenticated(server: Server) -> None:
+    peer = connect(await server.start(), token="some-other-token")
+    assert (await failure(peer, "rich")).code == grpc.StatusCode.UNAUTHENTICATED
+    await peer.close()
+
+
+async def test_an_edge_may_not_call_what_the_proto_leaves_to_operators(server: Server) -> None:
+    peer = connect(await server.start(), token=TOKENS.edge)
+    stub = quota_pb2_grpc.QuotaStub(peer.channel)
+    assert (await peer.call(stub.GetBalance, quota_pb2.GetBalanceRequest(), timeout=5)).balance == 7
+    with pytest.raises(RpcFailure) as caught:
+        await peer.call(stub.Grant, quota_pb2.GrantRequest(credits=5), timeout=5)
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED")
+    await peer.close()
+
+
+async def test_a_port_in_use_is_a_start_up_error_that_names_it(server: Server) -> None:
+    address = await server.start()
+    second = Server(name="quota", listen=address, tokens=TOKENS)
+    with pytest.raises(StartupError, match=f"{address}.*in use.*MUHGPT_QUOTA_LISTEN"):
+        await second.start()
+
+
+async def test_health_is_open_to_probes_and_turns_when_draining(server: Server) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    address = await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="muhgpt.quota.v1.Quota"))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        import asyncio
+
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert server.draining.is_set()
+        watch.cancel()
+        await stopping

@@ -1,0 +1,64 @@
+"""Log lines: one JSON document each, ours and the libraries' alike, without variables of a stack."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from servicekit.logging import configure, get_logger
+
+
+@pytest.fixture
+def stream() -> Iterator[io.BytesIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield io.BytesIO()
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def lines(stream: io.BytesIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_an_event_is_one_json_line_with_service_time_and_fields(stream: io.BytesIO) -> None:
+    configure("quota", stream=stream)
+    get_logger("a").info("hold_settled", request_id="r", credits=7, odd=object)
+    (line,) = lines(stream)
+    assert (line["event"], line["service"], line["level"], line["credits"]) == ("hold_settled", "quota", "info", 7)
+    assert line["time"].endswith("Z")
+
+
+def test_a_librarys_line_has_the_same_form(stream: io.BytesIO) -> None:
+    configure("quota", stream=stream)
+    logging.getLogger("library").warning("something %s", "odd")
+    (line,) = lines(stream)
+    assert (line["event"], line["service"], line["level"]) == ("something odd", "quota", "warning")
+
+
+def test_levels_below_the_chosen_one_are_left_out(stream: io.BytesIO) -> None:
+    configure("quota", level="warning", stream=stream)
+    get_logger("b").info("quiet")
+    logging.getLogger("library").info("quiet")
+    assert stream.getvalue() == b""
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_stack_trace_shows_no_variables(stream: io.BytesIO, format: str) -> None:
+    configure("quota", format=format, stream=stream)
+    secret = "mghp_" + "x" * 36
+    try:
+        raise ValueError(len(secret))
+    except ValueError:
+        get_logger("c").exception("failed")
+    logged = stream.getvalue().decode()
+    assert "ValueError" in logged
+    assert secret not in logged
