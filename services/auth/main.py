@@ -1,0 +1,90 @@
+"""The auth process: settings, database, domain, servicer, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from muhgpt.auth.v1 import auth_pb2
+from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
+from servicekit import logging, metrics
+from servicekit.access import Tokens
+from servicekit.clock import Clock, SystemClock
+from servicekit.database import Database, open_database
+from servicekit.process import run
+from servicekit.server import Server
+from servicekit.settings import load, read_secret
+from services.auth.domain.accounts import Accounts
+from services.auth.domain.change import Bell
+from services.auth.domain.keys import Keys
+from services.auth.domain.principal import Defaults
+from services.auth.domain.pulse import Pulse
+from services.auth.domain.revocation import Confirmations
+from services.auth.domain.sessions import Heartbeats, SessionPolicy
+from services.auth.domain.watch import Watches
+from services.auth.service import AuthServicer
+from services.auth.settings import AuthSettings
+from services.auth.store.accounts import AccountTable
+from services.auth.store.changes import ChangeTable
+from services.auth.store.keys import KeyTable
+from services.key_format import RandomBytes
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+SERVICE = auth_pb2.DESCRIPTOR.services_by_name["Auth"]
+
+# Nobody else writes to a SQLite file, so there the pulse only catches a commit whose outcome was unknown.
+PULSE_ALONE = 1.0  # seconds
+
+
+def make_servicer(
+    database: Database,
+    *,
+    policy: SessionPolicy,
+    defaults: Defaults,
+    draining: asyncio.Event,
+    clock: Clock,
+    random_bytes: RandomBytes,
+) -> AuthServicer:
+    """Wires the store, the domain and the servicer of one process."""
+    changes, bell = ChangeTable(database, clock), Bell()
+    confirmations = Confirmations(changes, bell, policy, clock)
+    accounts = Accounts(AccountTable(database), bell, confirmations, clock, random_bytes)
+    keys = Keys(KeyTable(database), bell, confirmations, defaults, clock, random_bytes)
+    pulse = Pulse(changes, bell, PULSE_ALONE if database.dialect == "sqlite" else policy.poll_interval)
+    watches = Watches(changes, Heartbeats(changes, policy), pulse, bell, policy, clock, draining)
+    return AuthServicer(accounts, keys, watches, clock)
+
+
+async def main() -> None:
+    settings = load(AuthSettings)
+    logging.configure("auth", format=settings.log_format, level=settings.log_level)
+    tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
+    metrics.serve_metrics(settings.metrics_listen)
+    async with open_database(
+        settings.database_url,
+        migrations=MIGRATIONS,
+        schema=settings.database_schema,
+        setting="MUHGPT_AUTH_DATABASE_URL",
+    ) as database:
+        server = Server(
+            name="auth",
+            listen=settings.listen,
+            tokens=tokens,
+            drain_timeout=settings.drain_timeout,
+            address_file=settings.address_file,
+        )
+        servicer = make_servicer(
+            database,
+            policy=SessionPolicy(ttl=settings.session_ttl),
+            defaults=Defaults(settings.default_requests_per_minute, settings.default_max_open_streams),
+            draining=server.draining,
+            clock=SystemClock(),
+            random_bytes=secrets.token_bytes,
+        )
+        server.add(servicer, add_AuthServicer_to_server, SERVICE)
+        await server.run()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,119 @@
+"""Changes and edge sessions in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, extract, func, literal
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select, update
+
+from servicekit.clock import MICROSECONDS, Clock
+from servicekit.database import Database
+from services.auth.domain.change import Change
+from services.auth.domain.errors import HelloExpected
+from services.auth.domain.store import Unconfirmed
+from services.auth.store.rows import to_change
+from services.auth.store.sequence import LockedSequence
+from services.auth.tables import ChangeRow, SequenceRow, SessionRow
+
+# Rows of sessions that ended without a goodbye are of no use after their ttl; they go when the next session opens.
+FORGET_AFTER = 3600 * MICROSECONDS
+
+
+class ChangeTable:
+    """The domain's ChangeStore.
+
+    Times come from the database's clock on PostgreSQL, since replicas' clocks differ; SQLite has one process, so there
+    they come from its Clock.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def last_sequence(self) -> int:
+        """One row by its primary key."""
+        async with self._database.read() as session:
+            return (await session.exec(select(SequenceRow.last))).one()
+
+    async def after(self, sequence: int, limit: int) -> Sequence[Change]:
+        """In order; complete, since sequences become visible in order."""
+        place = col(ChangeRow.sequence)
+        statement = select(ChangeRow).where(place > sequence).order_by(place).limit(limit)
+        async with self._database.read() as session:
+            return [to_change(row) for row in await session.exec(statement)]
+
+    async def open_session(self, session_id: str, edge_name: str) -> int:
+        """Under the sequence's lock: a change's wait sees this session, or this session starts behind that change.
+
+        Raises HelloExpected when the id was used before.
+        """
+        try:
+            async with self._database.write() as session:
+                sequence = (await LockedSequence.take(session)).last
+                await session.exec(
+                    delete(SessionRow).where(col(SessionRow.last_seen_us) < self._now_us() - FORGET_AFTER)
+                )
+                now_us = (await session.exec(select(self._now_us()))).one()
+                row = SessionRow(
+                    session_id=session_id, edge_name=edge_name, last_seen_us=now_us, acked_sequence=sequence
+                )
+                session.add(row)
+                return sequence
+        except IntegrityError:
+            raise HelloExpected("session_id was used before; take 16 new random bytes for every stream") from None
+
+    async def touch_sessions(self, acknowledged: Mapping[str, int], ttl: float) -> frozenset[str]:
+        """In order of ids, so that two writers cannot deadlock. A lapsed session stays lapsed."""
+        alive = set()
+        async with self._database.write() as session:
+            for session_id in sorted(acknowledged):
+                acked, sequence = col(SessionRow.acked_sequence), acknowledged[session_id]
+                statement = (
+                    update(SessionRow)
+                    .where(
+                        col(SessionRow.session_id) == session_id,
+                        col(SessionRow.lapsed).is_(False),
+                        col(SessionRow.last_seen_us) >= self._floor_us(ttl),
+                    )
+                    .values(last_seen_us=self._now_us(), acked_sequence=case((acked < sequence, sequence), else_=acked))
+                )
+                if (await session.exec(statement)).rowcount:
+                    alive.add(session_id)
+        return frozenset(alive)
+
+    async def close_session(self, session_id: str) -> None:
+        """A no-op when the row is gone."""
+        async with self._database.write() as session:
+            await session.exec(delete(SessionRow).where(col(SessionRow.session_id) == session_id))
+
+    async def unconfirmed(self, sequence: int, ttl: float) -> Unconfirmed:
+        """Marks the silent ones before it reports them.
+
+        The mark and a heartbeat that comes at the same instant meet at the row's lock, so a session is never both given
+        up here and prolonged there. A row that a heartbeat holds right now is skipped: it is looked at next time.
+        """
+        late = col(SessionRow.acked_sequence) < sequence
+        silent = (
+            select(SessionRow.session_id)
+            .where(late, col(SessionRow.lapsed).is_(False), col(SessionRow.last_seen_us) < self._floor_us(ttl))
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.write() as session:
+            await session.exec(update(SessionRow).where(col(SessionRow.session_id).in_(silent)).values(lapsed=True))
+            rows = (await session.exec(select(SessionRow.session_id, SessionRow.lapsed).where(late))).all()
+        return Unconfirmed(
+            alive=frozenset(session_id for session_id, lapsed in rows if not lapsed),
+            lapsed=frozenset(session_id for session_id, lapsed in rows if lapsed),
+        )
+
+    def _now_us(self) -> ColumnElement[int]:
+        if self._database.dialect == "sqlite":
+            return literal(self._clock.now_us(), BigInteger)
+        # Not now(): that is the transaction's start, before it waited for a lock.
+        return cast(extract("epoch", func.clock_timestamp()) * MICROSECONDS, BigInteger)
+
+    def _floor_us(self, ttl: float) -> ColumnElement[Any]:
+        return self._now_us() - round(ttl * MICROSECONDS)

@@ -1,0 +1,220 @@
+"""Auth's store, the same suite on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from servicekit.clock import SystemClock
+from servicekit.database import Database, open_database
+from services import key_format
+from services.auth.domain.account import Account, AccountState
+from services.auth.domain.change import ChangeKind
+from services.auth.domain.errors import AccountUnknown, EmailTaken, HelloExpected, KeyNotFound, TooManyKeys
+from services.auth.domain.key import KeyTerms, NewKey, mint
+from services.auth.domain.page import Cursor
+from services.auth.main import MIGRATIONS
+from services.auth.store.accounts import AccountTable
+from services.auth.store.changes import ChangeTable
+from services.auth.store.keys import KeyTable
+
+NOW = 1_750_000_000_000_000
+TTL = 60.0
+
+
+@dataclass
+class Store:
+    """All of auth's tables."""
+
+    database: Database
+
+    def __post_init__(self) -> None:
+        self.accounts = AccountTable(self.database)
+        self.keys = KeyTable(self.database)
+        self.changes = ChangeTable(self.database, SystemClock())
+
+    async def account(self, name: str = "ada") -> Account:
+        account = Account(f"acct_{name}", f"{name}@example.com", AccountState.ACTIVE, 1, None, NOW)
+        await self.accounts.create(account)
+        return account
+
+    async def key(self, account: Account, terms: KeyTerms | None = None, now_us: int = NOW) -> NewKey:
+        new = mint(account.account_id, terms or KeyTerms(), random_bytes=secrets.token_bytes, now_us=now_us)
+        await self.keys.create(new, 10)
+        return new
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    async with open_database(database_url, migrations=MIGRATIONS) as database:
+        yield Store(database)
+
+
+async def test_everything_of_a_key_survives_the_database(store: Store) -> None:
+    account = await store.account()
+    new = await store.key(account, KeyTerms("läptop", 2**62, ("muh-chat", "gpt-4o"), NOW + 1, 5))
+    found = await store.keys.find(new.digest)
+    assert found is not None
+    assert (found.key, found.account, found.sequence) == (new.key, account, 0)
+    assert await store.keys.find(key_format.digest("another")) is None
+
+
+async def test_twenty_keys_made_at_once_are_exactly_ten(store: Store) -> None:
+    account = await store.account()
+    made = await asyncio.gather(*(store.key(account) for _ in range(20)), return_exceptions=True)
+    assert sum(isinstance(key, NewKey) for key in made) == 10
+    assert sum(isinstance(key, TooManyKeys) for key in made) == 10
+    assert len(await store.keys.page(account.account_id, None, 100)) == 10
+
+
+async def test_keys_that_no_longer_work_leave_room_for_others(store: Store) -> None:
+    account = await store.account()
+    expiring = [await store.key(account, KeyTerms(expires_us=NOW + 1)) for _ in range(5)]
+    lasting = [await store.key(account) for _ in range(5)]
+    with pytest.raises(TooManyKeys):
+        await store.key(account)
+    for _ in expiring:
+        await store.key(account, now_us=NOW + 1)
+    with pytest.raises(TooManyKeys):
+        await store.key(account, now_us=NOW + 1)
+    await store.keys.revoke(lasting[0].key.key_id, NOW)
+    await store.key(account, now_us=NOW + 1)
+
+
+async def test_one_email_makes_one_account_at_once(store: Store) -> None:
+    accounts = [Account(f"acct_{i}", "ada@example.com", AccountState.ACTIVE, 1, None, NOW) for i in range(8)]
+    made = await asyncio.gather(*(store.accounts.create(account) for account in accounts), return_exceptions=True)
+    assert made.count(None) == 1
+    assert all(isinstance(outcome, EmailTaken) for outcome in made if outcome is not None)
+
+
+async def test_unknown_ids_are_unknown_and_not_errors_of_the_database(store: Store) -> None:
+    for name in ("", "nobody", "nul\0", "x" * 10_000):
+        with pytest.raises(AccountUnknown):
+            await store.accounts.by_id(name)
+        with pytest.raises(KeyNotFound):
+            await store.keys.revoke(name, NOW)
+    with pytest.raises(AccountUnknown):
+        await store.accounts.by_email("nobody@example.com")
+    assert await store.changes.last_sequence() == 0
+
+
+async def test_each_change_raises_the_version_and_the_sequence_and_a_repeat_neither(store: Store) -> None:
+    account = await store.account()
+    key = await store.key(account)
+    for _ in range(2):
+        assert (await store.accounts.set_limits(account.account_id, 5, NOW)).version == 2
+    for _ in range(2):
+        suspended, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
+        assert (suspended.version, sequence) == (3, 2)
+    resumed, sequence = await store.accounts.set_state(account.account_id, AccountState.ACTIVE, NOW)
+    assert (resumed.version, resumed.requests_per_minute, sequence) == (4, 5, 3)
+    for moment in (NOW + 7, NOW + 8):
+        revoked, sequence = await store.keys.revoke(key.key.key_id, moment)
+        assert (revoked.version, revoked.revoked_us, sequence) == (2, NOW + 7, 4)
+    kinds = [change.kind for change in await store.changes.after(0, 100)]
+    assert kinds == [
+        ChangeKind.ACCOUNT_UPDATED,
+        ChangeKind.ACCOUNT_SUSPENDED,
+        ChangeKind.ACCOUNT_UPDATED,
+        ChangeKind.KEY_REVOKED,
+    ]
+    assert [change.sequence for change in await store.changes.after(1, 2)] == [2, 3]
+
+
+async def test_a_key_is_never_older_than_the_sequence_that_it_comes_with(store: Store) -> None:
+    account = await store.account()
+    for _ in range(5):
+        new = await store.key(account)
+        revoking = asyncio.create_task(store.keys.revoke(new.key.key_id, NOW))
+        before = -1
+        while not revoking.done():
+            found = await store.keys.find(new.digest)
+            assert found is not None
+            if found.key.revoked_us is None:
+                before = found.sequence
+        assert before < (await revoking)[1]
+
+
+async def test_sequences_become_visible_in_order_and_without_gaps_under_concurrent_changes(store: Store) -> None:
+    accounts = [await store.account(f"user{number}") for number in range(12)]
+    seen: list[int] = []
+
+    async def follow() -> None:
+        while len(seen) < len(accounts):
+            seen.extend([change.sequence for change in await store.changes.after(seen[-1] if seen else 0, 100)])
+
+    suspensions = [store.accounts.set_state(a.account_id, AccountState.SUSPENDED, NOW) for a in accounts]
+    async with asyncio.timeout(20):
+        outcomes, _ = await asyncio.gather(asyncio.gather(*suspensions), follow())
+    assert seen == list(range(1, len(accounts) + 1))
+    assert sorted(sequence for _, sequence in outcomes) == seen
+
+
+async def test_pages_go_through_rows_of_the_same_instant(store: Store) -> None:
+    account = await store.account()
+    made = {(await store.key(account, now_us=NOW + number // 2)).key.key_id for number in range(6)}
+    listed, cursor = [], None
+    while rows := await store.keys.page("", cursor, 2):
+        listed += [(key.created_us, key.key_id) for key in rows]
+        cursor = Cursor(*listed[-1])
+    assert {key_id for _, key_id in listed} == made
+    assert listed == sorted(listed, reverse=True)
+    others = [await store.account(name) for name in ("b", "a")]
+    first = (await store.accounts.page(None, 2))[-1]
+    rest = await store.accounts.page(Cursor(first.created_us, first.account_id), 2)
+    assert [first.account_id, *(row.account_id for row in rest)] == ["acct_ada", "acct_b"]
+    assert others[1].account_id == (await store.accounts.page(None, 1))[0].account_id
+
+
+async def test_a_session_confirms_by_acknowledging_by_leaving_or_by_silence(store: Store) -> None:
+    changes = store.changes
+    for name in ("acks", "leaves", "silent"):
+        assert await changes.open_session(name, "an edge") == 0
+    account = await store.account()
+    _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
+    assert (await changes.unconfirmed(sequence, TTL)).alive == {"acks", "leaves", "silent"}
+    assert await changes.touch_sessions({"acks": sequence, "leaves": 0}, TTL) == {"acks", "leaves"}
+    await changes.close_session("leaves")
+    assert (await changes.unconfirmed(sequence, TTL)).alive == {"silent"}
+    gone = await changes.unconfirmed(sequence, -1.0)  # as if the ttl had passed
+    assert (gone.alive, gone.lapsed) == (frozenset(), {"silent"})
+
+
+async def test_a_lapsed_session_stays_lapsed_and_an_acknowledgement_never_goes_back(store: Store) -> None:
+    changes = store.changes
+    await changes.open_session("edge", "an edge")
+    await changes.touch_sessions({"edge": 5}, TTL)
+    await changes.touch_sessions({"edge": 3}, TTL)
+    assert not (await changes.unconfirmed(5, TTL)).alive
+    assert await changes.touch_sessions({"edge": 5}, -1.0) == frozenset()
+    assert (await changes.unconfirmed(6, -1.0)).lapsed == {"edge"}
+    assert await changes.touch_sessions({"edge": 6, "nobody": 1}, TTL) == frozenset()
+
+
+async def test_a_new_session_starts_behind_the_last_change_and_its_id_serves_once(store: Store) -> None:
+    account = await store.account()
+    _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
+    assert await store.changes.open_session("edge", "an edge") == sequence
+    assert not (await store.changes.unconfirmed(sequence, TTL)).alive
+    with pytest.raises(HelloExpected):
+        await store.changes.open_session("edge", "an edge")
+
+
+async def test_a_session_either_is_waited_for_or_starts_behind_the_change(store: Store) -> None:
+    accounts = [await store.account(f"user{number}") for number in range(8)]
+
+    async def suspend(account: Account) -> tuple[int, frozenset[str]]:
+        _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
+        return sequence, (await store.changes.unconfirmed(sequence, TTL)).alive
+
+    names = [f"edge{number}" for number in range(8)]
+    opening = asyncio.gather(*(store.changes.open_session(name, "an edge") for name in names))
+    waits, starts = await asyncio.gather(asyncio.gather(*map(suspend, accounts)), opening)
+    for sequence, alive in waits:
+        for name, start in zip(names, starts, strict=True):
+            assert (start >= sequence) != (name in alive)
