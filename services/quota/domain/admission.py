@@ -1,0 +1,137 @@
+"""Reserve: one request's place in the rate window and its hold, decided together (G1, G2, G5)."""
+
+from __future__ import annotations
+
+from services.quota.domain import budget, rate_window
+from services.quota.domain.calendar import day_and_month
+from services.quota.domain.operations import Reserve
+from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved, WindowState
+from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth, State
+
+WINDOW_TOKENS = 64  # output tokens a hold covers ahead of what was delivered
+
+NO_ADMISSIONS = Admissions()
+
+
+def reserve(books: Books, operation: Reserve) -> Outcome:
+    """Admits or refuses. When several reasons apply: the rate limit first, then the key's ceiling or the balance."""
+    if (known := books.holds.get(operation.hold_id)) is not None:
+        return _repeated(books, known, operation)
+    account = books.accounts[operation.account_id]
+    key = books.keys[operation.key_id]
+    _keep_newest_limits(account, key, operation)
+    now_us = max(books.now_us, account.last_admitted_us, key.last_admitted_us)
+    if (refused := _rate_limited(books, account, key, now_us)) is not None:
+        return refused
+    month = books.months[(key.id, day_and_month(now_us)[1])]
+    budget.set_ceiling(month, key)
+    credits = budget.free(account, month)
+    payable = operation.price.affordable(credits, operation.prompt_tokens)
+    if payable < 1:
+        return _cannot_pay(books, account, key, operation, now_us)
+    return _admit(books, account, key, month, operation, payable, now_us)
+
+
+def _keep_newest_limits(account: Account, key: Key, operation: Reserve) -> None:
+    """Limits travel with the principal's versions; an edge with an older principal must not bring old limits back."""
+    if operation.account_version > account.version or account.requests_per_minute == 0:
+        account.version = operation.account_version
+        account.requests_per_minute = operation.requests_per_minute
+        account.dirty = True
+    if operation.key_version > key.version:
+        key.version = operation.key_version
+        key.monthly_credit_limit = operation.monthly_credit_limit
+        key.requests_per_minute = operation.key_requests_per_minute
+        key.dirty = True
+
+
+def _rate_limited(books: Books, account: Account, key: Key, now_us: int) -> Refused | None:
+    of_account = books.account_admissions.get(account.id, NO_ADMISSIONS)
+    wait = rate_window.wait_us(account.last_seq, of_account, account.requests_per_minute, now_us)
+    if key.requests_per_minute is not None:
+        of_key = books.key_admissions.get(key.id, NO_ADMISSIONS)
+        wait = max(wait, rate_window.wait_us(key.last_seq, of_key, key.requests_per_minute, now_us))
+    if wait == 0:
+        return None
+    return Refused(Reason.RATE_LIMITED, retry_us=wait, window=_window(books, account, key, now_us))
+
+
+def _cannot_pay(books: Books, account: Account, key: Key, operation: Reserve, now_us: int) -> Refused:
+    """The balance is named when it alone would refuse; otherwise it is the key's ceiling."""
+    by_balance = operation.price.affordable(max(0, account.balance - account.held), operation.prompt_tokens)
+    reason = Reason.INSUFFICIENT_CREDITS if by_balance < 1 else Reason.KEY_LIMIT_REACHED
+    return Refused(reason, window=_window(books, account, key, now_us))
+
+
+def _admit(
+    books: Books, account: Account, key: Key, month: KeyMonth, operation: Reserve, payable: int, now_us: int
+) -> Reserved:
+    max_tokens = min(operation.max_tokens, max(1, payable // operation.choices))
+    covered = min(WINDOW_TOKENS, max_tokens * operation.choices, payable)
+    credits = operation.price.cost(operation.prompt_tokens, covered)
+    budget.take(account, month, credits)
+    admissions = books.account_admissions.setdefault(account.id, Admissions())
+    account.last_seq = rate_window.admit(account.last_seq, admissions, now_us)
+    account.last_admitted_us = now_us
+    key_seq = None
+    if key.requests_per_minute is not None:
+        of_key = books.key_admissions.setdefault(key.id, Admissions())
+        key_seq = key.last_seq = rate_window.admit(key.last_seq, of_key, now_us)
+        key.last_admitted_us = now_us
+        key.dirty = True
+    day, number = day_and_month(now_us)
+    books.holds[operation.hold_id] = Hold(
+        id=operation.hold_id,
+        account_id=account.id,
+        key_id=key.id,
+        session_id=operation.session_id,
+        seq=account.last_seq,
+        key_seq=key_seq,
+        model=operation.model,
+        state=State.HELD,
+        input_price=operation.price.input,
+        output_price=operation.price.output,
+        choices=operation.choices,
+        prompt_tokens=operation.prompt_tokens,
+        requested_tokens=operation.max_tokens,
+        max_tokens=max_tokens,
+        covered_tokens=covered,
+        delivered_tokens=0,
+        output_tokens=0,
+        held=credits,
+        credits=0,
+        uncollected=0,
+        day=day,
+        month=number,
+        reserved_us=now_us,
+        ended_us=None,
+        new=True,
+        dirty=True,
+    )
+    return Reserved(max_tokens, covered, _window(books, account, key, now_us))
+
+
+def _repeated(books: Books, hold: Hold, operation: Reserve) -> Outcome:
+    """A repeat gives the first answer; the same id for something else is an error, and a tombstone stays dead."""
+    asked = (operation.account_id, operation.key_id, operation.model, operation.prompt_tokens, operation.max_tokens)
+    first = (hold.account_id, hold.key_id, hold.model, hold.prompt_tokens, hold.requested_tokens)
+    if hold.state is not State.HELD:
+        return Refused(Reason.HOLD_ENDED, detail=f"the hold is {hold.state.name.lower()}")
+    if asked != first or operation.choices != hold.choices:
+        return Refused(Reason.HOLD_CONFLICT, detail="the hold_id is in use for another request")
+    account, key = books.accounts[hold.account_id], books.keys[hold.key_id]
+    now_us = max(books.now_us, account.last_admitted_us)
+    return Reserved(hold.max_tokens, hold.covered_tokens, _window(books, account, key, now_us))
+
+
+def _window(books: Books, account: Account, key: Key, now_us: int) -> WindowState:
+    """The tighter of the account's window and the key's own."""
+    of_account = books.account_admissions.get(account.id, NO_ADMISSIONS)
+    window = rate_window.state(
+        account.last_seq, account.last_admitted_us, of_account, account.requests_per_minute, now_us
+    )
+    if key.requests_per_minute is None:
+        return window
+    of_key = books.key_admissions.get(key.id, NO_ADMISSIONS)
+    own = rate_window.state(key.last_seq, key.last_admitted_us, of_key, key.requests_per_minute, now_us)
+    return min(window, own, key=lambda each: each.remaining)

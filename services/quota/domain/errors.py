@@ -1,0 +1,53 @@
+"""What the unary calls refuse, as the proto names it."""
+
+from __future__ import annotations
+
+from servicekit.errors import DomainError, Kind
+
+
+class HelloExpected(DomainError):
+    """A stream began with something else."""
+
+    kind, reason = Kind.INVALID, "HELLO_EXPECTED"
+
+
+class SessionMalformed(DomainError):
+    """A session id is 16 bytes."""
+
+    kind, reason = Kind.INVALID, "SESSION_MALFORMED"
+
+
+class RangeInvalid(DomainError):
+    """Days are YYYY-MM-DD, in order, at most 366 days apart."""
+
+    kind, reason = Kind.INVALID, "RANGE_INVALID"
+
+
+class CursorMalformed(DomainError):
+    """A page token is what an earlier answer gave."""
+
+    kind, reason = Kind.INVALID, "CURSOR_MALFORMED"
+
+
+class AmountOutOfRange(DomainError):
+    """Credits are whole, not negative and at most 1e15."""
+
+    kind, reason = Kind.INVALID, "AMOUNT_OUT_OF_RANGE"
+
+
+class IdMalformed(DomainError):
+    """Ids of grants and refunds have 1 to 64 characters."""
+
+    kind, reason = Kind.INVALID, "ID_MALFORMED"
+
+
+class IdReused(DomainError):
+    """The id was used for another account or amount."""
+
+    kind, reason = Kind.ALREADY_EXISTS, "ID_REUSED"
+
+
+class InsufficientCredits(DomainError):
+    """Less is free than was to be taken."""
+
+    kind, reason = Kind.PRECONDITION, "INSUFFICIENT_CREDITS"

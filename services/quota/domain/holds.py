@@ -1,0 +1,149 @@
+"""Progress, settle, release, expire: a hold slides, and ends exactly once (G2, G3, G4)."""
+
+from __future__ import annotations
+
+from services.quota.domain import budget
+from services.quota.domain.admission import WINDOW_TOKENS
+from services.quota.domain.operations import Expire, Progress, Release, Settle
+from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Settled
+from services.quota.domain.pricing import Price
+from services.quota.domain.records import Books, EntryKind, Hold, LedgerEntry, State, UsageDelta
+
+TOMBSTONE_ACCOUNT = ""  # no account has this id
+
+
+def progress(books: Books, operation: Progress) -> Outcome:
+    """Commits what was delivered and slides the hold a window ahead of it, as far as the money reaches."""
+    hold = books.holds.get(operation.hold_id)
+    if hold is None or hold.state is not State.HELD:
+        return _not_held(hold)
+    reached = max(operation.delivered_tokens, operation.generated_tokens)
+    if reached > hold.covered_tokens:
+        return Refused(Reason.INVALID, detail="the answer is further than the hold covers")
+    if operation.delivered_tokens > hold.delivered_tokens:
+        hold.delivered_tokens = operation.delivered_tokens
+        hold.dirty = True
+    wanted = min(max(reached, hold.delivered_tokens) + WINDOW_TOKENS, hold.max_tokens * hold.choices)
+    if wanted > hold.covered_tokens:
+        _slide(books, hold, wanted)
+    return Progressed(hold.covered_tokens, limited=hold.covered_tokens < wanted)
+
+
+def _slide(books: Books, hold: Hold, wanted: int) -> None:
+    account, month, price = books.accounts[hold.account_id], budget.month_of(books, hold), price_of(hold)
+    payable = price.affordable(budget.free(account, month) + hold.held, hold.prompt_tokens)
+    covered = min(wanted, payable)
+    if covered <= hold.covered_tokens:
+        return
+    credits = price.cost(hold.prompt_tokens, covered)
+    budget.take(account, month, credits - hold.held)
+    hold.covered_tokens, hold.held, hold.dirty = covered, credits, True
+
+
+def settle(books: Books, operation: Settle) -> Outcome:
+    """Charges what was generated. No output token: no charge (G4)."""
+    hold = books.holds.get(operation.hold_id)
+    if hold is None:
+        return _not_held(hold)
+    if hold.state is not State.HELD:
+        return _ended(hold)
+    prompt = operation.prompt_tokens or hold.prompt_tokens
+    return _charge(books, hold, State.SETTLED, prompt, operation.output_tokens)
+
+
+def release(books: Books, operation: Release) -> Outcome:
+    """Returns the hold, no charge. An unknown id leaves a tombstone, so that a late reserve cannot come to life."""
+    hold = books.holds.get(operation.hold_id)
+    if hold is None:
+        books.holds[operation.hold_id] = _tombstone(operation.hold_id, books.now_us)
+        return Released()
+    if hold.state is not State.HELD:
+        return _ended(hold)
+    return _charge(books, hold, State.RELEASED, hold.prompt_tokens, 0)
+
+
+def expire(books: Books, operation: Expire) -> Outcome:
+    """Ends a hold whose session is gone: what was committed as delivered is charged, the rest returns."""
+    hold = books.holds.get(operation.hold_id)
+    if hold is None:
+        return _not_held(hold)
+    if hold.state is not State.HELD:
+        return _ended(hold)
+    return _charge(books, hold, State.EXPIRED, hold.prompt_tokens, hold.delivered_tokens)
+
+
+def price_of(hold: Hold) -> Price:
+    """The price at which the request was admitted, whatever the price list says now."""
+    return Price(hold.input_price, hold.output_price)
+
+
+def _charge(books: Books, hold: Hold, end: State, prompt_tokens: int, output_tokens: int) -> Outcome:
+    account, month = books.accounts[hold.account_id], budget.month_of(books, hold)
+    due = price_of(hold).cost(prompt_tokens, output_tokens) if output_tokens > 0 else 0
+    credits = min(due, hold.held)
+    budget.give_back(account, month, hold.held)
+    account.balance -= credits
+    month.spent += credits
+    if end is State.SETTLED and output_tokens == 0:
+        end = State.RELEASED
+    hold.state, hold.held, hold.credits, hold.uncollected = end, 0, credits, due - credits
+    hold.prompt_tokens, hold.output_tokens = prompt_tokens, output_tokens
+    hold.ended_us, hold.dirty = books.now_us, True
+    if output_tokens > 0:
+        _book(books, hold, account.balance)
+    return _ended(hold)
+
+
+def _book(books: Books, hold: Hold, balance: int) -> None:
+    books.added_entries.append(
+        LedgerEntry(hold.account_id, EntryKind.CHARGE, -hold.credits, hold.id.hex(), hold.model, books.now_us, balance)
+    )
+    usage = books.usage.setdefault((hold.account_id, hold.day, hold.model), UsageDelta())
+    usage.credits += hold.credits
+    usage.requests += 1
+    usage.prompt_tokens += hold.prompt_tokens
+    usage.output_tokens += hold.output_tokens
+
+
+def _ended(hold: Hold) -> Outcome:
+    """The first answer, for a repeat: what the hold's end was."""
+    if hold.state is State.RELEASED:
+        return Released()
+    return Settled(hold.credits, hold.uncollected)
+
+
+def _not_held(hold: Hold | None) -> Refused:
+    if hold is None:
+        return Refused(Reason.HOLD_ENDED, detail="there is no such hold")
+    return Refused(Reason.HOLD_ENDED, detail=f"the hold is {hold.state.name.lower()}")
+
+
+def _tombstone(hold_id: bytes, now_us: int) -> Hold:
+    return Hold(
+        id=hold_id,
+        account_id=TOMBSTONE_ACCOUNT,
+        key_id="",
+        session_id=b"",
+        seq=None,
+        key_seq=None,
+        model="",
+        state=State.RELEASED,
+        input_price=0,
+        output_price=0,
+        choices=1,
+        prompt_tokens=0,
+        requested_tokens=0,
+        max_tokens=0,
+        covered_tokens=0,
+        delivered_tokens=0,
+        output_tokens=0,
+        held=0,
+        credits=0,
+        uncollected=0,
+        day="",
+        month=0,
+        reserved_us=now_us,
+        ended_us=now_us,
+        new=True,
+        dirty=True,
+    )

@@ -1,0 +1,79 @@
+"""What became of an operation."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Reason(enum.Enum):
+    """Why an operation was refused; the proto says what each means."""
+
+    RATE_LIMITED = "rate_limited"
+    INSUFFICIENT_CREDITS = "insufficient_credits"
+    KEY_LIMIT_REACHED = "key_limit_reached"
+    NO_PRICE = "no_price"
+    HOLD_CONFLICT = "hold_conflict"
+    HOLD_ENDED = "hold_ended"
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
+    ID_REUSED = "id_reused"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """A rate window at the moment of a decision: requests, requests, microseconds until it is empty."""
+
+    limit: int
+    remaining: int
+    reset_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Admitted. `max_tokens` is per choice, `covered_tokens` the sum over all choices."""
+
+    max_tokens: int
+    covered_tokens: int
+    window: WindowState
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Output tokens that may be delivered now; `limited` when the money did not reach for a whole window."""
+
+    covered_tokens: int
+    limited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Charged. What lay beyond the hold could not be collected."""
+
+    credits: int
+    uncollected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Nothing was charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balanced:
+    """A grant or refund was booked; the balance after it."""
+
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing changed. `retry_us` is exact, in microseconds, for RATE_LIMITED."""
+
+    reason: Reason
+    detail: str = ""
+    retry_us: int | None = None
+    window: WindowState | None = None
+
+
+Outcome = Reserved | Progressed | Settled | Released | Balanced | Refused

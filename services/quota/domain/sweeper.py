@@ -1,0 +1,42 @@
+"""Ends the holds of edges that are gone (G3).
+
+Starts a lease after the process did: when quota itself was away, edges get that long to come back and settle exactly.
+Two replicas may sweep at once; each hold still ends once, since Expire is decided under its account's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from servicekit.errors import DatabaseUnavailable
+from servicekit.logging import get_logger
+from services.quota.domain.operations import Expire
+from services.quota.domain.outcomes import Settled
+from services.quota.domain.writer import Writer
+from services.quota.store.protocol import Store
+
+log = get_logger(__name__)
+
+MOST_AT_ONCE = 1024
+
+
+async def sweep(store: Store, writer: Writer) -> int:
+    """One pass; returns how many holds it ended. Raises DatabaseUnavailable."""
+    lapsed = await store.lapsed(MOST_AT_ONCE)
+    outcomes = await asyncio.gather(*(writer.do(Expire(hold_id)) for hold_id in lapsed))
+    if lapsed:
+        charged = sum(outcome.credits for outcome in outcomes if isinstance(outcome, Settled))
+        log.warning("holds_expired", holds=len(lapsed), credits=charged)
+    return len(lapsed)
+
+
+async def run_sweeper(store: Store, writer: Writer, *, lease: float, interval: float) -> None:
+    """Sweeps every interval seconds until cancelled; an outage of the database is waited out."""
+    await asyncio.sleep(lease)
+    while True:
+        try:
+            more = await sweep(store, writer) == MOST_AT_ONCE
+        except DatabaseUnavailable:
+            more = False
+        if not more:
+            await asyncio.sleep(interval)

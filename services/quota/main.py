@@ -1,0 +1,103 @@
+"""Quota: settings → store → domain → servicer → serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from muhgpt.quota.v1 import quota_pb2
+from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
+from servicekit import logging
+from servicekit.access import Tokens
+from servicekit.clock import SystemClock
+from servicekit.database import Database, open_database
+from servicekit.metrics import serve_metrics
+from servicekit.process import run
+from servicekit.server import Server
+from servicekit.settings import load, read_secret
+from services.model_list import load_model_list
+from services.quota.domain.pricing import Price, PriceBook
+from services.quota.domain.sweeper import run_sweeper
+from services.quota.domain.writer import Writer
+from services.quota.metrics import BATCH
+from services.quota.service import Leases, QuotaServicer
+from services.quota.settings import QuotaSettings
+from services.quota.store.postgres import PostgresStore
+from services.quota.store.protocol import Store
+from services.quota.store.reader import Reader
+from services.quota.store.sqlite import SqliteStore
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def main() -> None:
+    settings = load(QuotaSettings)
+    logging.configure("quota", format=settings.log_format, level=settings.log_level)
+    models = load_model_list(settings.models_file)
+    prices = PriceBook({name: Price(each.price.input, each.price.output) for name, each in models.models.items()})
+    tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
+    clock = SystemClock()
+    serve_metrics(settings.metrics_listen)
+    async with opened(settings) as (database, store):
+        writer = Writer(store.apply, shards=shards(settings, database), observe=BATCH.observe)
+        server = Server(
+            name="quota",
+            listen=settings.listen,
+            tokens=tokens,
+            drain_timeout=settings.drain_timeout,
+            address_file=settings.address_file,
+        )
+        servicer = QuotaServicer(
+            store=store,
+            reader=Reader(database),
+            writer=writer,
+            prices=prices,
+            leases=Leases(settings.lease, settings.lease / 3),
+            clock=clock,
+            draining=server.draining,
+        )
+        server.add(servicer, add_QuotaServicer_to_server, quota_pb2.DESCRIPTOR.services_by_name["Quota"])
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(writer.run()),
+                group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
+            ]
+            await server.run()
+            await writer.drained()
+            for task in background:
+                task.cancel()
+
+
+@asynccontextmanager
+async def opened(settings: QuotaSettings) -> AsyncIterator[tuple[Database, Store]]:
+    """The migrated database and the store that writes to it."""
+    async with open_database(
+        settings.database_url,
+        migrations=MIGRATIONS,
+        schema=settings.database_schema,
+        setting="MUHGPT_QUOTA_DATABASE_URL",
+        synchronous=settings.database_synchronous,
+    ) as database:
+        store = await _store(settings, database)
+        try:
+            yield database, store
+        finally:
+            await store.close()
+
+
+async def _store(settings: QuotaSettings, database: Database) -> Store:
+    if database.dialect == "sqlite":
+        path = str(database.url.database)
+        return await SqliteStore.open(path, SystemClock(), synchronous=settings.database_synchronous)
+    return await PostgresStore.open(database.url, connections=settings.writers, schema=settings.database_schema)
+
+
+def shards(settings: QuotaSettings, database: Database) -> int:
+    """SQLite has one writer whatever is asked."""
+    return 1 if database.dialect == "sqlite" else settings.writers
+
+
+if __name__ == "__main__":
+    run(main)

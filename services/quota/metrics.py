@@ -1,0 +1,11 @@
+"""Quota's own metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+OUTCOMES = Counter("muhgpt_quota_operations_total", "Operations by kind and outcome", ["operation", "outcome"])
+BATCH = Histogram(
+    "muhgpt_quota_batch_operations", "Operations committed in one transaction", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+EXPIRED = Counter("muhgpt_quota_holds_expired_total", "Holds ended because their edge was gone")

@@ -1,0 +1,173 @@
+"""Quota's gRPC methods: unpack, one domain call, pack."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from muhgpt.quota.v1 import quota_pb2 as pb
+from muhgpt.quota.v1 import quota_pb2_grpc
+from servicekit.clock import Clock
+from servicekit.errors import DatabaseUnavailable
+from services.quota.convert import day_range, hold_cursor, number_cursor, page_size
+from services.quota.domain import errors
+from services.quota.domain.credits import MOST_CREDITS
+from services.quota.domain.operations import Grant, Refund
+from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
+from services.quota.domain.pricing import PriceBook
+from services.quota.domain.records import EntryKind
+from services.quota.domain.writer import Writer
+from services.quota.session import EdgeSession
+from services.quota.store.protocol import Store
+from services.quota.store.reader import Reader
+from services.quota.tables import ChargeRow, LedgerRow
+
+
+@dataclass(frozen=True)
+class Leases:
+    """Seconds a session's holds live without a heartbeat, and how often the edge sends one."""
+
+    lease: float
+    heartbeat: float
+
+
+class QuotaServicer(quota_pb2_grpc.QuotaServicer):
+    """Implements muhgpt.quota.v1.Quota."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        reader: Reader,
+        writer: Writer,
+        prices: PriceBook,
+        leases: Leases,
+        clock: Clock,
+        draining: asyncio.Event,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._writer = writer
+        self._prices = prices
+        self._leases = leases
+        self._clock = clock
+        self._draining = draining
+
+    async def Session(self, request_iterator: AsyncIterator[Any], context: Any) -> None:
+        session = EdgeSession(
+            self._store, self._writer, self._prices, lease=self._leases.lease, heartbeat=self._leases.heartbeat
+        )
+        await session.run(aiter(request_iterator), context, self._draining)
+
+    async def GetBalance(self, request: pb.GetBalanceRequest, context: Any) -> pb.GetBalanceResponse:
+        balance = await self._reader.balance(request.account_id)
+        return pb.GetBalanceResponse(balance=balance.balance, held=balance.held)
+
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
+        start, end = day_range(request.start_day, request.end_day)
+        balance, usage = await self._reader.usage(request.account_id, start, end)
+        return pb.GetUsageResponse(
+            balance=balance.balance,
+            totals=pb.UsageTotals(credits=usage.credits, tokens=usage.tokens, requests=usage.requests),
+            days=[pb.UsageDay(day=day, credits=credits, requests=n) for day, credits, n in usage.days],
+            models=[pb.UsageModel(model=model, credits=credits) for model, credits in usage.models],
+        )
+
+    async def ListCharges(self, request: pb.ListChargesRequest, context: Any) -> pb.ListChargesResponse:
+        size = page_size(request.page_size)
+        rows = await self._reader.charges(request.account_id, size + 1, hold_cursor(request.page_token))
+        token = rows[size - 1].hold_id.hex() if len(rows) > size else ""
+        del rows[size:]
+        return pb.ListChargesResponse(charges=map(_charge, rows), next_page_token=token)
+
+    async def Grant(self, request: pb.GrantRequest, context: Any) -> pb.GrantResponse:
+        _check(request.grant_id, request.account_id, request.credits, least=0)
+        grant = Grant(request.grant_id, request.account_id, request.credits, request.reason[:200])
+        return pb.GrantResponse(balance=_balance(await self._writer.do(grant)))
+
+    async def Refund(self, request: pb.RefundRequest, context: Any) -> pb.RefundResponse:
+        _check(request.refund_id, request.account_id, request.credits, least=1)
+        refund = Refund(request.refund_id, request.account_id, request.credits, request.reason[:200])
+        return pb.RefundResponse(balance=_balance(await self._writer.do(refund)))
+
+    async def ListLedger(self, request: pb.ListLedgerRequest, context: Any) -> pb.ListLedgerResponse:
+        size = page_size(request.page_size)
+        rows = await self._reader.ledger(request.account_id, size + 1, number_cursor(request.page_token))
+        token = str(rows[size - 1].id) if len(rows) > size else ""
+        del rows[size:]
+        return pb.ListLedgerResponse(entries=map(_entry, rows), next_page_token=token)
+
+    async def CheckBooks(self, request: pb.CheckBooksRequest, context: Any) -> pb.CheckBooksResponse:
+        counted = await self._reader.recount()
+        answer = pb.CheckBooksResponse(
+            balanced=not counted.differences,
+            accounts=counted.accounts,
+            granted=counted.totals[EntryKind.GRANT],
+            purchased=counted.totals[EntryKind.PURCHASE],
+            refunded=-counted.totals[EntryKind.REFUND],
+            charged=-counted.totals[EntryKind.CHARGE],
+            balance=counted.balance,
+            held=counted.held,
+            open_holds=counted.open_holds,
+        )
+        if counted.oldest_hold_us is not None:
+            answer.oldest_hold.FromMicroseconds(max(0, self._clock.now_us() - counted.oldest_hold_us))
+        for each in counted.differences:
+            answer.differences.add(account_id=each.subject, check=each.check, expected=each.expected, found=each.found)
+        return answer
+
+
+def _check(operation_id: str, account_id: str, credits: int, *, least: int) -> None:
+    if not 1 <= len(operation_id) <= 64:
+        raise errors.IdMalformed("the id must have 1 to 64 characters")
+    if not account_id:
+        raise errors.IdMalformed("account_id is missing")
+    if not least <= credits <= MOST_CREDITS:
+        raise errors.AmountOutOfRange(f"credits must be {least} to {MOST_CREDITS}, not {credits}")
+
+
+def _balance(outcome: Outcome) -> int:
+    if isinstance(outcome, Balanced):
+        return outcome.balance
+    assert isinstance(outcome, Refused)
+    if outcome.reason is Reason.UNAVAILABLE:
+        raise DatabaseUnavailable(outcome.detail)
+    error = {
+        Reason.ID_REUSED: errors.IdReused,
+        Reason.INSUFFICIENT_CREDITS: errors.InsufficientCredits,
+        Reason.INVALID: errors.AmountOutOfRange,
+    }[outcome.reason]
+    raise error(outcome.detail)
+
+
+def _charge(row: ChargeRow) -> pb.Charge:
+    charge = pb.Charge(
+        hold_id=row.hold_id,
+        key_id=row.key_id,
+        model=row.model,
+        state=row.state,  # type: ignore[arg-type] # the stored numbers are the proto's
+        prompt_tokens=row.prompt_tokens,
+        output_tokens=row.output_tokens,
+        input_price=row.input_price,
+        output_price=row.output_price,
+        credits=row.credits,
+        uncollected_credits=row.uncollected,
+    )
+    charge.reserved_at.FromMicroseconds(row.reserved_us)
+    if row.ended_us is not None:
+        charge.ended_at.FromMicroseconds(row.ended_us)
+    return charge
+
+
+def _entry(row: LedgerRow) -> pb.LedgerEntry:
+    entry = pb.LedgerEntry(
+        entry_id=row.id or 0,
+        kind=row.kind,  # type: ignore[arg-type] # the stored numbers are the proto's
+        credits=row.credits,
+        reference=row.reference,
+        reason=row.reason,
+    )
+    entry.created_at.FromMicroseconds(row.created_us)
+    return entry

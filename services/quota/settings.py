@@ -1,0 +1,27 @@
+"""Quota's settings, MUHGPT_QUOTA_…"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.settings import ServiceSettings
+
+
+class QuotaSettings(ServiceSettings):
+    """Read once, in main."""
+
+    model_config = SettingsConfigDict(env_prefix="MUHGPT_QUOTA_", frozen=True, extra="forbid")
+
+    database_url: str = Field(description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/DATABASE for replicas")
+    database_schema: str | None = Field(None, description="PostgreSQL schema, when services share a database")
+    database_synchronous: Literal["NORMAL", "FULL"] = Field(
+        "NORMAL", description="SQLite: NORMAL survives a crash of the process, FULL a power cut too"
+    )
+    models_file: Path | None = Field(None, description="model list with prices; absent: the one that comes with it")
+    writers: int = Field(4, ge=1, le=64, description="PostgreSQL: transactions at once; SQLite has one")
+    lease: float = Field(10.0, ge=1, le=300, description="seconds a silent edge's holds live")
+    sweep_interval: float = Field(2.0, gt=0, le=60, description="seconds between looks for lapsed holds")

@@ -1,0 +1,1 @@
+"""Where the books live: one protocol, SQLite and PostgreSQL behind it."""

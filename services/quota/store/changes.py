@@ -1,0 +1,45 @@
+"""What a decided batch has to write, as rows by kind, in the order in which they are to be written."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from services.quota.domain.records import Books
+from services.quota.store import columns
+
+
+class Change(enum.Enum):
+    """A kind of row to write; each store has one statement for each."""
+
+    NEW_ACCOUNT = "new_account"
+    ACCOUNT = "account"
+    KEY = "key"
+    NEW_MONTH = "new_month"
+    MONTH = "month"
+    NEW_CHARGE = "new_charge"
+    CHARGE = "charge"
+    ENTRY = "entry"
+    USAGE = "usage"
+
+
+def changes_of(books: Books) -> dict[Change, list[tuple[Any, ...]]]:
+    """The rows of every kind that the batch changed; kinds without any are left out."""
+    accounts = [each for each in books.accounts.values() if each.dirty]
+    months = [each for each in books.months.values() if each.dirty]
+    holds = [each for each in books.holds.values() if each.dirty]
+    rows = {
+        Change.NEW_ACCOUNT: [columns.account_values(each) for each in accounts if each.new],
+        Change.ACCOUNT: [columns.account_changes(each) for each in accounts if not each.new],
+        Change.KEY: [columns.key_values(each) for each in books.keys.values() if each.dirty],
+        Change.NEW_MONTH: [columns.month_values(each) for each in months if each.new],
+        Change.MONTH: [columns.month_changes(each) for each in months if not each.new],
+        Change.NEW_CHARGE: [columns.charge_values(each) for each in holds if each.new],
+        Change.CHARGE: [columns.charge_changes(each) for each in holds if not each.new],
+        Change.ENTRY: [columns.ledger_values(each) for each in books.added_entries],
+        Change.USAGE: [
+            (*name, each.credits, each.requests, each.prompt_tokens, each.output_tokens)
+            for name, each in books.usage.items()
+        ],
+    }
+    return {change: each for change, each in rows.items() if each}

@@ -1,0 +1,52 @@
+"""Columns in the order of the records' fields, so that a row becomes a record and back without naming each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+from services.quota.domain.records import Account, Hold, Key, KeyMonth, LedgerEntry, State
+
+FLAGS = {"new", "dirty"}
+
+
+def _columns(record: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record) if field.name not in FLAGS)
+
+
+ACCOUNT = _columns(Account)
+KEY = _columns(Key)
+MONTH = _columns(KeyMonth)
+LEDGER = _columns(LedgerEntry)
+CHARGE = ("hold_id", *_columns(Hold)[1:])
+# What changes after a hold was made.
+CHARGE_CHANGES = (
+    "state",
+    "prompt_tokens",
+    "covered_tokens",
+    "delivered_tokens",
+    "output_tokens",
+    "held",
+    "credits",
+    "uncollected",
+    "ended_us",
+)
+USAGE = ("account_id", "day", "model", "credits", "requests", "prompt_tokens", "output_tokens")
+
+account_values = attrgetter(*ACCOUNT)
+account_changes = attrgetter(*ACCOUNT[1:], "id")
+key_values = attrgetter(*KEY)
+month_values = attrgetter(*MONTH)
+month_changes = attrgetter("spent", "held", "ceiling", "key_id", "month")
+ledger_values = attrgetter(*LEDGER)
+charge_values = attrgetter("id", *CHARGE[1:])
+charge_changes = attrgetter(*CHARGE_CHANGES, "id")
+
+
+def hold_of(row: Sequence[Any]) -> Hold:
+    """A row of charges, its columns in the order of CHARGE, as a record."""
+    hold = Hold(*row)
+    hold.state = State(hold.state)
+    return hold

@@ -1,0 +1,34 @@
+"""What quota needs of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.quota.domain.operations import Operation
+from services.quota.domain.outcomes import Outcome
+
+
+class Store(Protocol):
+    """The writing side. Every call raises DatabaseUnavailable when the outcome is unknown; repeating is harmless."""
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Applies operations in order in one transaction and returns their outcomes in the same order.
+
+        Safe because every account named by the batch is locked, in id order, before anything about it is read; two
+        replicas therefore decide one after the other and cannot deadlock. Raises what the database raises when a
+        constraint is broken; nothing of the batch has happened then.
+        """
+        ...
+
+    async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
+        """The session's holds live `lease` seconds from now."""
+        ...
+
+    async def lapsed(self, limit: int) -> list[bytes]:
+        """Ids of open holds whose session's lease is over, oldest first, at most limit."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the connections; calls under way end first."""
+        ...

@@ -1,0 +1,96 @@
+"""The reading side of the books: balances, usage, receipts, the ledger. The same statements on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import col, select
+
+from servicekit.database import Database
+from services.quota.domain.errors import CursorMalformed
+from services.quota.store.recount import Recount, recount
+from services.quota.tables import AccountRow, ChargeRow, LedgerRow, UsageDailyRow
+
+RECOUNT_TIMEOUT = 120.0  # seconds; it reads every row
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Credits not yet charged, and how many of them are in open holds."""
+
+    balance: int
+    held: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Settled requests between two UTC days. Days are (day, credits, requests), models (model, credits)."""
+
+    credits: int
+    tokens: int
+    requests: int
+    days: list[tuple[str, int, int]]
+    models: list[tuple[str, int]]
+
+
+class Reader:
+    """Reads through servicekit's Database. Every method raises DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def balance(self, account_id: str) -> Balance:
+        """An unknown account has nothing."""
+        async with self._database.read() as session:
+            row = await session.get(AccountRow, account_id)
+            return Balance(row.balance, row.held) if row else Balance(0, 0)
+
+    async def usage(self, account_id: str, start_day: str, end_day: str) -> tuple[Balance, Usage]:
+        """Usage between two days (YYYY-MM-DD, both inclusive) and the balance, in one snapshot."""
+        statement = select(UsageDailyRow).where(
+            UsageDailyRow.account_id == account_id, UsageDailyRow.day >= start_day, UsageDailyRow.day <= end_day
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(statement.order_by(col(UsageDailyRow.day)))).all()
+            row = await session.get(AccountRow, account_id)
+        days: dict[str, tuple[int, int]] = {}
+        models: dict[str, int] = {}
+        for each in rows:
+            credits, requests = days.get(each.day, (0, 0))
+            days[each.day] = (credits + each.credits, requests + each.requests)
+            models[each.model] = models.get(each.model, 0) + each.credits
+        usage = Usage(
+            credits=sum(each.credits for each in rows),
+            tokens=sum(each.prompt_tokens + each.output_tokens for each in rows),
+            requests=sum(each.requests for each in rows),
+            days=[(day, *numbers) for day, numbers in days.items()],
+            models=sorted(models.items(), key=lambda each: (-each[1], each[0])),
+        )
+        return Balance(row.balance, row.held) if row else Balance(0, 0), usage
+
+    async def charges(self, account_id: str, limit: int, after: bytes | None) -> list[ChargeRow]:
+        """Receipts by admission, newest first, older than the one with this hold id. Raises CursorMalformed."""
+        statement = select(ChargeRow).where(ChargeRow.account_id == account_id, col(ChargeRow.seq).is_not(None))
+        async with self._database.read() as session:
+            if after is not None:
+                last = await session.get(ChargeRow, after)
+                if last is None or last.account_id != account_id or last.seq is None:
+                    raise CursorMalformed("the account has no such charge")
+                statement = statement.where(col(ChargeRow.seq) < last.seq)
+            return list((await session.exec(statement.order_by(col(ChargeRow.seq).desc()).limit(limit))).all())
+
+    async def ledger(self, account_id: str, limit: int, before_id: int | None) -> list[LedgerRow]:
+        """Entries, newest first, with ids below before_id."""
+        statement = select(LedgerRow).where(LedgerRow.account_id == account_id)
+        if before_id is not None:
+            statement = statement.where(col(LedgerRow.id) < before_id)
+        async with self._database.read() as session:
+            return list((await session.exec(statement.order_by(col(LedgerRow.id).desc()).limit(limit))).all())
+
+    async def recount(self) -> Recount:
+        """Counts the books again from their rows, in one snapshot (G12)."""
+        async with self._database.read(timeout=RECOUNT_TIMEOUT) as session:
+            connection = await session.connection()
+            if self._database.dialect == "postgresql":
+                await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return await recount(connection)

@@ -1,0 +1,210 @@
+"""The books in SQLite: one thread, one connection, the standard library's driver.
+
+SQLite means one process (servicekit/database.py refuses a second), so the database lock of BEGIN IMMEDIATE is the
+account lock, and records may stay in memory between batches: only this thread changes them. The clock is the process's,
+or a test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
+from typing import Any
+
+from servicekit.clock import MICROSECONDS, Clock
+from servicekit.database import outages_translated
+from services.quota.domain.apply import apply
+from services.quota.domain.operations import Operation
+from services.quota.domain.outcomes import Outcome
+from services.quota.domain.rate_window import WINDOW_US
+from services.quota.domain.records import (
+    Account,
+    Admissions,
+    Books,
+    EntryKind,
+    Key,
+    KeyMonth,
+    LedgerEntry,
+)
+from services.quota.store import columns
+from services.quota.store.cache import Cache
+from services.quota.store.changes import Change, changes_of
+from services.quota.store.needs import Needs, complete_months
+
+CHECKPOINT_PAGES = 8192  # 32 MiB of log between copies back into the database: a copy writes each changed page once
+
+
+def _insert(table: str, names: Sequence[str], conflict: str = "") -> str:
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {conflict}"
+
+
+def _upsert(table: str, names: Sequence[str], key: Sequence[str], *, add: bool = False) -> str:
+    changes = (f"{name} = {f'{name} + ' if add else ''}excluded.{name}" for name in names if name not in key)
+    return _insert(table, names, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}")
+
+
+LOAD_HOLD = f"SELECT {', '.join(columns.CHARGE)} FROM charges WHERE hold_id = ?"
+LOAD_ACCOUNT = f"SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id = ?"
+LOAD_KEY = f"SELECT {', '.join(columns.KEY)} FROM keys WHERE id = ?"
+LOAD_MONTH = f"SELECT {', '.join(columns.MONTH)} FROM key_months WHERE key_id = ? AND month = ?"
+LOAD_ENTRY = f"SELECT {', '.join(columns.LEDGER)} FROM ledger WHERE kind <> 3 AND kind = ? AND reference = ?"
+LOAD_RECENT = "SELECT seq, reserved_us FROM charges WHERE account_id = ? AND seq <= ? ORDER BY seq DESC"
+LOAD_KEY_RECENT = "SELECT key_seq, reserved_us FROM charges WHERE key_id = ? AND key_seq <= ? ORDER BY key_seq DESC"
+WRITES = {
+    Change.NEW_ACCOUNT: _insert("accounts", columns.ACCOUNT),
+    Change.ACCOUNT: f"UPDATE accounts SET {', '.join(f'{name} = ?' for name in columns.ACCOUNT[1:])} WHERE id = ?",
+    Change.KEY: _upsert("keys", columns.KEY, ("id",)),
+    Change.NEW_MONTH: _insert("key_months", columns.MONTH),
+    Change.MONTH: "UPDATE key_months SET spent = ?, held = ?, ceiling = ? WHERE key_id = ? AND month = ?",
+    Change.NEW_CHARGE: _insert("charges", columns.CHARGE),
+    Change.CHARGE: (
+        f"UPDATE charges SET {', '.join(f'{name} = ?' for name in columns.CHARGE_CHANGES)} WHERE hold_id = ?"
+    ),
+    Change.ENTRY: _insert("ledger", columns.LEDGER),
+    Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
+}
+SAVE_SESSION = _upsert("sessions", ("id", "edge_name", "lease_until_us"), ("id",))
+FIND_LAPSED = (
+    "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
+    " WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
+)
+
+
+class SqliteStore:
+    """Implements Store. Make with `await SqliteStore.open(path, clock)`."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, clock: Clock) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._clock = clock
+        self._cache = Cache()
+
+    @classmethod
+    async def open(cls, path: str, clock: Clock, *, synchronous: str = "NORMAL") -> SqliteStore:
+        """Opens a migrated database. NORMAL survives any crash of ours, FULL a power cut too."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+            pragmas = ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=2000", "cache_size=-65536")
+            for pragma in (*pragmas, f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
+                connection.execute(f"PRAGMA {pragma}")
+            return connection
+
+        return cls(await asyncio.get_running_loop().run_in_executor(thread, connect), thread, clock)
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        return await self._run(self._apply, operations)
+
+    async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
+        until = self._clock.now_us() + round(lease * MICROSECONDS)
+        await self._run(self._connection.execute, SAVE_SESSION, (session_id, edge_name, until))
+
+    async def lapsed(self, limit: int) -> list[bytes]:
+        def find() -> list[bytes]:
+            return [row[0] for row in self._connection.execute(FIND_LAPSED, (self._clock.now_us(), limit))]
+
+        return await self._run(find)
+
+    async def close(self) -> None:
+        await self._run(self._connection.close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Any, *arguments: Any) -> Any:
+        """In the ledger's thread. Not cancelled with its caller: what was begun is committed or rolled back."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        with outages_translated():
+            return await asyncio.shield(future)
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            books = self._load(Needs.of(operations), alone=len(operations) == 1)
+            outcomes = [apply(books, operation) for operation in operations]
+            self._save(books)
+            execute("COMMIT")
+        except BaseException:
+            self._cache.drop()
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        self._cache.keep(books)
+        return outcomes
+
+    def _load(self, needs: Needs, *, alone: bool) -> Books:
+        books = Books(self._clock.now_us())
+        self._load_holds(needs, books, alone=alone)
+        cache = self._cache
+        for account_id in needs.account_ids | {hold.account_id for hold in books.holds.values()}:
+            account = cache.accounts.get(account_id) or self._account(account_id)
+            if account is not None:
+                books.accounts[account_id] = account
+        for key_id in needs.keys:
+            key = cache.keys.get(key_id) or self._key(key_id)
+            if key is not None:
+                books.keys[key_id] = key
+        for kind, reference in needs.references:
+            if (row := self._connection.execute(LOAD_ENTRY, (kind, reference)).fetchone()) is not None:
+                books.entries[(kind, reference)] = LedgerEntry(row[0], EntryKind(row[1]), *row[2:])
+        needs.complete(books)
+        pairs = needs.months(books)
+        for pair in pairs:
+            month = cache.months.get(pair) or self._month(pair)
+            if month is not None:
+                books.months[pair] = month
+        complete_months(books, pairs)
+        self._load_admissions(needs, books)
+        return books
+
+    def _load_holds(self, needs: Needs, books: Books, *, alone: bool) -> None:
+        """A reservation's id is new but for replays. In a batch that is taken for granted: when it is not so, the
+        primary key refuses the batch, and its operations come again one by one, each looked up."""
+        for hold_id in needs.hold_ids:
+            hold = self._cache.holds.get(hold_id)
+            if hold is None and (alone or hold_id not in needs.reserved_ids):
+                row = self._connection.execute(LOAD_HOLD, (hold_id,)).fetchone()
+                hold = None if row is None else columns.hold_of(row)
+            if hold is not None:
+                books.holds[hold_id] = hold
+
+    def _account(self, account_id: str) -> Account | None:
+        row = self._connection.execute(LOAD_ACCOUNT, (account_id,)).fetchone()
+        return None if row is None else Account(*row)
+
+    def _key(self, key_id: str) -> Key | None:
+        row = self._connection.execute(LOAD_KEY, (key_id,)).fetchone()
+        return None if row is None else Key(*row)
+
+    def _month(self, pair: tuple[str, int]) -> KeyMonth | None:
+        row = self._connection.execute(LOAD_MONTH, pair).fetchone()
+        return None if row is None else KeyMonth(*row)
+
+    def _load_admissions(self, needs: Needs, books: Books) -> None:
+        """Every admission of the last 60 s, read once and then kept."""
+        since, cache = books.now_us - WINDOW_US, self._cache
+        for account_id in needs.reserves:
+            account = books.accounts[account_id]
+            of_account = cache.account_admissions.get(account_id) or self._admissions(LOAD_RECENT, account, since)
+            of_account.forget_before(since, account.last_seq)
+            books.account_admissions[account_id] = of_account
+        for key_id in needs.keys:
+            key = books.keys[key_id]
+            if key.requests_per_minute is None and key_id not in needs.key_limits:
+                continue
+            of_key = cache.key_admissions.get(key_id) or self._admissions(LOAD_KEY_RECENT, key, since)
+            of_key.forget_before(since, key.last_seq)
+            books.key_admissions[key_id] = of_key
+
+    def _admissions(self, statement: str, owner: Account | Key, since: int) -> Admissions:
+        """From the newest back to the first that has left the window: the older ones are not read."""
+        rows = self._connection.execute(statement, (owner.id, owner.last_seq))
+        times = dict(takewhile(lambda row: row[1] > since, rows))
+        return Admissions(times, first_in_window=min(times, default=None))
+
+    def _save(self, books: Books) -> None:
+        for change, rows in changes_of(books).items():
+            self._connection.executemany(WRITES[change], rows)

@@ -1,0 +1,124 @@
+"""The PostgreSQL statements of the books: set-based, over arrays, one column each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from services.quota.store import columns
+from services.quota.store.changes import Change
+
+TYPES = {
+    **dict.fromkeys(("id", "account_id", "key_id", "model", "day", "reference", "reason"), "text"),
+    **dict.fromkeys(("hold_id", "session_id"), "bytea"),
+    **dict.fromkeys(("state", "choices", "month", "kind"), "int"),
+}
+NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+def _parameters(names: Sequence[str], first: int) -> str:
+    return ", ".join(f"${number}::{TYPES.get(name, 'bigint')}[]" for number, name in enumerate(names, first))
+
+
+@dataclass(frozen=True)
+class Write:
+    """One kind of change of a batch, as a statement over arrays: a column each, all of one length."""
+
+    names: tuple[str, ...]
+    statement: str  # with {rows} where the arrays go
+
+    def text(self, first: int) -> str:
+        """The statement with its parameters numbered from `first`."""
+        return self.statement.format(rows=f"SELECT * FROM unnest({_parameters(self.names, first)})")
+
+
+def _insert(table: str, names: tuple[str, ...], conflict: str = "") -> Write:
+    return Write(names, f"INSERT INTO {table} ({', '.join(names)}) {{rows}} {conflict} RETURNING 1")
+
+
+def _update(table: str, changes: tuple[str, ...], key: tuple[str, ...]) -> Write:
+    names = (*changes, *key)
+    setting = ", ".join(f"{name} = u.{name}" for name in changes)
+    where = " AND ".join(f"t.{name} = u.{name}" for name in key)
+    return Write(
+        names, f"UPDATE {table} t SET {setting} FROM ({{rows}} AS r({', '.join(names)})) u WHERE {where} RETURNING 1"
+    )
+
+
+def _upsert(table: str, names: tuple[str, ...], key: tuple[str, ...], *, add: bool = False) -> Write:
+    changes = (f"{name} = {f'{table}.{name} + ' if add else ''}excluded.{name}" for name in names if name not in key)
+    return _insert(table, names, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}")
+
+
+def _columns(names: Sequence[str], table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in names)
+
+
+LOCK_ACCOUNTS = (
+    f"SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id IN"
+    " (SELECT unnest($1::text[]) UNION SELECT account_id FROM charges WHERE hold_id = ANY($2::bytea[]))"
+    " ORDER BY id FOR UPDATE"
+)
+# Taken under the locks; the rows of the batch's keys ride along, with their months from the earliest likely one on.
+LOAD_KEYS = (
+    f"SELECT n.now, {_columns(columns.KEY, 'k')}, {_columns(columns.MONTH, 'm')} FROM (SELECT {NOW} AS now) n"
+    " LEFT JOIN (unnest($1::text[]) AS r(id) JOIN keys k ON k.id = r.id"
+    " LEFT JOIN key_months m ON m.key_id = k.id AND m.month >= $2) ON true"
+)
+LOAD_HOLDS = (
+    f"SELECT {_columns(columns.CHARGE, 'c')}, {_columns(columns.MONTH, 'm')} FROM charges c"
+    " LEFT JOIN key_months m ON m.key_id = c.key_id AND m.month = c.month WHERE c.hold_id = ANY($1::bytea[])"
+)
+LOAD_MONTHS = (
+    f"SELECT {', '.join(columns.MONTH)} FROM key_months"
+    " WHERE (key_id, month) IN (SELECT * FROM unnest($1::text[], $2::int[]))"
+)
+LOAD_ENTRIES = (
+    f"SELECT {', '.join(columns.LEDGER)} FROM ledger"
+    " WHERE kind <> 3 AND (kind, reference) IN (SELECT * FROM unnest($1::int[], $2::text[]))"
+)
+LOAD_TIMES = (
+    "SELECT r.id, c.seq, c.reserved_us FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r(id, low, high)"
+    " JOIN charges c ON c.account_id = r.id AND c.seq BETWEEN r.low AND r.high"
+)
+LOAD_KEY_TIMES = (
+    "SELECT r.id, c.key_seq, c.reserved_us FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r(id, low, high)"
+    " JOIN charges c ON c.key_id = r.id AND c.key_seq BETWEEN r.low AND r.high"
+)
+# Binary searches (migration 0001): a handful of index look-ups at any limit.
+LOAD_FIRST = (
+    "SELECT r.id, first_admission(r.id, r.low, r.high, $4) FROM unnest($1::text[], $2::bigint[], $3::bigint[])"
+    " AS r(id, low, high)"
+)
+LOAD_KEY_FIRST = LOAD_FIRST.replace("first_admission", "first_key_admission")
+WRITES = {
+    Change.NEW_ACCOUNT: _insert("accounts", columns.ACCOUNT),
+    Change.ACCOUNT: _update("accounts", columns.ACCOUNT[1:], ("id",)),
+    Change.KEY: _upsert("keys", columns.KEY, ("id",)),
+    Change.NEW_MONTH: _insert("key_months", columns.MONTH),
+    Change.MONTH: _update("key_months", ("spent", "held", "ceiling"), ("key_id", "month")),
+    Change.NEW_CHARGE: _insert("charges", columns.CHARGE),
+    Change.CHARGE: _update("charges", columns.CHARGE_CHANGES, ("hold_id",)),
+    Change.ENTRY: _insert("ledger", columns.LEDGER),
+    Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
+}
+SAVE_SESSION = (
+    f"INSERT INTO sessions (id, edge_name, lease_until_us) VALUES ($1, $2, coalesce($4, {NOW}) + $3)"
+    " ON CONFLICT (id) DO UPDATE SET edge_name = excluded.edge_name, lease_until_us = excluded.lease_until_us"
+)
+FIND_LAPSED = (
+    "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
+    f" WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
+)
+
+
+@lru_cache(maxsize=512)
+def together(changes: tuple[Change, ...]) -> str:
+    """All changes of a batch as one statement: each in a WITH clause, so that one round trip carries them."""
+    clauses, first = [], 1
+    for number, change in enumerate(changes):
+        write = WRITES[change]
+        clauses.append(f"w{number} AS ({write.text(first)})")
+        first += len(write.names)
+    return f"WITH {', '.join(clauses)} SELECT 1"

@@ -1,0 +1,125 @@
+"""The same store suite on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import services.quota
+from servicekit.database import Database, open_database
+from services.quota.domain.operations import Grant, Operation, Reserve
+from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
+from services.quota.domain.pricing import Price
+from services.quota.store.postgres import PostgresStore
+from services.quota.store.protocol import Store
+from services.quota.store.reader import Reader
+from services.quota.store.sqlite import SqliteStore
+from tests.fakes import FakeClock
+
+MIGRATIONS = Path(services.quota.__file__).parent / "migrations"
+SESSION = b"session-session-"
+
+
+@asynccontextmanager
+async def opened(url: str, clock: FakeClock) -> AsyncIterator[tuple[Database, Store]]:
+    """A migrated database and its store, by the URL's kind."""
+    async with open_database(url, migrations=MIGRATIONS) as database:
+        store: Store
+        if database.dialect == "sqlite":
+            store = await SqliteStore.open(str(database.url.database), clock)
+        else:
+            store = await PostgresStore.open(database.url, clock=clock)
+        try:
+            yield database, store
+        finally:
+            await store.close()
+
+
+@dataclass
+class Ledger:
+    """A store with shorthand for tests. Ids are short texts."""
+
+    store: Store
+    reader: Reader
+    clock: FakeClock
+
+    async def do(self, *operations: Operation) -> list[Outcome]:
+        return await self.store.apply(operations)
+
+    async def one(self, operation: Operation) -> Outcome:
+        return (await self.store.apply([operation]))[0]
+
+    async def grant(self, account: str, credits: int) -> None:
+        await self.one(Grant(f"grant-{account}-{credits}-{self.clock.now_us()}", account, credits))
+
+    async def money(self, account: str = "a") -> tuple[int, int]:
+        balance = await self.reader.balance(account)
+        return balance.balance, balance.held
+
+    async def check(self) -> None:
+        """The books balance."""
+        counted = await self.reader.recount()
+        assert counted.differences == []
+
+
+def hold_id(name: str) -> bytes:
+    return name.encode().ljust(16, b".")
+
+
+def reserve(
+    name: str,
+    account: str = "a",
+    *,
+    key: str | None = None,
+    prompt: int = 10,
+    max_tokens: int = 100,
+    choices: int = 1,
+    price: Price = Price(1_000_000, 3_000_000),  # noqa: B008 - frozen
+    rpm: int = 60,
+    ceiling: int | None = None,
+    key_rpm: int | None = None,
+    version: int = 1,
+    session: bytes = SESSION,
+) -> Reserve:
+    """A reservation at 1 and 3 credits a token."""
+    return Reserve(
+        hold_id=hold_id(name),
+        session_id=session,
+        account_id=account,
+        key_id=key or f"key-of-{account}",
+        model="muh-chat",
+        price=price,
+        prompt_tokens=prompt,
+        max_tokens=max_tokens,
+        choices=choices,
+        account_version=version,
+        key_version=version,
+        requests_per_minute=rpm,
+        monthly_credit_limit=ceiling,
+        key_requests_per_minute=key_rpm,
+    )
+
+
+def refused(outcome: Outcome) -> Reason:
+    assert isinstance(outcome, Refused), outcome
+    return outcome.reason
+
+
+def reserved(outcome: Outcome) -> Reserved:
+    assert isinstance(outcome, Reserved), outcome
+    return outcome
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def ledger(database_url: str, clock: FakeClock) -> AsyncIterator[Ledger]:
+    async with opened(database_url, clock) as (database, store):
+        yield Ledger(store, Reader(database), clock)

@@ -1,0 +1,137 @@
+"""An account's history costs nothing: the work of an operation is the same after many charges as after a few.
+
+Work is counted, not timed: SQLite's virtual machine steps, and the rows that PostgreSQL's plans touch.
+MUHGPT_TEST_HISTORY is how many charges the account has; `make faults` asks for a million.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.quota.domain.operations import Grant, Progress, Settle
+from services.quota.domain.outcomes import Progressed, Refused, Reserved, Settled
+from services.quota.store import columns, statements
+from services.quota.store.changes import Change
+from services.quota.store.postgres import PLANS
+from services.quota.store.protocol import Store
+from services.quota.store.sqlite import WRITES, SqliteStore
+from tests.fakes import FakeClock
+from tests.integration.quota.conftest import hold_id, opened, reserve
+
+CHARGES = int(os.environ.get("MUHGPT_TEST_HISTORY", "20000"))
+LIMIT = 1000
+STEPS = 10  # virtual machine instructions between two counts
+
+
+def history(clock: FakeClock) -> Iterator[tuple[Any, ...]]:
+    """One request a second up to now, all settled."""
+    now = clock.now_us()
+    for seq in range(1, CHARGES + 1):
+        at = now - (CHARGES - seq) * 1_000_000
+        row = dict.fromkeys(columns.CHARGE, 0) | {
+            "hold_id": secrets.token_bytes(16),
+            "account_id": "a",
+            "key_id": "key-of-a",
+            "session_id": b"session-session-",
+            "seq": seq,
+            "key_seq": None,
+            "model": "muh-chat",
+            "state": 2,
+            "day": "2025-06-15",
+            "month": 202506,
+            "reserved_us": at,
+            "ended_us": at,
+        }
+        yield tuple(row.values())
+
+
+async def life(store: Store, name: str) -> None:
+    """A whole request, and one that is refused."""
+    assert isinstance((await store.apply([reserve(name, rpm=LIMIT)]))[0], Reserved)
+    assert isinstance((await store.apply([Progress(hold_id(name), 30)]))[0], Progressed)
+    assert isinstance((await store.apply([Settle(hold_id(name), 40)]))[0], Settled)
+    assert isinstance((await store.apply([reserve(f"{name}-x", prompt=10**8, rpm=LIMIT)]))[0], Refused)
+
+
+@pytest.mark.timeout(600)
+async def test_on_sqlite_a_request_takes_as_many_steps_after_a_long_history(sqlite_url: str) -> None:
+    clock = FakeClock()
+    steps = {}
+    async with opened(sqlite_url, clock) as (_, store):
+        assert isinstance(store, SqliteStore)
+        await store.apply([Grant("g", "a", 10**7)])
+        steps["new"] = await _steps(store, "first")
+        await store._run(_fill_sqlite, store._connection, clock)
+    async with opened(sqlite_url, clock) as (_, store):  # a new process: nothing in memory
+        assert isinstance(store, SqliteStore)
+        steps["cold"] = await _steps(store, "second")
+        steps["warm"] = await _steps(store, "third")
+    # A cold start reads the last minute's 60 admissions once.
+    assert steps["cold"] <= steps["new"] + 60 * 20 // STEPS
+    assert steps["warm"] <= steps["new"] * 1.2
+
+
+async def _steps(store: SqliteStore, name: str) -> int:
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    store._connection.set_progress_handler(step, STEPS)
+    await life(store, name)
+    store._connection.set_progress_handler(None, STEPS)
+    return count
+
+
+def _fill_sqlite(connection: Any, clock: FakeClock) -> None:
+    connection.execute("BEGIN")
+    connection.execute("DELETE FROM charges")
+    connection.executemany(WRITES[Change.NEW_CHARGE], history(clock))
+    connection.execute("UPDATE accounts SET last_seq = ?, last_admitted_us = ?", (CHARGES, clock.now_us()))
+    connection.execute("COMMIT")
+
+
+@pytest.mark.timeout(600)
+async def test_on_postgresql_no_statement_touches_more_rows_after_a_long_history(postgres_url: str) -> None:
+    clock = FakeClock()
+    async with opened(postgres_url, clock) as (_, store):
+        await store.apply([Grant("g", "a", 10**7)])
+        connection = await asyncpg.connect(postgres_url, server_settings=PLANS)
+        rows = list(history(clock))
+        await connection.copy_records_to_table("charges", records=rows, columns=columns.CHARGE)
+        await connection.execute("UPDATE accounts SET last_seq = $1, last_admitted_us = $2", CHARGES, clock.now_us())
+        await life(store, "one")
+        some = [row[0] for row in rows[:: CHARGES // 64]]
+        for statement, arguments in (
+            (statements.LOCK_ACCOUNTS, ([], some)),
+            (statements.LOAD_HOLDS, (some,)),
+            (statements.LOAD_KEYS, (["key-of-a"], 202506)),
+            (statements.LOAD_TIMES, (["a"], [CHARGES - 10], [CHARGES - 1])),
+            (statements.LOAD_FIRST, (["a"], [CHARGES - LIMIT], [CHARGES], clock.now_us() - 60_000_000)),
+            (statements.FIND_LAPSED, (clock.now_us(), 10)),
+        ):
+            plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *arguments))
+            touched = dict(_scans(plan[0]["Plan"]))
+            assert sum(touched.values()) <= 3 * len(some), (statement, touched)
+        since = clock.now_us() - 60_000_000
+        first = await connection.fetchval("SELECT first_admission('a', $1, $2, $3)", 1, CHARGES, since)
+        assert first == CHARGES - 59
+        await connection.close()
+
+
+def _scans(node: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Tables that a plan reads, with the rows it looked at, those that a filter dropped included."""
+    if "Relation Name" in node:
+        rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        yield f"{node['Node Type']} {node['Relation Name']} {id(node)}", round(rows * node["Actual Loops"])
+    for child in node.get("Plans", ()):
+        yield from _scans(child)
