@@ -1,0 +1,1 @@
+"""How the default model is made: data, tokenizer, training, export. Never installed with the services."""
