@@ -1,0 +1,136 @@
+"""What every engine is, and what it says while it generates."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from servicekit.errors import DomainError
+from services.inference.domain.chat import ChatRequest
+
+
+class FinishReason(enum.Enum):
+    """Why a choice ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CANCELLED = "cancelled"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of one tool call. `id` and `name` are set on its first piece only."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token's log probability and its rivals'."""
+
+    token: str
+    utf8: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(slots=True)
+class Delta:
+    """New output of one choice.
+
+    `text` holds whole characters and may be empty; `tokens` is how many output tokens it stands for, by the engine's
+    own count; `finish_reason` is set on the choice's last delta. Not frozen: this is the one object made per token.
+    """
+
+    choice: int
+    text: str
+    tokens: int
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an engine says at the end: its own counts. `estimated`: the engine gave none, they were counted here."""
+
+    prompt_tokens: int
+    output_tokens: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The prompt was counted; `max_tokens` is what the context leaves for one choice, at least 1."""
+
+    prompt_tokens: int
+    max_tokens: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """All choices have ended. `output_tokens` is the sum of the deltas' tokens."""
+
+    prompt_tokens: int
+    output_tokens: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The generation ended with an error after `output_tokens`."""
+
+    error: DomainError
+    output_tokens: int = 0
+
+
+Event = Prepared | Delta | Finished | Failed
+
+
+class Prompt(Protocol):
+    """A checked, rendered and counted request, ready to be generated once."""
+
+    @property
+    def prepared(self) -> Prepared:
+        """Its counts."""
+        ...
+
+    def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+        """Yields what each step of the engine gave, at last one Usage; never more than max_tokens a choice.
+
+        Closing the generator stops the engine at once. Raises EngineUnavailable; InvalidRequest before the first delta.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """Runs one model. Safe for concurrent use; the caller keeps to `slots` choices at a time."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request sent now would be answered."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """How many choices it generates at once."""
+        ...
+
+    async def prepare(self, request: ChatRequest) -> Prompt:
+        """Checks the request, renders and counts its prompt; generates nothing.
+
+        Raises InvalidRequest, ImageNotSupported, ContextTooLong, EngineUnavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stops what the engine runs. Safe to call more than once."""
+        ...

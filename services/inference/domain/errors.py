@@ -1,0 +1,83 @@
+"""What can go wrong with a generation, as nouns. `reason` is a name of the proto's Failed.Reason."""
+
+from __future__ import annotations
+
+from servicekit.errors import DomainError, Kind
+
+
+class InvalidRequest(DomainError):
+    """The request itself is wrong; message and param may be shown to the client."""
+
+    kind = Kind.INVALID
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, message: str, *, param: str = "") -> None:
+        super().__init__(message, param=param)
+        self.param = param
+
+
+class ImageNotSupported(InvalidRequest):
+    """The model cannot take images."""
+
+    reason = "IMAGE_NOT_SUPPORTED"
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt and one token do not fit the model's context."""
+
+    reason = "CONTEXT_TOO_LONG"
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"This model's context is {context_length} tokens, but the messages take {prompt_tokens} and an answer"
+            " needs at least 1 more. Shorten the messages.",
+            param="messages",
+        )
+
+
+class ModelUnknown(DomainError):
+    """No model of the list has this id or alias."""
+
+    kind = Kind.NOT_FOUND
+    reason = "MODEL_UNKNOWN"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"the model {model!r} is not in the model list")
+
+
+class EngineUnavailable(DomainError):
+    """The engine does not answer, died, or answered nonsense."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "ENGINE_UNAVAILABLE"
+
+
+class Overloaded(DomainError):
+    """A bounded queue is full. `retry_after` is in seconds."""
+
+    kind = Kind.EXHAUSTED
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class DeadlineExceeded(DomainError):
+    """The request's time is over."""
+
+    kind = Kind.DEADLINE
+    reason = "DEADLINE_EXCEEDED"
+
+
+class HelloExpected(DomainError):
+    """A session's first message was not its hello, or none came in time."""
+
+    kind = Kind.INVALID
+    reason = "HELLO_EXPECTED"
+
+
+class Defect(DomainError):
+    """A defect of ours: what happened is in the log, not in the answer."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "INTERNAL"

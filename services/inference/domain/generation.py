@@ -1,0 +1,162 @@
+"""One generation's life: prepared → running → finished, in a task of its own so that its failure stops nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from servicekit.clock import Clock
+from servicekit.errors import DomainError
+from servicekit.logging import get_logger
+from services.inference import metrics
+from services.inference.domain.engine import Delta, Failed, Finished, FinishReason, Prompt, Usage
+from services.inference.domain.errors import DeadlineExceeded, Defect, EngineUnavailable
+from services.inference.domain.outbox import Lane
+from services.inference.domain.registry import Target
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A request that was checked and counted: what generating it takes."""
+
+    target: Target
+    prompt: Prompt
+    choices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a generation is asked to be. `deadline` is in seconds from now; `prepare` gives the request its prompt."""
+
+    request_id: str
+    account_id: str
+    deadline: float
+    prepare: Callable[[], Awaitable[PreparedRequest]]
+
+
+class _Ending(enum.Enum):
+    CANCEL = "cancelled"
+    DROP = "dropped"
+    CLOSE = "closed"
+
+
+class Generation:
+    """Runs an order and says what happens through its lane; exactly one terminal event, none when dropped or closed."""
+
+    def __init__(self, order: Order, lane: Lane, clock: Clock) -> None:
+        self._order = order
+        self._lane = lane
+        self._clock = clock
+        self._go: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ending: _Ending | None = None
+        self._entered = False
+        self._model = ""
+        self._prompt_tokens = 0
+        self._tokens = 0
+        self._open: set[int] = set()  # choices that have not ended
+        self.task = asyncio.create_task(self._run())
+
+    def go(self, max_tokens: int) -> None:
+        """Starts generating, at most this many tokens a choice. A second go is ignored."""
+        if not self._go.done():
+            self._go.set_result(max_tokens)
+
+    def cancel(self) -> None:
+        """Stops at once; Finished tells the tokens generated so far."""
+        self._end(_Ending.CANCEL)
+
+    def drop(self) -> None:
+        """Forgets it; nothing is said any more."""
+        self._end(_Ending.DROP)
+
+    def close(self) -> None:
+        """Ends it because its session ended: nobody is there to be told."""
+        self._end(_Ending.CLOSE)
+
+    def _end(self, ending: _Ending) -> None:
+        if self._ending is not None or self.task.done():
+            return
+        self._ending = ending
+        if self._entered:  # a task cancelled before its first step would never run, and never say its end
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        self._entered = True
+        try:
+            if self._ending is not None:
+                raise asyncio.CancelledError
+            async with asyncio.timeout(self._order.deadline):
+                await self._live()
+            self._count("finished")
+        except asyncio.CancelledError:
+            self._stopped()
+        except TimeoutError:
+            self._fail(DeadlineExceeded("the request's time was over before its answer was complete"))
+        except DomainError as error:
+            self._fail(error)
+        except Exception:
+            log.exception("generation_failed", request_id=self._order.request_id, model=self._model)
+            self._fail(Defect("a defect of the inference service; its log has the details"))
+
+    async def _live(self) -> None:
+        prepared = await self._order.prepare()
+        target, said = prepared.target, prepared.prompt.prepared
+        self._model = target.card.id
+        self._prompt_tokens = said.prompt_tokens
+        self._lane.put(said)
+        max_tokens = min(await self._go, said.max_tokens)
+        started = self._clock.monotonic()
+        async with target.admission.slot(self._order.account_id, prepared.choices):
+            metrics.QUEUE_WAIT.labels(self._model).observe(self._clock.monotonic() - started)
+            metrics.PROMPT_TOKENS.labels(self._model).inc(self._prompt_tokens)
+            self._open = set(range(prepared.choices))
+            usage = await self._generate(prepared.prompt, max_tokens, started)
+        self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated))
+
+    async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:
+        waiting_for_first = True
+        async with aclosing(prompt.generate(max_tokens)) as steps:
+            async for step in steps:
+                if isinstance(step, Usage):
+                    return step
+                for delta in step:
+                    self._say(delta)
+                if waiting_for_first:
+                    waiting_for_first = False
+                    metrics.FIRST_TOKEN.labels(self._model).observe(self._clock.monotonic() - started)
+                await self._lane.room()
+        raise EngineUnavailable("the engine's answer ended without its token counts")
+
+    def _say(self, delta: Delta) -> None:
+        self._tokens += delta.tokens
+        if delta.finish_reason is not None:
+            self._open.discard(delta.choice)
+        self._lane.put(delta)
+
+    def _stopped(self) -> None:
+        """The task was cancelled: by the edge, which wants the count, or because nobody listens any more."""
+        ending = self._ending or _Ending.CLOSE
+        if ending is _Ending.CANCEL:
+            for choice in sorted(self._open):
+                self._lane.put(Delta(choice, "", 0, finish_reason=FinishReason.CANCELLED))
+            self._lane.put(Finished(self._prompt_tokens, self._tokens))
+        self._count(ending.value)
+
+    def _fail(self, error: DomainError) -> None:
+        if isinstance(error, EngineUnavailable):  # what the client is not told, the operator must find
+            log.warning(
+                "engine_unavailable", request_id=self._order.request_id, model=self._model, detail=error.message
+            )
+        self._lane.put(Failed(error, self._tokens))
+        self._count(error.reason.lower())
+
+    def _count(self, outcome: str) -> None:
+        model = self._model or "unknown"
+        metrics.GENERATIONS.labels(model, outcome).inc()
+        metrics.OUTPUT_TOKENS.labels(model).inc(self._tokens)
+        log.debug("generation_ended", request_id=self._order.request_id, model=model, outcome=outcome)

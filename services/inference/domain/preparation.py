@@ -1,0 +1,81 @@
+"""Preparing: a request becomes a counted prompt, at once or ahead of its generation under a handle."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from servicekit.clock import Clock
+from services.inference.domain import limits
+from services.inference.domain.chat import ChatRequest
+from services.inference.domain.errors import EngineUnavailable, Overloaded
+from services.inference.domain.generation import PreparedRequest
+from services.inference.domain.registry import Registry
+
+HANDLE_LIFE = 60.0  # seconds, protos/muhgpt/inference/v1, Inference.Prepare
+
+
+class Preparer:
+    """Checks requests and has their prompts counted. `max_prompt_bytes` bounds a request's text."""
+
+    def __init__(self, registry: Registry, max_prompt_bytes: int = 1024 * 1024) -> None:
+        self._registry = registry
+        self._max_prompt_bytes = max_prompt_bytes
+
+    async def prepare(self, request: ChatRequest) -> PreparedRequest:
+        """Finds the model, checks the request and has its prompt counted.
+
+        Raises ModelUnknown, InvalidRequest, ImageNotSupported, ContextTooLong, EngineUnavailable, and Overloaded when
+        the generation could not even wait for a slot.
+        """
+        target = self._registry.find(request.model)
+        limits.check(request, self._max_prompt_bytes)
+        target.admission.check()
+        if not target.engine.ready:
+            raise EngineUnavailable(f"the engine of {target.card.id} is not running; it is being restarted")
+        return PreparedRequest(target, await target.engine.prepare(request), request.sampling.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    session_id: bytes
+    expires: float
+    prepared: PreparedRequest
+
+
+class Handles:
+    """Prepared requests that wait for their session's stream; bounded in number and time."""
+
+    def __init__(self, clock: Clock, new_handle: Callable[[], bytes], limit: int = 256) -> None:
+        self._clock = clock
+        self._new_handle = new_handle
+        self._limit = limit
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()  # oldest first: all live equally long
+
+    def check(self) -> None:
+        """Raises Overloaded when no more can be kept; asked before the work of preparing."""
+        self._expire()
+        if len(self._kept) >= self._limit:
+            raise Overloaded(f"{self._limit} prepared requests wait for their streams already", retry_after=1.0)
+
+    def keep(self, session_id: bytes, prepared: PreparedRequest) -> bytes:
+        """Keeps it for 60 s for one session; returns its handle. Raises Overloaded."""
+        self.check()
+        handle = self._new_handle()
+        self._kept[handle] = _Kept(session_id, self._clock.monotonic() + HANDLE_LIFE, prepared)
+        return handle
+
+    def take(self, session_id: bytes, handle: bytes) -> PreparedRequest:
+        """Gives it out, once. Raises EngineUnavailable when it expired, was taken, or is another session's."""
+        self._expire()
+        kept = self._kept.get(handle)
+        if kept is None or kept.session_id != session_id:
+            raise EngineUnavailable("the handle is unknown here or has expired; prepare the request again")
+        del self._kept[handle]
+        return kept.prepared
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        while self._kept and next(iter(self._kept.values())).expires <= now:
+            self._kept.popitem(last=False)

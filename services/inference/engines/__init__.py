@@ -1,0 +1,1 @@
+"""Engines: each implements services/inference/domain/engine.py."""

@@ -1,0 +1,119 @@
+"""The worker's HTTP interface: llama.cpp's own server, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from services.inference.domain.errors import EngineUnavailable, InvalidRequest
+
+SHORT = aiohttp.ClientTimeout(total=30)
+# A generation's own deadline ends it; a worker that stalls is killed by the watchdog, which closes the connection.
+STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
+KEEPALIVE = 2.0  # seconds; the worker closes idle connections after 5
+
+
+class WorkerClient:
+    """Talks to one worker process. Raises EngineUnavailable whenever it does not answer as it should."""
+
+    def __init__(self, address: str, key: str, connections: int) -> None:
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._http = aiohttp.ClientSession(
+            base_url=address,
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
+            auto_decompress=False,
+        )
+        self._fresh = aiohttp.ClientSession(
+            base_url=address,
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=connections, force_close=True),
+            auto_decompress=False,
+        )
+
+    async def context_length(self) -> int:
+        """Tokens of one slot, as the worker made it: it never exceeds what the model was trained for."""
+        return int((await self._get("/props"))["default_generation_settings"]["n_ctx"])
+
+    async def vocabulary_size(self) -> int:
+        """How many tokens the model knows."""
+        return int((await self._get("/v1/models"))["data"][0]["meta"]["n_vocab"])
+
+    async def render(self, conversation: bytes) -> str:
+        """A conversation's prompt (JSON in, text out) by the model's template. Raises InvalidRequest."""
+        status, body = await self._post("/apply-template", conversation)
+        if status == 200:
+            return str(orjson.loads(body)["prompt"])
+        raise InvalidRequest(
+            "the model's chat template refuses these messages; most want the roles user and assistant in turn",
+            param="messages",
+        )
+
+    async def tokenize(self, content: str | Sequence[str | int], *, special: bool) -> list[int]:
+        """Token ids of a text, or of texts with token ids between them; `special`: control tokens are read as such."""
+        data = orjson.dumps({"content": content, "add_special": special, "parse_special": special})
+        status, body = await self._post("/tokenize", data)
+        if status != 200:
+            raise EngineUnavailable(f"the worker answered {status} to /tokenize")
+        tokens: list[int] = orjson.loads(body)["tokens"]
+        return tokens
+
+    async def complete(self, body: dict[str, Any]) -> AsyncGenerator[bytes]:
+        """The raw server-sent events of a completion, as they come; closing it frees the worker's slot at once."""
+        data = orjson.dumps(body)
+        async with self._sending("/completion", data, STREAM) as response:
+            if response.status != 200:
+                raise EngineUnavailable(f"the worker answered {response.status} to /completion")
+            try:
+                while chunk := await response.content.readany():
+                    yield chunk
+            finally:  # the worker closes a stream's connection without saying so; it must not be used again
+                response.close()
+
+    async def answers(self, timeout: float) -> bool:
+        """Whether the loop that generates answers within so many seconds; /health alone would not ask it."""
+        try:
+            async with self._http.get("/metrics", timeout=aiohttp.ClientTimeout(total=timeout)) as response:
+                await response.read()
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._http.close()
+        await self._fresh.close()
+
+    async def _get(self, path: str) -> Any:
+        try:
+            async with self._http.get(path, timeout=SHORT) as response:
+                return orjson.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+            raise EngineUnavailable(f"the worker did not answer {path}: {type(error).__name__}") from None
+
+    async def _post(self, path: str, data: bytes) -> tuple[int, bytes]:
+        async with self._sending(path, data, SHORT) as response:
+            return response.status, await response.read()
+
+    @asynccontextmanager
+    async def _sending(
+        self, path: str, data: bytes, timeout: aiohttp.ClientTimeout
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        try:
+            response = await self._send(path, data, timeout)
+            async with response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise EngineUnavailable(f"the worker stopped answering {path}: {type(error).__name__}") from None
+
+    async def _send(self, path: str, data: bytes, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        try:
+            return await self._http.post(path, data=data, timeout=timeout)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # A connection that the worker had just closed, which it does after a hundred requests and without a word:
+            # once more, on one of its own. Another one of the pool would be as old (seen: 502 under load).
+            return await self._fresh.post(path, data=data, timeout=timeout)

@@ -1,0 +1,136 @@
+"""Grammars that hold an answer to JSON or to a tool call: LLGuidance's text, which llama.cpp takes in place of GBNF.
+
+The worker's own tool_choice and response_format are not used: they force nothing or end in exceptions (docs/engine.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from services.inference.domain.chat import ChatRequest, FormatKind, ResponseFormat, Tool, ToolMode
+from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.json_schema import parse_schema
+from services.inference.domain.tool_calls import CLOSE, OPEN
+from services.inference.engines.llama.client import WorkerClient
+
+# With it models without an end in sight fill their answers with spaces (docs/engine.md).
+RIGID = {"x-guidance": {"whitespace_flexible": False}}
+MOST_PROVED = 512  # grammars remembered as sound
+LINE = "\n"
+FOREIGN = "~"  # begins neither JSON nor a call
+
+
+def grammar_of(request: ChatRequest) -> str | None:
+    """The grammar of a request's answer; None: free text. Raises InvalidRequest that names the schema in question."""
+    answer = _answer(request.response_format)
+    tools = _callable(request)
+    if tools and not _may_answer(request):
+        return _text("call", _call(tools))
+    if answer is None:
+        return None
+    if tools:
+        return _text("answer | call", [*_call(tools), f"answer: %json {answer}"])
+    return _text("answer", [f"answer: %json {answer}"])
+
+
+def grammar_sources(request: ChatRequest) -> Iterator[tuple[str, str]]:
+    """The schemas within a request's grammar: each one's field and a grammar of it alone, to find which is to blame."""
+    for index, tool in _callable(request):
+        yield f"tools[{index}].function.parameters", _text("call", _call([(index, tool)]))
+    if _may_answer(request) and (answer := _answer(request.response_format)) is not None:
+        yield "response_format", _text("answer", [f"answer: %json {answer}"])
+
+
+def _callable(request: ChatRequest) -> list[tuple[int, Tool]]:
+    """The tools that may be called, with their places in the request."""
+    if not request.may_call_tools:
+        return []
+    named = request.tool_choice.mode is ToolMode.FUNCTION
+    return [(i, tool) for i, tool in enumerate(request.tools) if not named or tool.name == request.tool_choice.name]
+
+
+def _may_answer(request: ChatRequest) -> bool:
+    """Whether text is allowed instead of a call."""
+    return not request.tools or request.tool_choice.mode in (ToolMode.AUTO, ToolMode.NONE)
+
+
+def _answer(wanted: ResponseFormat) -> str | None:
+    if wanted.kind is FormatKind.TEXT:
+        return None
+    if wanted.kind is FormatKind.JSON_OBJECT:
+        return json.dumps({"type": "object", **RIGID})
+    return json.dumps({**parse_schema(wanted.schema, "response_format.json_schema.schema"), **RIGID})
+
+
+def _call(tools: Sequence[tuple[int, Tool]]) -> list[str]:
+    one_of = " | ".join(f"tool{index}" for index, _ in tools)
+    rules = [f"call: {json.dumps(OPEN + LINE)} ({one_of}) {json.dumps(LINE + CLOSE)}"]
+    for index, tool in tools:
+        schema: dict[str, Any] = {
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, "arguments": _arguments(tool, index)},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+            **RIGID,
+        }
+        rules.append(f"tool{index}: %json {json.dumps(schema)}")
+    return rules
+
+
+def _arguments(tool: Tool, index: int) -> dict[str, Any]:
+    if not tool.parameters:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    return {"type": "object", **parse_schema(tool.parameters, f"tools[{index}].function.parameters")}
+
+
+def _text(start: str, rules: list[str]) -> str:
+    return "\n".join(["%llguidance {}", f"start: {start}", *rules])
+
+
+class GrammarProof:
+    """Makes sure that a grammar is really used.
+
+    The worker ignores a grammar that it cannot compile and says nothing. So a grammar not met before generates one
+    token under a bias toward a character that it forbids: when that character comes, the grammar was dropped.
+    """
+
+    def __init__(self) -> None:
+        self._proved: OrderedDict[str, None] = OrderedDict()
+
+    async def prove(self, client: WorkerClient, grammar: str, sources: Iterable[tuple[str, str]]) -> None:
+        """Needs a slot for a moment. Raises InvalidRequest when the worker ignores the grammar.
+
+        `sources` (grammar_sources) are read only then: the error names the first whose own grammar is ignored too.
+        """
+        if grammar in self._proved:
+            self._proved.move_to_end(grammar)
+            return
+        if not await self._used(client, grammar):
+            param = "tools"  # when each is sound and only all of them together are too much
+            for field, alone in sources:
+                if not await self._used(client, alone):
+                    param = field
+                    break
+            raise InvalidRequest("the engine cannot hold an answer to this schema; simplify it", param=param)
+        self._proved[grammar] = None
+        if len(self._proved) > MOST_PROVED:
+            self._proved.popitem(last=False)
+
+    @staticmethod
+    async def _used(client: WorkerClient, grammar: str) -> bool:
+        foreign = (await client.tokenize(FOREIGN, special=False))[0]
+        body = {
+            "prompt": [foreign],
+            "n_predict": 1,
+            "temperature": 0,
+            "logit_bias": [[foreign, 1000]],
+            "grammar": grammar,
+            "response_fields": ["content"],
+        }
+        chunks = [chunk async for chunk in client.complete(body)]
+        return FOREIGN not in orjson.loads(b"".join(chunks))["content"]

@@ -1,0 +1,135 @@
+"""A chat request in the worker's words: the conversation for its template, the options for its sampler."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from services.inference.domain.chat import ChatRequest, FormatKind, Message, Sampling, Tool
+from services.inference.domain.errors import ImageNotSupported, InvalidRequest
+from services.inference.engines.llama.completion import LAST_FIELDS
+from services.inference.engines.llama.grammar import grammar_of
+
+SEEDS = 0xFFFFFFFF  # llama.cpp's seeds have 32 bits, and the highest means "at random"
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What the model's own card advises where a request says nothing."""
+
+    temperature: float = 0.7
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+
+
+def check_supported(request: ChatRequest, model: str, abilities: frozenset[str], vocabulary: int) -> None:
+    """Raises InvalidRequest, naming the field, for whatever this engine or model would otherwise ignore."""
+    for index, message in enumerate(request.messages):
+        if message.has_images:
+            part = next(number for number, part in enumerate(message.content) if not isinstance(part, str))
+            raise ImageNotSupported(
+                f"the model {model} cannot take images", param=f"messages[{index}].content[{part}].image_url"
+            )
+    if request.may_call_tools and "tools" not in abilities:
+        raise InvalidRequest(f"the model {model} cannot call tools", param="tools")
+    if request.response_format.kind is not FormatKind.TEXT and "json" not in abilities:
+        raise InvalidRequest(f"the model {model} cannot be held to JSON", param="response_format")
+    for token in request.sampling.logit_bias:
+        if not 0 <= token < vocabulary:
+            raise InvalidRequest(f"the model {model} has no token {token}", param=f"logit_bias.{token}")
+
+
+def conversation(request: ChatRequest) -> dict[str, Any]:
+    """The body of /apply-template.
+
+    Tools that must not be called are left out, since a model that reads of them calls them. The others are sent with
+    tool_choice "none" whatever was asked: they are rendered all the same, and the worker's own parser, which turns a
+    call cut short into an exception (docs/engine.md), keeps out of it.
+    """
+    body: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
+    if request.may_call_tools:
+        body["tools"] = [_tool(tool, index) for index, tool in enumerate(request.tools)]
+        body["tool_choice"] = "none"
+    return body
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role.value, "content": message.text}
+    if message.name:
+        body["name"] = message.name
+    if message.tool_call_id:
+        body["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _plain(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    return body
+
+
+def _plain(arguments: str) -> str:
+    """JSON text without escapes, in which prompt.py finds what it looks for; what is no JSON is taken as it is."""
+    try:
+        return json.dumps(json.loads(arguments), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def _tool(tool: Tool, index: int) -> dict[str, Any]:
+    try:
+        parameters = orjson.loads(tool.parameters) if tool.parameters else NO_PARAMETERS
+    except orjson.JSONDecodeError:
+        parameters = None
+    if not isinstance(parameters, dict):
+        param = f"tools[{index}].function.parameters"
+        raise InvalidRequest(f"the parameters of the tool {tool.name!r} are not a JSON object", param=param)
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def completion(
+    request: ChatRequest, tokens: list[int], defaults: SamplingDefaults, *, context_length: int, call_token: int | None
+) -> dict[str, Any]:
+    """The body of /completion, without what differs between choices and what Go tells: seed and n_predict.
+
+    `call_token`: the model's own token for the beginning of a tool call, if it has one.
+    """
+    sampling = request.sampling
+    frequency, presence = sampling.frequency_penalty or 0.0, sampling.presence_penalty or 0.0
+    body: dict[str, Any] = {
+        "prompt": tokens,
+        "stream": True,
+        "temperature": defaults.temperature if sampling.temperature is None else sampling.temperature,
+        "top_p": defaults.top_p if sampling.top_p is None else sampling.top_p,
+        "top_k": defaults.top_k,
+        "min_p": defaults.min_p,
+        "stop": list(request.sampling.stop),
+        "response_fields": LAST_FIELDS,
+        # A prompt found in the cache is computed in other batches, which rounds differently: a seed promises the same.
+        "cache_prompt": sampling.seed is None,
+    }
+    if grammar := grammar_of(request):
+        body["grammar"] = grammar
+    biases: list[list[float]] = [[token, bias] for token, bias in sampling.logit_bias.items()]
+    if frequency or presence:
+        body |= {"frequency_penalty": frequency, "presence_penalty": presence, "repeat_last_n": context_length}
+        # The worker counts the prompt too. What that takes from a token is known, and given back.
+        biases += [[token, times * frequency + presence] for token, times in Counter(tokens).items()]
+    if call_token is not None and not request.may_call_tools:
+        biases.append([call_token, False])  # never: models call from habit what they were not even told of
+    if biases:
+        body["logit_bias"] = biases
+    if sampling.logprobs:
+        body["n_probs"] = max(1, sampling.top_logprobs)
+    return body
+
+
+def seed_of(sampling: Sampling, choice: int) -> int:
+    """The worker's seed of one choice; SEEDS: at random."""
+    return SEEDS if sampling.seed is None else (sampling.seed + choice) % SEEDS

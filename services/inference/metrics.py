@@ -1,0 +1,25 @@
+"""Prometheus metrics of inference. Labels are model ids of the list and fixed words, so their number is bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+GENERATIONS = Counter("muhgpt_inference_generations_total", "Generations that ended, by outcome", ["model", "outcome"])
+OUTPUT_TOKENS = Counter("muhgpt_inference_output_tokens_total", "Output tokens that engines gave", ["model"])
+PROMPT_TOKENS = Counter("muhgpt_inference_prompt_tokens_total", "Prompt tokens of generations that started", ["model"])
+FIRST_TOKEN = Histogram(
+    "muhgpt_inference_first_token_seconds",
+    "From go to the first token, waiting for a slot included",
+    ["model"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+QUEUE_WAIT = Histogram(
+    "muhgpt_inference_queue_wait_seconds",
+    "From go to the slot",
+    ["model"],
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+WAITING = Gauge("muhgpt_inference_waiting", "Requests waiting for an engine slot")
+RUNNING = Gauge("muhgpt_inference_running", "Requests generating")
+WORKER_RESTARTS = Counter("muhgpt_inference_worker_restarts_total", "Restarts of an engine's worker", ["model"])
+WORKER_UP = Gauge("muhgpt_inference_worker_up", "1 while an engine's worker answers", ["model"])

@@ -1,0 +1,187 @@
+"""Answers that are held to a form: forced tool calls and JSON, with sampling as wild as it may be."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from services.inference.domain.chat import (
+    ChatRequest,
+    FormatKind,
+    Message,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Tool,
+    ToolChoice,
+    ToolMode,
+)
+from services.inference.domain.engine import FinishReason, ToolCallDelta, Usage
+from services.inference.domain.errors import InvalidRequest
+from services.inference.engines.llama.engine import LlamaEngine
+from tests.fakes_engine import start_llama
+
+WEATHER = Tool(
+    "get_weather",
+    "The weather of a city",
+    '{"type": "object", "required": ["city", "days"], "properties":'
+    ' {"city": {"type": "string", "maxLength": 12}, "days": {"type": "integer", "minimum": 1, "maximum": 9}}}',
+)
+CLOCK = Tool("get_time")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[LlamaEngine]:
+    async with start_llama(abilities=frozenset({"tools", "json"})) as llama:
+        yield llama
+
+
+async def answer(
+    engine: LlamaEngine, max_tokens: int = 200, **fields: Any
+) -> tuple[str, list[ToolCallDelta], FinishReason | None]:
+    fields.setdefault("sampling", Sampling(temperature=2))
+    prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, ("Weather in Lisbon?",)),), **fields))
+    text, calls, reason = "", list[ToolCallDelta](), None
+    async for step in prompt.generate(max_tokens):
+        for delta in () if isinstance(step, Usage) else step:
+            text, reason = text + delta.text, delta.finish_reason or reason
+            for call in delta.tool_calls:
+                if call.index == len(calls):
+                    calls.append(call)
+                else:
+                    calls[-1] = dataclasses.replace(calls[-1], arguments=calls[-1].arguments + call.arguments)
+    return text, calls, reason
+
+
+def schema(value: Any) -> ResponseFormat:
+    return ResponseFormat(FormatKind.JSON_SCHEMA, "answer", json.dumps(value))
+
+
+async def test_a_required_call_is_always_made_and_its_arguments_fit_the_schema(engine: LlamaEngine) -> None:
+    required = ToolChoice(ToolMode.REQUIRED)
+    answers = await asyncio.gather(*(answer(engine, tools=(WEATHER, CLOCK), tool_choice=required) for _ in range(20)))
+    for text, calls, reason in answers:
+        assert (text, len(calls), reason) == ("", 1, FinishReason.TOOL_CALLS)
+        arguments = json.loads(calls[0].arguments)
+        if calls[0].name == "get_weather":
+            assert set(arguments) == {"city", "days"}
+            assert len(arguments["city"]) <= 12
+            assert 1 <= arguments["days"] <= 9
+        else:
+            assert (calls[0].name, arguments) == ("get_time", {})
+
+
+async def test_a_named_function_is_the_one_that_is_called(engine: LlamaEngine) -> None:
+    named = ToolChoice(ToolMode.FUNCTION, "get_time")
+    for _ in range(5):
+        _, calls, _ = await answer(engine, tools=(WEATHER, CLOCK), tool_choice=named)
+        assert [call.name for call in calls] == ["get_time"]
+
+
+async def test_tags_in_a_forced_calls_arguments_are_arguments(engine: LlamaEngine) -> None:
+    note = {"type": "object", "properties": {"text": {"const": "a</tool_call>b"}}, "required": ["text"]}
+    tool = Tool("note", "", json.dumps(note))
+    for parallel in (True, False):
+        text, calls, reason = await answer(
+            engine, tools=(tool,), tool_choice=ToolChoice(ToolMode.REQUIRED), parallel_tool_calls=parallel
+        )
+        assert (text, reason) == ("", FinishReason.TOOL_CALLS)
+        assert [json.loads(call.arguments) for call in calls] == [{"text": "a</tool_call>b"}]
+
+
+async def test_a_forced_call_cut_short_ends_with_length(engine: LlamaEngine) -> None:
+    named = ToolChoice(ToolMode.FUNCTION, "get_weather")
+    for limit in range(1, 12):
+        text, _, reason = await answer(engine, limit, tools=(WEATHER,), tool_choice=named)
+        assert (text, reason) == ("", FinishReason.LENGTH)
+
+
+async def test_a_schema_holds_the_answer(engine: LlamaEngine) -> None:
+    wanted = {
+        "title": "annotations are left out",
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["x", "y", 3]},
+            "flag": {"type": ["boolean", "null"]},
+            "list": {
+                "type": "array",
+                "items": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 5}]},
+                "maxItems": 3,
+            },
+        },
+        "required": ["kind", "flag", "list"],
+    }
+    answers = await asyncio.gather(*(answer(engine, response_format=schema(wanted)) for _ in range(20)))
+    for text, _, reason in answers:
+        assert reason is FinishReason.STOP
+        value = json.loads(text)
+        assert set(value) == {"kind", "flag", "list"}
+        assert value["kind"] in ("x", "y", 3)
+        assert value["flag"] in (True, False, None)
+        assert len(value["list"]) <= 3
+        assert all(0 <= item <= 5 for item in value["list"])
+
+
+async def test_a_json_object_that_ends_by_itself_is_json(engine: LlamaEngine) -> None:
+    wanted = ResponseFormat(FormatKind.JSON_OBJECT)
+    answers = await asyncio.gather(*(answer(engine, response_format=wanted) for _ in range(10)))
+    for text, _, reason in answers:
+        assert text.startswith("{")
+        if reason is FinishReason.STOP:
+            assert isinstance(json.loads(text), dict)
+
+
+async def test_with_tools_and_a_schema_the_answer_is_one_or_the_other(engine: LlamaEngine) -> None:
+    wanted = schema({"type": "object", "properties": {"a": {"type": "string", "maxLength": 4}}, "required": ["a"]})
+    for _ in range(8):
+        text, calls, reason = await answer(engine, tools=(WEATHER,), response_format=wanted)
+        if calls:
+            assert (text, reason) == ("", FinishReason.TOOL_CALLS)
+        else:
+            assert set(json.loads(text)) == {"a"}
+
+
+IMPOSSIBLE = [
+    {"type": "string", "minLength": 5, "maxLength": 2},
+    {"type": "integer", "minimum": 5, "maximum": 2},
+    {"enum": [1], "type": "string"},
+]
+
+
+@pytest.mark.parametrize("impossible", IMPOSSIBLE)
+async def test_a_schema_that_the_worker_would_silently_ignore_is_refused(engine: LlamaEngine, impossible: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await answer(engine, response_format=schema(impossible))
+    assert caught.value.param == "response_format"
+
+
+@pytest.mark.parametrize("impossible", IMPOSSIBLE)
+@pytest.mark.parametrize("mode", [ToolMode.REQUIRED, ToolMode.FUNCTION, ToolMode.AUTO])
+async def test_of_several_tools_the_one_whose_schema_would_be_ignored_is_named(
+    engine: LlamaEngine, impossible: Any, mode: ToolMode
+) -> None:
+    bad = Tool("bad", "", json.dumps({"type": "object", "properties": {"x": impossible}, "required": ["x"]}))
+    choice = ToolChoice(mode, "bad" if mode is ToolMode.FUNCTION else "")
+    wanted = schema({"type": "boolean"}) if mode is ToolMode.AUTO else ResponseFormat()
+    with pytest.raises(InvalidRequest) as caught:
+        await answer(engine, tools=(WEATHER, bad, CLOCK), tool_choice=choice, response_format=wanted)
+    assert caught.value.param == "tools[1].function.parameters"
+
+
+async def test_the_largest_schemas_that_pass_do_not_stop_the_worker_for_others(engine: LlamaEngine) -> None:
+    names = [f"p{number}" for number in range(256)]
+    wide = {
+        "type": "object",
+        "properties": {n: {"type": "string", "maxLength": 4096} for n in names},
+        "required": names,
+    }
+    values = {"enum": [f"value {number} {'x' * 20}" for number in range(512)]}
+    for hostile in (wide, values):
+        async with asyncio.timeout(15):
+            await answer(engine, 20, response_format=schema(hostile))
+    assert engine.ready
