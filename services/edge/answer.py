@@ -1,0 +1,92 @@
+"""What the pipeline gives to the HTTP side: an admitted answer, as events.
+
+The pipeline (pipeline.py) talks to auth, quota and inference; the HTTP side (routes, SSE, JSON) knows only this file.
+Every event may be shown to the client when it is yielded: what it stands for is covered by the hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class RateWindow:
+    """Where the account stands: requests admitted in any 60 s, how many more now, seconds until the window is empty."""
+
+    limit: int
+    remaining: int
+    reset_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of one tool call; id and name are set on its first piece only."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token's log probability and its rivals'."""
+
+    token: str
+    utf8: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(slots=True)
+class Delta:
+    """New output of one choice. finish_reason is set on the choice's last delta."""
+
+    choice: int
+    text: str
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the whole answer, the sum over its choices; exactly what was charged."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Deltas that had queued when the client could take more; in order. Never empty but for the last.
+
+    `usage` is set on the last batch only, and by then the charge is committed (or its replay is guaranteed).
+    """
+
+    deltas: list[Delta] = field(default_factory=list)
+    usage: Usage | None = None
+
+
+class Answer(Protocol):
+    """One admitted request whose first output is at hand.
+
+    Between opening and the last batch the client may go away: then the HTTP side calls aclose(), which stops the engine
+    and leaves the settlement to the quota stream's own task. aclose() after the last batch does nothing.
+    """
+
+    model: str  # the alias that was asked
+    max_tokens: int  # per choice, after clipping to what the account can pay
+    window: RateWindow
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        """Batches until the one with usage. Raises ApiError when the answer fails midway."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ends the answer early. Safe to call at any time and more than once; never raises."""
+        ...

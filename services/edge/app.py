@@ -1,0 +1,144 @@
+"""The edge's application: the hot route in plain ASGI, everything else in FastAPI, one shape of error on every path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from servicekit import request_id as ids
+from servicekit.clock import Clock
+from services.edge.http.access_log import request_broke, request_ended
+from services.edge.http.disconnect import ClientGone
+from services.edge.http.exchange import CLIENT_GONE, Exchange, Receive, Scope, Send
+from services.edge.http.gateway import Gateway
+from services.edge.http.ids import new_request_id
+from services.edge.http_errors import ApiError
+from services.edge.routes import charges, chat, health, models, openapi, usage
+from services.edge.routes.access import Platform
+from services.edge.routes.chat import ChatLimits, ChatRoute
+from services.edge.validation import explain_findings
+
+
+class EdgeApp:
+    """The ASGI application."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        clock: Clock,
+        limits: ChatLimits | None = None,
+        reads_per_minute: int = 600,
+        public_metrics: bool = True,
+        new_id: Callable[[], str] = new_request_id,
+    ) -> None:
+        self._clock = clock
+        self._new_id = new_id
+        self._chat = ChatRoute(gateway, clock, limits or ChatLimits())
+        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute), public_metrics=public_metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the edge does not speak {scope['type']}")
+        exchange = Exchange(scope, send, request_id=self._new_id(), clock=self._clock)
+        ids.current.set(exchange.request_id)
+        try:
+            if scope["path"] == chat.PATH and scope["method"] == "POST":
+                await self._chat.serve(exchange, receive)
+            else:
+                await self._serve_rest(exchange, scope, receive)
+        except ApiError as error:
+            await exchange.fail(error)
+        except ClientGone:
+            exchange.status = CLIENT_GONE
+        except asyncio.CancelledError:
+            # The server stops and its drain time is over. Swallowed: the task ends here anyway, and the client is told.
+            await exchange.fail(ApiError.service_unavailable("The server is stopping. Try again.", "draining", 1))
+        except Exception as error:  # noqa: BLE001  (the one place where a defect becomes a 500)
+            request_broke(exchange, error)
+            await exchange.fail(ApiError.internal(exchange.request_id))
+        finally:
+            request_ended(exchange, self._clock.monotonic())
+
+    async def _serve_rest(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+        method = scope["method"]
+        if scope["path"] == chat.PATH:
+            exchange.route = chat.PATH
+        # uvicorn leaves the body of a HEAD away by its own scope, so the routes need to know GET only.
+        inner = {**scope, "exchange": exchange, "method": "GET" if method == "HEAD" else method}
+        if method == "OPTIONS":
+            await self._options(exchange, inner)
+            return
+        try:
+            await self._rest(inner, receive, exchange.asgi_send)
+        finally:
+            route = inner.get("route")
+            exchange.route = getattr(route, "path_format", exchange.route)
+
+    async def _options(self, exchange: Exchange, scope: Scope) -> None:
+        allowed = allowed_methods(self._rest, scope)
+        if not allowed:
+            raise ApiError.not_found("OPTIONS", scope["path"])
+        await exchange.start(204, [(b"allow", allowed.encode())])
+        await exchange.body(b"")
+
+
+def make_fastapi(platform: Platform, *, public_metrics: bool) -> FastAPI:
+    """Everything but the hot route, which has its entry here for 405 and /openapi.json."""
+    app = FastAPI(title="MUHGPT API", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.platform = platform
+    app.state.public_metrics = public_metrics
+    app.include_router(models.router)
+    app.include_router(usage.router)
+    app.include_router(charges.router)
+    app.include_router(health.router)
+    openapi.describe(app)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(Exception, _on_defect)
+    return app
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> str:
+    """The Allow header's value for a path; empty when there is no such path."""
+    if scope["path"] == chat.PATH:
+        return "OPTIONS, POST"
+    methods: set[str] = set()
+    for route in app.routes:
+        match, _ = route.matches({**scope, "method": "GET"})
+        if match is not Match.NONE:
+            methods |= {"GET", "HEAD", "OPTIONS"}
+    return ", ".join(sorted(methods))
+
+
+def _response(error: ApiError) -> Response:
+    return Response(error.body(), error.status, headers={**error.headers, "content-type": "application/json"})
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such route, or not this method."""
+    method, path = request.scope["exchange"].method, request.scope["path"]
+    allowed = allowed_methods(request.app, request.scope)
+    return _response(ApiError.method_not_allowed(method, allowed) if allowed else ApiError.not_found(method, path))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    findings = [{**finding, "loc": finding["loc"][1:]} for finding in error.errors()]  # without "query"
+    return _response(explain_findings(findings))
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return _response(error)
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    """Starlette answers with this and raises the error again, for EdgeApp to log."""
+    return _response(ApiError.internal(request.scope["exchange"].request_id))

@@ -1,0 +1,179 @@
+"""The body of POST /v1/chat/completions: its fields, their ranges, and nothing else.
+
+The pydantic core reads the bytes straight into these models (ARCHITECTURE.md: a quarter of what a FastAPI route costs).
+Strict: a wrong type is an error, never guessed at. `null` means absent; unknown fields are ignored (docs/wire.md).
+Rules that span several fields are in chat_rules.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Tag
+
+DEFAULT_MODEL = "muh-chat"
+MAX_MESSAGES = 2048
+MAX_PARTS = 2048
+MAX_TOOLS = 128
+# More than any context holds; it keeps what clients send within the proto's and the database's integers.
+MAX_TOKENS_CAP = 2**31 - 1
+
+FUNCTION_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+
+# Tags of a union's branches; a leading bar marks path elements that are ours and not the client's (validation.py).
+TEXT = Tag("|text")
+LIST = Tag("|list")
+NAME = Tag("|name")
+OBJECT = Tag("|object")
+
+
+class Body(BaseModel):
+    """Base of everything that a client sends."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", protected_namespaces=())
+
+
+class ImageUrl(Body):
+    """Where an image is: an http(s) URL, or a data: URI with its bytes."""
+
+    url: Annotated[str, Field(min_length=1)]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ContentPart(Body):
+    """A piece of a message: text or an image."""
+
+    type: Literal["text", "image_url"]
+    text: str | None = None
+    image_url: ImageUrl | None = None
+
+
+class FunctionCall(Body):
+    """What the assistant called earlier; arguments are JSON text."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    arguments: str
+
+
+class ToolCall(Body):
+    """One call in an assistant's earlier turn."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(Body):
+    """One turn of the conversation. developer is today's name of system."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: (
+        Annotated[str, TEXT] | Annotated[list[ContentPart], Field(max_length=MAX_PARTS, fail_fast=True), LIST] | None
+    ) = None
+    name: Annotated[str, Field(max_length=256)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=256)] | None = None
+
+
+class FunctionDefinition(Body):
+    """A function that the model may call; parameters are a JSON Schema."""
+
+    name: Annotated[str, Field(pattern=FUNCTION_NAME)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class FunctionName(Body):
+    """Names one of the tools."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+
+class NamedToolChoice(Body):
+    """Demands that one function be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class JsonSchema(Body):
+    """The schema that an answer must satisfy."""
+
+    name: Annotated[str, Field(pattern=FUNCTION_NAME)]
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """What the answer must look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Body):
+    """How a stream ends."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(Body):
+    """The whole body, as a client sends it."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
+    model: str | None = Field(None, description="A model alias from GET /v1/models. Default: muh-chat.")
+    stream: bool | None = Field(None, description="Server-sent events when true.")
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1, description="Capped by your balance and key limit.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="The same as max_tokens.")
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    n: int | None = Field(None, ge=1, le=8, description="Choices to generate; each is charged.")
+    stop: (
+        Annotated[str, Field(min_length=1), TEXT]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4), LIST]
+        | None
+    ) = None
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="Best-effort determinism.")
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="Needs logprobs.")
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    tool_choice: Annotated[Literal["none", "auto", "required"], NAME] | Annotated[NamedToolChoice, OBJECT] | None = None
+    parallel_tool_calls: bool | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+
+    @property
+    def alias(self) -> str:
+        """The model alias that was asked, the default when none was."""
+        return DEFAULT_MODEL if self.model is None else self.model
+
+    @property
+    def choices(self) -> int:
+        """How many answers to generate side by side."""
+        return self.n or 1
+
+    @property
+    def output_limit(self) -> int | None:
+        """Output tokens per choice that the client asked for at most; None: as many as fit."""
+        asked = self.max_completion_tokens if self.max_tokens is None else self.max_tokens
+        return None if asked is None else min(asked, MAX_TOKENS_CAP)
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with OpenAI's extra usage chunk."""
+        return bool(self.stream_options and self.stream_options.include_usage)

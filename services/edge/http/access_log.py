@@ -1,0 +1,49 @@
+"""One log event and one count per request: who, what, how long; never a prompt, an answer or a key (G11)."""
+
+from __future__ import annotations
+
+import traceback
+
+from servicekit.logging import get_logger
+from services.edge.http.exchange import Exchange
+from services.edge.http.metrics import observe
+
+log = get_logger(__name__)
+
+# Probes come every few seconds and say nothing.
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def request_ended(exchange: Exchange, now: float) -> None:
+    """Logs and counts; now on the monotonic clock."""
+    seconds = now - exchange.began
+    observe(exchange, seconds)
+    if exchange.route in QUIET and exchange.status < 400:
+        return
+    fields: dict[str, object] = {
+        "method": exchange.method,
+        "path": exchange.route,
+        "status": exchange.status,
+        "request_id": exchange.request_id,
+        "duration_ms": round(seconds * 1000, 1),
+    }
+    client_id = exchange.header(b"x-client-request-id")
+    if client_id is not None:
+        fields["client_request_id"] = client_id[:128]
+    if exchange.caller is not None:
+        fields["account_id"] = exchange.caller.principal.account_id
+        fields["key_id"] = exchange.caller.principal.key_id
+    if exchange.model is not None:
+        fields["model"] = exchange.model
+    if exchange.first_token is not None:
+        fields["ttft_ms"] = round((exchange.first_token - exchange.began) * 1000, 1)
+    if exchange.usage is not None:
+        fields["prompt_tokens"] = exchange.usage.prompt_tokens
+        fields["completion_tokens"] = exchange.usage.completion_tokens
+    log.info("request", **fields)
+
+
+def request_broke(exchange: Exchange, error: Exception) -> None:
+    """Logs a defect of ours: the exception's kind and place, not its text, which may quote what a client sent."""
+    place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error("request_failed", request_id=exchange.request_id, error=type(error).__name__, at=place[-12:])

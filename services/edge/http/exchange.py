@@ -1,0 +1,119 @@
+"""One HTTP request and its answer: ids, headers, what was sent, and what the log will say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from servicekit.clock import Clock
+from services.edge import sse
+from services.edge.answer import RateWindow, Usage
+from services.edge.http.gateway import Caller
+from services.edge.http_errors import ApiError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+CLIENT_GONE = 499  # nginx's number for a client that left before its answer; appears in logs and metrics only
+JSON: Header = (b"content-type", b"application/json")
+
+
+class Exchange:
+    """Sends the answer, with `x-request-id` on it, and remembers what the log and the metrics need.
+
+    Times are on the monotonic clock, in seconds.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_send",
+        "began",
+        "caller",
+        "complete",
+        "first_token",
+        "headers",
+        "last_sent",
+        "method",
+        "model",
+        "request_id",
+        "route",
+        "sending",
+        "status",
+        "streaming",
+        "usage",
+        "window",
+    )
+
+    def __init__(self, scope: Scope, send: Send, *, request_id: str, clock: Clock) -> None:
+        self._send = send
+        self._clock = clock
+        self.request_id = request_id
+        self.method: str = scope["method"]
+        self.route = "unknown"  # the route's template: paths may hold anything, secrets too
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.began = self.last_sent = clock.monotonic()
+        self.first_token: float | None = None
+        self.status = 0  # until the answer starts
+        self.streaming = False
+        self.sending = False
+        self.complete = False
+        self.caller: Caller | None = None
+        self.model: str | None = None  # the alias, once it is known to be one
+        self.usage: Usage | None = None
+        self.window: RateWindow | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """A request header's value; names are in lower case."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def start(self, status: int, headers: Iterable[Header]) -> None:
+        """Begins the answer."""
+        self.status = status
+        lines = [*headers, (b"x-request-id", self.request_id.encode()), *window_headers(self.window)]
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def body(self, data: bytes, *, more: bool = False) -> None:
+        """Sends a piece of the answer; waits while the client takes no more."""
+        self.sending = True
+        try:
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        finally:
+            self.sending = False
+        self.last_sent = self._clock.monotonic()
+        self.complete = not more
+
+    async def respond(self, status: int, body: bytes, headers: Iterable[Header] = (JSON,)) -> None:
+        """A whole answer."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.body(body)
+
+    async def fail(self, error: ApiError) -> None:
+        """Tells the client of a failure, in whatever form is still possible."""
+        if self.status == 0:
+            self.window = error.window or self.window
+            extra = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+            await self.respond(error.status, error.body(), [JSON, *extra])
+        elif self.streaming and not self.complete:
+            await self.body(sse.encode_error(error))
+
+    async def asgi_send(self, message: Message) -> None:
+        """For the application that answers through plain ASGI messages (FastAPI)."""
+        if message["type"] == "http.response.start":
+            await self.start(message["status"], message.get("headers", ()))
+        else:
+            await self.body(message.get("body", b""), more=message.get("more_body", False))
+
+
+def window_headers(window: RateWindow | None) -> list[Header]:
+    """OpenAI's headers; the reset is a duration as OpenAI writes it ("59.214s")."""
+    if window is None:
+        return []
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % window.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % window.remaining),
+        (b"x-ratelimit-reset-requests", f"{window.reset_after:.3f}s".encode()),
+    ]

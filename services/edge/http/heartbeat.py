@@ -1,0 +1,45 @@
+"""Comments on a stream that has nothing to say, so that proxies do not take it for dead."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from servicekit.clock import Clock
+from services.edge import sse
+from services.edge.http.exchange import Exchange
+
+
+class Heartbeat:
+    """`with Heartbeat(...):` sends a comment whenever nothing was sent for `interval` seconds.
+
+    Costs a stream one timer, and a token nothing.
+    """
+
+    def __init__(self, exchange: Exchange, interval: float, clock: Clock) -> None:
+        self._exchange = exchange
+        self._interval = interval
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._beat: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._timer = self._loop.call_later(self._interval, self._check)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        silent = self._clock.monotonic() - self._exchange.last_sent
+        if silent < self._interval:
+            self._timer = self._loop.call_later(self._interval - silent, self._check)
+            return
+        self._beat = self._loop.create_task(self._send())
+        self._timer = self._loop.call_later(self._interval, self._check)
+
+    async def _send(self) -> None:
+        # A send that waits means that the client has not taken the last piece yet: it needs no comment.
+        if not self._exchange.sending and not self._exchange.complete:
+            await self._exchange.body(sse.KEEP_ALIVE, more=True)

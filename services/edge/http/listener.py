@@ -1,0 +1,51 @@
+"""The listening socket: made before anything else starts, shared by all workers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from servicekit.address import Address
+from servicekit.errors import StartupError
+
+BACKLOG = 2048
+
+
+def listen(text: str) -> socket.socket:
+    """Binds host:port and listens. Raises StartupError when the port is in use or the host is not this machine's."""
+    address = Address.parse(text)
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise StartupError(f"the edge cannot resolve {address.host!r} to listen on: {error.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(target)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartupError(
+            f"the edge cannot listen on {address}: {error.strerror}; "
+            "stop what listens there or set MUHGPT_EDGE_LISTEN to another host:port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The bound host:port."""
+    host, port = listener.getsockname()[:2]
+    return str(Address(host, port))
+
+
+def write_address(file: Path | None, address: str) -> None:
+    """Tells others where the edge serves; they see the whole file or none."""
+    if file is None:
+        return
+    scratch = file.with_suffix(".tmp")
+    scratch.write_text(address)
+    os.replace(scratch, file)

@@ -1,0 +1,179 @@
+"""From a validated request to its first output: prepare, reserve, go (steps 2 to 4 of the README's picture)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from muhgpt.inference.v1 import inference_pb2
+from muhgpt.quota.v1 import quota_pb2
+from servicekit.clock import Clock
+from servicekit.logging import get_logger
+from services.edge.admission import Admission
+from services.edge.answer import RateWindow
+from services.edge.http_errors import ApiError, from_inference_failure, from_refusal
+from services.edge.live_answer import LiveAnswer
+from services.edge.peers.generation import Generation
+from services.edge.peers.hold import Hold
+from services.edge.peers.inference import InferencePeer
+from services.edge.peers.quota import QuotaPeer, unavailable
+
+log = get_logger(__name__)
+
+RESERVE_PATIENCE = 0.9  # seconds: without an answer of quota the client has its 503 within one (G7)
+STARTS = 2  # a generation whose stream broke before it started is prepared once more
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked, with everything that the peers need to know."""
+
+    request: inference_pb2.ChatRequest
+    max_tokens: int | None  # per choice; None: what the model's context leaves
+    choices: int
+    request_id: str
+    deadline: float  # monotonic seconds
+
+
+class Opening:
+    """Brings one LiveAnswer to its first output. Cancelled or failed anywhere, it leaves nothing behind."""
+
+    def __init__(
+        self,
+        answer: LiveAnswer,
+        order: Order,
+        quota: QuotaPeer,
+        inference: InferencePeer,
+        admission: Admission,
+        clock: Clock,
+    ) -> None:
+        self._answer = answer
+        self._order = order
+        self._quota = quota
+        self._inference = inference
+        self._admission = admission
+        self._clock = clock
+        self._prepared: inference_pb2.Prepared | None = None
+
+    async def run(self) -> None:
+        """Returns when the first output is at hand. Raises ApiError."""
+        try:
+            for _ in range(STARTS):
+                if await self._start():
+                    return
+            raise ApiError.upstream_error()
+        except ApiError as error:
+            self._answer.end(error)
+            raise
+        except BaseException:
+            self._answer.abandon()
+            raise
+
+    async def _start(self) -> bool:
+        """One try on one replica. False: its stream broke before the engine was told to start."""
+        answer = self._answer
+        generation = await self._prepare()
+        while generation.prepared is None and not generation.events and not generation.lost:
+            await self._wait()
+        if generation.events:
+            raise _failure(generation)
+        if generation.prepared is None:
+            return False
+        max_tokens = await self._reserve(generation.prepared)
+        if generation.lost:
+            return False
+        generation.go(max_tokens)
+        while not generation.events and not generation.lost:
+            await self._wait()
+        if generation.lost:
+            return False
+        if isinstance(generation.events[0], inference_pb2.Failed):
+            raise _failure(generation)
+        if answer.error is not None:
+            raise answer.error
+        return True
+
+    async def _prepare(self) -> Generation:
+        answer, order = self._answer, self._order
+        generation = await self._inference.prepare(
+            order.request,
+            answer.wakeup.set,
+            request_id=order.request_id,
+            account_id=answer.principal.account_id,
+            seconds_left=order.deadline - self._clock.monotonic(),
+        )
+        if answer.error is not None:  # ended while a large request was handed over
+            generation.leave()
+            raise answer.error
+        answer.generation = generation
+        return generation
+
+    async def _reserve(self, prepared: inference_pb2.Prepared) -> int:
+        """Admits the request once, however often it is prepared; returns output tokens per choice."""
+        answer, order = self._answer, self._order
+        if self._prepared is not None:
+            if prepared.prompt_tokens > self._prepared.prompt_tokens:
+                log.warning("prompt_counted_differently", request_id=order.request_id)
+                raise ApiError.upstream_error()
+            return min(answer.max_tokens, prepared.max_tokens)
+        link, hold = self._quota.hold(answer.principal.account_id, answer.wakeup.set)
+        answer.hold = hold
+        hold.reserve(self._reservation(prepared))
+        try:
+            async with asyncio.timeout(RESERVE_PATIENCE):
+                while hold.reserved is None and hold.refused is None:
+                    await self._wait()
+        except TimeoutError:
+            raise unavailable() from None  # ending the answer queues a release, so a late reservation stays dead
+        if hold.refused is not None:
+            raise self._refusal(hold, hold.refused)
+        self._prepared = prepared
+        answer.admitted(link, prepared)
+        return answer.max_tokens
+
+    def _reservation(self, prepared: inference_pb2.Prepared) -> quota_pb2.Reserve:
+        principal, order = self._answer.principal, self._order
+        wanted = prepared.max_tokens if order.max_tokens is None else min(order.max_tokens, prepared.max_tokens)
+        return quota_pb2.Reserve(
+            account_id=principal.account_id,
+            key_id=principal.key_id,
+            model=order.request.model,
+            prompt_tokens=prepared.prompt_tokens,
+            max_tokens=wanted,
+            choices=order.choices,
+            account_version=principal.account_version,
+            key_version=principal.key_version,
+            requests_per_minute=principal.requests_per_minute,
+            monthly_credit_limit=principal.monthly_credit_limit,
+            key_requests_per_minute=principal.key_requests_per_minute,
+        )
+
+    def _refusal(self, hold: Hold, refused: quota_pb2.Refused) -> ApiError:
+        principal = self._answer.principal
+        window = None
+        if refused.HasField("window"):
+            told = refused.window
+            window = RateWindow(told.limit, told.remaining, told.reset_after.ToMicroseconds() / 1e6)
+        retry_after = refused.retry_after.ToMicroseconds() / 1e6
+        if refused.reason == refused.REASON_RATE_LIMITED:
+            if window is not None:
+                self._admission.full(principal, hold.sent_at, retry_after, window)
+            self._admission.denied(principal)
+        elif refused.reason in (refused.REASON_INSUFFICIENT_CREDITS, refused.REASON_KEY_LIMIT_REACHED):
+            self._admission.denied(principal)
+        else:
+            reason = quota_pb2.Refused.Reason.Name(refused.reason)
+            log.error("reserve_refused", reason=reason, detail=refused.detail, request_id=self._order.request_id)
+        return from_refusal(refused.reason, retry_after=retry_after, window=window)
+
+    async def _wait(self) -> None:
+        """Until something changed. Raises what ended the answer from outside: revocation, deadline, lost trust."""
+        if self._answer.error is None:
+            await self._answer.wakeup.wait()
+        if self._answer.error is not None:
+            raise self._answer.error
+
+
+def _failure(generation: Generation) -> ApiError:
+    event = generation.events[0]
+    return from_inference_failure(event) if isinstance(event, inference_pb2.Failed) else ApiError.upstream_error()

@@ -1,0 +1,120 @@
+"""The WatchKeys stream: what auth takes back, acknowledged once it is in force here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
+from servicekit.client import Peer
+from servicekit.clock import Clock
+from servicekit.logging import get_logger
+from services.edge.peers.heart import Heart
+from services.edge.peers.link import StreamBroken
+
+log = get_logger(__name__)
+
+
+class Listener(Protocol):
+    """Who puts changes in force. Called before they are acknowledged, so nothing here may wait."""
+
+    def session_began(self, old_lapse: float) -> None:
+        """A new session: what was learnt before is to be forgotten, or asked again before old_lapse (monotonic)."""
+        ...
+
+    def change(self, change: auth_pb2.KeyChange) -> None:
+        """Forget what it names and end the running answers of revoked keys."""
+        ...
+
+
+class KeyWatch:
+    """One edge worker's side of WatchKeys. After a break it is a new session, at the next replica."""
+
+    name = "auth"
+
+    def __init__(self, peers: list[Peer], listener: Listener, clock: Clock, edge_name: str) -> None:
+        self._peers = peers
+        self._listener = listener
+        self._clock = clock
+        self._edge_name = edge_name
+        self._turn = 0
+        self._heart: Heart | None = None
+        self._unacknowledged: int | None = None
+        self.wake: Callable[[], None] = lambda: None  # there is something to send
+        self.lapses_at = float("-inf")  # monotonic; nothing is trusted from then on
+        self.applied = 0  # the last change in force here
+
+    @property
+    def peer(self) -> Peer:
+        """The replica whose turn it is: the one that the stream is open to, or will be."""
+        return self._peers[self._turn % len(self._peers)]
+
+    @property
+    def spare(self) -> Peer:
+        """The replica whose turn is next; the same one when there is no other."""
+        return self._peers[(self._turn + 1) % len(self._peers)]
+
+    def open(self) -> Any:
+        """A call to the replica whose turn it is."""
+        return auth_pb2_grpc.AuthStub(self.peer.channel).WatchKeys(metadata=self.peer.metadata())
+
+    def hello(self) -> auth_pb2.WatchKeysRequest:
+        """A fresh session: auth waits for the old one until its time is over."""
+        hello = auth_pb2.WatchHello(session_id=secrets.token_bytes(16), edge_name=self._edge_name)
+        return auth_pb2.WatchKeysRequest(hello=hello)
+
+    def welcomed(self, response: auth_pb2.WatchKeysResponse, hello_sent: float) -> float:
+        """Trust begins when the hello was sent."""
+        if response.WhichOneof("message") != "welcome":
+            raise StreamBroken("auth did not begin with a welcome")
+        welcome = response.welcome
+        lifetime = welcome.session_ttl.ToMicroseconds() / 1e6
+        interval = welcome.heartbeat_interval.ToMicroseconds() / 1e6
+        if lifetime <= 0 or interval <= 0:
+            raise StreamBroken("auth's welcome has no session_ttl or heartbeat_interval")
+        old_lapse = self.lapses_at
+        self._heart = Heart(self._clock, hello_sent, lifetime, interval)
+        self._unacknowledged = None
+        self.applied = welcome.sequence
+        self._listener.session_began(old_lapse)
+        self.lapses_at = self._heart.lapses_at
+        log.info("key_watch_open", edge=self._edge_name, sequence=welcome.sequence)
+        return interval
+
+    def incoming(self, response: auth_pb2.WatchKeysResponse) -> None:
+        """Puts a change in force, or notes an answered heartbeat."""
+        kind = response.WhichOneof("message")
+        if kind == "change":
+            self._listener.change(response.change)
+            self.applied = max(self.applied, response.change.sequence)
+            self._unacknowledged = self.applied
+            self.wake()
+        elif kind == "heartbeat" and self._heart is not None:
+            self._heart.answer(response.heartbeat.number)
+            self.lapses_at = self._heart.lapses_at
+        elif kind == "draining":
+            raise StreamBroken("auth is draining")
+
+    def outgoing(self) -> auth_pb2.WatchKeysRequest | None:
+        """An acknowledgement first, since somebody waits for it; then a heartbeat when one is due."""
+        if self._unacknowledged is not None:
+            sequence, self._unacknowledged = self._unacknowledged, None
+            return auth_pb2.WatchKeysRequest(ack=auth_pb2.Ack(sequence=sequence))
+        number = self._heart.next() if self._heart else None
+        if number is None:
+            return None
+        return auth_pb2.WatchKeysRequest(heartbeat=auth_pb2.WatchHeartbeat(number=number))
+
+    def beat(self) -> None:
+        """Another interval is over."""
+        if self._heart is None:
+            return
+        self._heart.ask()
+        if self._heart.silent:
+            raise StreamBroken("auth left heartbeats unanswered")
+
+    def broken(self) -> None:
+        """The next stream goes to the next replica; trust goes on until it lapses."""
+        self._heart = None
+        self._turn += 1

@@ -1,0 +1,190 @@
+"""The Session stream to one quota replica: holds that have something to say, batched by whatever queued."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
+from servicekit.client import Peer
+from servicekit.clock import Clock
+from servicekit.logging import get_logger
+from services.edge import pipeline_metrics as metrics
+from services.edge.peers.heart import Heart
+from services.edge.peers.hold import Hold
+from services.edge.peers.link import Link, StreamBroken
+
+log = get_logger(__name__)
+
+BATCH = 1024  # operations a message; about 100 KiB
+RETRY_PAUSE = 0.05  # seconds before an operation is repeated that quota could not decide
+OVERDUE = 5.0  # seconds after which an unanswered operation is sent again on the same stream
+
+
+class QuotaLink:
+    """One session of this edge worker. When its stream breaks it moves on to the next replica, holds and all."""
+
+    name = "quota"
+
+    def __init__(self, peers: list[Peer], first: int, clock: Clock, edge_name: str) -> None:
+        self._peers = peers
+        self._turn = first
+        self._clock = clock
+        self._hello = quota_pb2.SessionHello(session_id=secrets.token_bytes(16), edge_name=edge_name)
+        self._holds: dict[bytes, Hold] = {}
+        self._dirty: dict[Hold, None] = {}  # in the order of their first unsent operation
+        self._heart: Heart | None = None
+        self._margin = 0.0
+        self._down_since = clock.monotonic()
+        self._looked = clock.monotonic()
+        self._lapsed = True
+        self.lapses_at = float("-inf")  # monotonic: from then on nothing may be delivered
+        self.window_tokens = 64
+        self.opened = asyncio.Event()
+        self.link = Link(self, clock)
+
+    @property
+    def up(self) -> bool:
+        """A stream is open."""
+        return self._heart is not None
+
+    @property
+    def unfinished(self) -> int:
+        """Holds whose end quota has not acknowledged."""
+        return len(self._holds)
+
+    def down_for(self) -> float:
+        """Seconds since a stream was open; 0 when one is."""
+        return 0.0 if self.up else self._clock.monotonic() - self._down_since
+
+    def hold(self, wake: Callable[[], None]) -> Hold:
+        """A new hold under a fresh id of 128 random bits."""
+        hold = Hold(secrets.token_bytes(16), self._touch, wake)
+        self._holds[hold.id] = hold
+        metrics.HOLDS_OPEN.inc()
+        return hold
+
+    def check_lease(self) -> None:
+        """Loses all holds when the lease lapses, once; called often."""
+        if self._clock.monotonic() < self.lapses_at:
+            self._lapsed = False
+            return
+        if self._lapsed:
+            return
+        self._lapsed = True
+        live = [hold for hold in self._holds.values() if hold.reserved and not hold.lost and not hold.ending]
+        log.error("quota_lease_lapsed", holds=len(live))
+        for hold in live:
+            hold.lose()
+
+    # What Link asks of a side
+
+    def open(self) -> Any:
+        """A call to the replica whose turn it is."""
+        peer = self._peers[self._turn % len(self._peers)]
+        return quota_pb2_grpc.QuotaStub(peer.channel).Session(metadata=peer.metadata())
+
+    def hello(self) -> quota_pb2.SessionRequest:
+        """The same session as before the break: its holds live on."""
+        return quota_pb2.SessionRequest(hello=self._hello)
+
+    def welcomed(self, response: quota_pb2.SessionResponse, hello_sent: float) -> float:
+        """Asks again whatever the last stream did not answer."""
+        if response.WhichOneof("message") != "welcome":
+            raise StreamBroken("quota did not begin with a welcome")
+        welcome = response.welcome
+        lease = welcome.lease.ToMicroseconds() / 1e6
+        interval = welcome.heartbeat_interval.ToMicroseconds() / 1e6
+        if lease <= 0 or interval <= 0 or welcome.window_tokens < 1:
+            raise StreamBroken("quota's welcome lacks lease, heartbeat_interval or window_tokens")
+        self.window_tokens = welcome.window_tokens
+        self._margin = min(1.0, lease / 10)
+        self._heart = Heart(self._clock, hello_sent, lease - self._margin, interval)
+        self.lapses_at = self._heart.lapses_at
+        for hold in self._holds.values():
+            hold.forget_sent()
+            if hold.unanswered:
+                self._dirty[hold] = None
+        self.opened.set()
+        log.info("quota_session_open", replayed=len(self._dirty))
+        return interval
+
+    def outgoing(self) -> quota_pb2.SessionRequest | None:
+        """A heartbeat when one is due, else the operations that have queued."""
+        number = self._heart.next() if self._heart else None
+        if number is not None:
+            return quota_pb2.SessionRequest(heartbeat=quota_pb2.SessionHeartbeat(number=number))
+        operations: list[quota_pb2.Operation] = []
+        now = self._clock.monotonic()
+        while self._dirty and len(operations) < BATCH:
+            hold = next(iter(self._dirty))
+            del self._dirty[hold]
+            operations += hold.take(now)
+            self._tidy(hold)
+        if not operations:
+            return None
+        return quota_pb2.SessionRequest(operations=quota_pb2.Operations(operations=operations))
+
+    def incoming(self, response: quota_pb2.SessionResponse) -> None:
+        """Hands each outcome to its hold; one hold's defect is nobody else's."""
+        kind = response.WhichOneof("message")
+        if kind == "outcomes":
+            for outcome in response.outcomes.outcomes:
+                self._accept(outcome)
+        elif kind == "heartbeat" and self._heart is not None:
+            self._heart.answer(response.heartbeat.number)
+            self.lapses_at = self._heart.lapses_at
+        elif kind == "draining":
+            raise StreamBroken("quota is draining")
+
+    def beat(self) -> None:
+        """Another interval is over; operations that stayed unanswered too long are sent again."""
+        if self._heart is None:
+            return
+        self._heart.ask()
+        if self._heart.silent:
+            raise StreamBroken("quota left heartbeats unanswered")
+        now = self._clock.monotonic()
+        if now - self._looked >= OVERDUE:
+            self._looked = now
+            self._repeat_overdue()
+
+    def broken(self) -> None:
+        """The next stream goes to the next replica and repeats what is unanswered."""
+        if self._heart is not None:
+            self._down_since = self._clock.monotonic()
+        self._heart = None
+        self._turn += 1
+
+    # Inside
+
+    def _touch(self, hold: Hold) -> None:
+        if hold.ended:
+            self._tidy(hold)
+        else:
+            self._dirty[hold] = None
+            self.link.wake()
+
+    def _accept(self, outcome: quota_pb2.Outcome) -> None:
+        hold = self._holds.get(outcome.hold_id)
+        if hold is None:
+            return
+        try:
+            if hold.accept(outcome):
+                asyncio.get_running_loop().call_later(RETRY_PAUSE, self._touch, hold)
+        except Exception:
+            log.exception("outcome_defect", hold_id=hold.id.hex())
+        self._tidy(hold)
+
+    def _tidy(self, hold: Hold) -> None:
+        if hold.ended and self._holds.pop(hold.id, None) is not None:
+            self._dirty.pop(hold, None)
+            metrics.HOLDS_OPEN.dec()
+
+    def _repeat_overdue(self) -> None:
+        """Repeats the ends that quota owes an answer since the last look: an answer may be lost, a charge must not."""
+        for hold in self._holds.values():
+            if hold.overdue():
+                self._dirty[hold] = None

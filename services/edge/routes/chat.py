@@ -1,0 +1,130 @@
+"""POST /v1/chat/completions in plain ASGI (ARCHITECTURE.md, speed): the only route where microseconds count.
+
+When several errors apply the first wins: 401, 413, 415, 400, 404, 403, 429, 402 (docs/wire.md). The order of the code
+below is that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from servicekit.clock import MICROSECONDS, Clock
+from services.edge import sse
+from services.edge.answer import Answer
+from services.edge.chat_request import ChatRequest
+from services.edge.completion import Completion
+from services.edge.http.body import read_json_body
+from services.edge.http.disconnect import until_disconnect
+from services.edge.http.exchange import JSON, Exchange, Header, Receive
+from services.edge.http.gateway import Caller, Gateway
+from services.edge.http.heartbeat import Heartbeat
+from services.edge.http.ids import completion_id
+from services.edge.http.windows import WindowMemory
+from services.edge.http_errors import ApiError
+from services.edge.translate import to_proto
+from services.edge.validation import parse_chat_request
+
+PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLimits:
+    """Bytes and seconds."""
+
+    max_body_bytes: int = 20 * 1024 * 1024
+    request_timeout: float = 600.0
+    heartbeat: float = 15.0
+
+
+class ChatRoute:
+    """Serves chat completions, whole and streamed."""
+
+    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._limits = limits
+        self._windows = WindowMemory(clock)
+
+    async def serve(self, exchange: Exchange, receive: Receive) -> None:
+        """Answers one request. Raises ApiError, or ClientGone when nobody is left to answer."""
+        exchange.route = PATH
+        caller = await self._gateway.authenticate(exchange.header(b"authorization"))
+        exchange.caller = caller
+        principal = caller.principal
+        exchange.window = self._windows.recall(principal.account_id, principal.requests_per_minute)
+        request = parse_chat_request(await read_json_body(exchange, receive, self._limits.max_body_bytes))
+        try:
+            await self._answer(exchange, receive, caller, request)
+        except ApiError as error:
+            if error.window is not None:
+                self._windows.remember(principal.account_id, error.window)
+            raise
+
+    async def _answer(self, exchange: Exchange, receive: Receive, caller: Caller, request: ChatRequest) -> None:
+        proto = to_proto(request, request.alias)
+        model = self._gateway.resolve(caller, request.alias)
+        exchange.model = request.alias
+        proto.model = model.model
+        async with until_disconnect(receive):
+            answer = await self._gateway.open(
+                caller,
+                model,
+                proto,
+                alias=request.alias,
+                max_tokens=request.output_limit,
+                choices=request.choices,
+                streamed=bool(request.stream),
+                request_id=exchange.request_id,
+                deadline=exchange.began + self._limits.request_timeout,
+            )
+            try:
+                exchange.first_token = self._clock.monotonic()
+                exchange.window = answer.window
+                self._windows.remember(caller.principal.account_id, answer.window)
+                await (self._stream if request.stream else self._whole)(exchange, request, answer)
+            finally:
+                await answer.aclose()
+
+    async def _stream(self, exchange: Exchange, request: ChatRequest, answer: Answer) -> None:
+        encoder = sse.ChunkEncoder(
+            completion_id=completion_id(exchange.request_id),
+            created=self._now(),
+            model=request.alias,
+            choices=request.choices,
+            include_usage=request.include_usage,
+            logprobs=bool(request.logprobs),
+        )
+        await exchange.start(200, [*sse.HEADERS, _granted(answer)])
+        exchange.streaming = True
+        with Heartbeat(exchange, self._limits.heartbeat, self._clock):
+            async for batch in answer:
+                data = encoder.encode(batch)
+                if batch.usage is not None:
+                    exchange.usage = batch.usage
+                    await exchange.body(data)
+                    return
+                if data:
+                    await exchange.body(data, more=True)
+        raise RuntimeError("the answer ended without usage")
+
+    async def _whole(self, exchange: Exchange, request: ChatRequest, answer: Answer) -> None:
+        completion = Completion(choices=request.choices, logprobs=bool(request.logprobs))
+        async for batch in answer:
+            completion.add(batch)
+            if batch.usage is not None:
+                break
+        if completion.usage is None:
+            raise RuntimeError("the answer ended without usage")
+        exchange.usage = completion.usage
+        body = completion.encode(
+            completion_id=completion_id(exchange.request_id), created=self._now(), model=request.alias
+        )
+        await exchange.respond(200, body, [JSON, _granted(answer)])
+
+    def _now(self) -> int:
+        return self._clock.now_us() // MICROSECONDS
+
+
+def _granted(answer: Answer) -> Header:
+    """How many output tokens per choice the account can pay (G2)."""
+    return (b"x-muhgpt-max-tokens", b"%d" % answer.max_tokens)

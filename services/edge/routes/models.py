@@ -1,0 +1,25 @@
+"""GET /v1/models and GET /v1/models/{model}, in OpenAI's shape."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from services.edge.http.gateway import ModelInfo
+from services.edge.routes.access import PlatformOf, Reader
+from services.edge.routes.schemas import ModelList, ModelObject
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models", summary="List the models that the key may use")
+async def list_models(caller: Reader, platform: PlatformOf) -> ModelList:
+    return ModelList(data=[_shown(model) for model in platform.gateway.models(caller)])
+
+
+@router.get("/v1/models/{model:path}", summary="Look up one model")
+async def get_model(model: str, caller: Reader, platform: PlatformOf) -> ModelObject:
+    return _shown(platform.gateway.resolve(caller, model))
+
+
+def _shown(model: ModelInfo) -> ModelObject:
+    return ModelObject(id=model.alias, created=model.created, owned_by=model.owned_by)

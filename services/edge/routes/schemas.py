@@ -1,0 +1,172 @@
+"""The answers' shapes: what the read routes return, and what /openapi.json says of all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: Literal[
+        "invalid_request_error",
+        "insufficient_quota",
+        "model_not_allowed",
+        "rate_limit",
+        "upstream_error",
+        "service_unavailable",
+        "api_error",
+    ]
+    param: str | None = Field(description="The field in question, e.g. messages[2].content[0].text")
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """Every error has this shape."""
+
+    error: ErrorDetail
+
+
+class ModelObject(BaseModel):
+    """One model alias."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="Unix time")
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """The aliases that the key may use."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+class UsageTotals(BaseModel):
+    """Sums over the range."""
+
+    credits: int
+    tokens: int
+    requests: int
+
+
+class UsageDay(BaseModel):
+    """One UTC day with at least one charged request."""
+
+    day: str = Field(description="YYYY-MM-DD")
+    credits: int
+    requests: int
+
+
+class UsageModel(BaseModel):
+    """One model's share."""
+
+    model: str
+    credits: int
+
+
+class UsageReport(BaseModel):
+    """Balance and consumption."""
+
+    object: Literal["usage"] = "usage"
+    balance: int = Field(description="Credits not yet charged; holds of running requests are not subtracted")
+    totals: UsageTotals
+    daily: list[UsageDay]
+    by_model: list[UsageModel]
+
+
+class ChargeObject(BaseModel):
+    """The receipt of one request.
+
+    `credits` is ceil((prompt_tokens * input_price + completion_tokens * output_price) / 1e6), less what could not be
+    collected.
+    """
+
+    id: str
+    object: Literal["charge"] = "charge"
+    state: Literal["held", "settled", "released", "expired"] = Field(
+        description="held: it runs; settled: charged; released: nothing came, nothing is charged; "
+        "expired: the server that answered was lost, charged is what had been delivered"
+    )
+    created: int = Field(description="Unix time of admission; its UTC day and month are the charge's")
+    ended: int | None
+    key_id: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    input_price: int = Field(description="Credits for a million prompt tokens when the request was admitted")
+    output_price: int = Field(description="Credits for a million completion tokens")
+    credits: int
+    uncollected_credits: int
+
+
+class ChargeList(BaseModel):
+    """Receipts, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[ChargeObject]
+    first_id: str | None
+    last_id: str | None = Field(description="Send it as `after` for the next page")
+    has_more: bool
+
+
+class Health(BaseModel):
+    """How this process is."""
+
+    status: Literal["ok", "unavailable"]
+
+
+class CompletionUsage(BaseModel):
+    """Exactly what was charged."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnsweredFunction(BaseModel):
+    """The function that the model calls."""
+
+    name: str
+    arguments: str = Field(description="JSON text")
+
+
+class AnsweredToolCall(BaseModel):
+    """One call that the model wants made."""
+
+    id: str
+    type: Literal["function"]
+    function: AnsweredFunction
+
+
+class AnsweredMessage(BaseModel):
+    """The model's turn."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    tool_calls: list[AnsweredToolCall] | None = None
+
+
+class CompletionChoice(BaseModel):
+    """One of the n answers."""
+
+    index: int
+    message: AnsweredMessage
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class ChatCompletion(BaseModel):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str = Field(description="The alias that was asked")
+    choices: list[CompletionChoice]
+    usage: CompletionUsage

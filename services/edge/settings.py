@@ -1,0 +1,39 @@
+"""The edge's settings: MUHGPT_EDGE_… in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.settings import ProcessSettings
+
+
+class EdgeSettings(ProcessSettings):
+    """Sizes in bytes, times in seconds. Addresses may be lists, separated by commas: replicas of that service."""
+
+    model_config = SettingsConfigDict(env_prefix="MUHGPT_EDGE_", frozen=True, extra="forbid")
+
+    listen: str = Field("127.0.0.1:8000", description="host:port to serve HTTP on; port 0 takes a free one")
+    workers: int = Field(1, ge=1, le=256, description="processes that share the port; one per core")
+    address_file: Path | None = Field(None, description="file that gets the bound host:port once the edge serves")
+
+    auth_address: str = Field(description="host:port of auth")
+    quota_address: str = Field(description="host:port of quota")
+    inference_address: str = Field(description="host:port of inference")
+
+    # At most what a message to inference can carry (peers/inference.py).
+    max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024, le=60 * 1024 * 1024, description="larger requests get 413")
+    max_header_bytes: int = Field(64 * 1024, ge=1024, le=1024 * 1024, description="larger headers get 431")
+    request_timeout: float = Field(600.0, gt=0, le=86400, description="for a whole inference request")
+    header_timeout: float = Field(10.0, gt=0, le=600, description="for a request's header to arrive")
+    body_timeout: float = Field(30.0, gt=0, le=600, description="between two pieces of a request's body")
+    upload_timeout: float = Field(300.0, gt=0, le=3600, description="for a request's whole body")
+    write_timeout: float = Field(30.0, gt=0, le=3600, description="for a client that stops reading its answer")
+    keepalive_timeout: float = Field(75.0, gt=0, le=3600, description="for an idle connection")
+    heartbeat: float = Field(15.0, gt=0, le=600, description="a stream silent for so long gets a comment")
+    reads_per_minute: int = Field(600, ge=1, description="usage and model reads per account and worker")
+    metrics_dir: Path | None = Field(
+        None, description="where several workers keep their metrics; emptied at start; default: a temporary directory"
+    )

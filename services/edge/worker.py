@@ -1,0 +1,119 @@
+"""One edge process: the pipeline, and HTTP in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+from servicekit.client import connect
+from servicekit.clock import Clock, SystemClock
+from servicekit.logging import get_logger
+from servicekit.settings import read_secret
+from services.edge.app import EdgeApp
+from services.edge.http.protocol import Bounds
+from services.edge.http.server import HttpServer
+from services.edge.peers.inference import LARGE_MESSAGE
+from services.edge.peers.replicas import Replicas
+from services.edge.pipeline import Peers, Pipeline
+from services.edge.routes.chat import ChatLimits
+from services.edge.settings import EdgeSettings
+
+log = get_logger(__name__)
+
+# Seconds that HTTP waits longer than the pipeline, so that answers that are cut still say so to their clients.
+DRAIN_MARGIN = 2.0
+
+
+async def serve(
+    settings: EdgeSettings,
+    listener: socket.socket,
+    *,
+    on_started: Callable[[], Awaitable[None]],
+    parent: int | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, or until the file descriptor `parent` ends because the supervisor died."""
+    clock = SystemClock()
+    pipeline = make_pipeline(settings, clock)
+    server = make_server(settings, pipeline, clock, on_started)
+    asked = _asked_to_stop(server, parent)
+    await pipeline.start()
+    try:
+        serving = asyncio.create_task(server.run_on(listener))
+        stopping = asyncio.create_task(asked.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await pipeline.drain(settings.drain_timeout)
+        await serving
+    finally:
+        await pipeline.close()
+    log.info("stopped")
+
+
+def make_server(
+    settings: EdgeSettings, pipeline: Pipeline, clock: Clock, on_started: Callable[[], Awaitable[None]]
+) -> HttpServer:
+    """The HTTP server in front of a pipeline."""
+    app = EdgeApp(
+        pipeline,
+        clock=clock,
+        limits=ChatLimits(settings.max_body_bytes, settings.request_timeout, settings.heartbeat),
+        reads_per_minute=settings.reads_per_minute,
+        public_metrics=settings.metrics_listen is None,
+    )
+    return HttpServer(
+        app,
+        bounds=bounds_of(settings),
+        keepalive_timeout=settings.keepalive_timeout,
+        drain_timeout=settings.drain_timeout + DRAIN_MARGIN,
+        on_started=on_started,
+    )
+
+
+def make_pipeline(settings: EdgeSettings, clock: Clock) -> Pipeline:
+    """The pipeline to the three services. Raises StartupError for an address or a secret that cannot be used."""
+    token = read_secret(settings.edge_token_file)
+    peers = Peers(
+        auth=[connect(address, token=token) for address in Replicas.parse(settings.auth_address)],
+        quota=[connect(address, token=token) for address in Replicas.parse(settings.quota_address)],
+        inference=[
+            (connect(address, token=token), connect(address, token=token, max_message_bytes=LARGE_MESSAGE))
+            for address in Replicas.parse(settings.inference_address)
+        ],
+    )
+    return Pipeline(peers, clock, edge_name=f"{socket.gethostname()}:{os.getpid()}")
+
+
+def bounds_of(settings: EdgeSettings) -> Bounds:
+    """What one connection may take."""
+    return Bounds(
+        header_bytes=settings.max_header_bytes,
+        header_timeout=settings.header_timeout,
+        body_timeout=settings.body_timeout,
+        upload_timeout=settings.upload_timeout,
+        write_timeout=settings.write_timeout,
+    )
+
+
+def _asked_to_stop(server: HttpServer, parent: int | None) -> asyncio.Event:
+    """Set, with the server told, when the process is to stop."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def stop() -> None:
+        log.info("draining")
+        server.stop()
+        asked.set()
+
+    def orphaned() -> None:
+        if parent is not None:
+            loop.remove_reader(parent)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    if parent is not None:
+        loop.add_reader(parent, orphaned)
+    return asked

@@ -1,0 +1,153 @@
+"""The edge's pipeline between three real gRPC servers, each behind a wire that a test can cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
+from muhgpt.inference.v1 import inference_pb2
+from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
+from servicekit.access import Tokens
+from servicekit.client import connect
+from servicekit.clock import Clock, SystemClock
+from servicekit.server import Server
+from services.edge.answer import Answer, Batch
+from services.edge.peers.inference import LARGE_MESSAGE
+from services.edge.peers.replicas import Replicas
+from services.edge.pipeline import Caller, Peers, Pipeline
+from tests.contract.edge.scripted_auth import ScriptedAuth
+from tests.contract.edge.scripted_quota import ScriptedQuota
+from tests.contract.edge.wire import Wire
+from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, RunningInference, ScriptedEngine, start_inference
+
+
+@dataclass
+class Platform:
+    """What a test holds in its hands."""
+
+    pipeline: Pipeline
+    auth: ScriptedAuth
+    quota: ScriptedQuota
+    engine: ScriptedEngine
+    wires: dict[str, Wire]
+    clock: Clock
+    key: str
+    inference: RunningInference
+    text: str = "hello there"
+
+    async def caller(self, key: str | None = None) -> Caller:
+        """Authenticates as HTTP does."""
+        return await self.pipeline.authenticate(f"Bearer {key or self.key}")
+
+    async def open(self, key: str | None = None, **options: Any) -> Answer:
+        """The whole way to a running answer; `seconds` is its deadline from now."""
+        caller = await self.caller(key)
+        model = self.pipeline.resolve(caller, "muh-chat")
+        choices = options.get("choices", 1)
+        return await self.pipeline.open(
+            caller,
+            model,
+            chat_request(model.model, options.get("text", self.text), choices),
+            alias="muh-chat",
+            max_tokens=options.get("max_tokens"),
+            choices=choices,
+            streamed=options.get("streamed", True),
+            request_id="req_test",
+            deadline=self.clock.monotonic() + options.get("seconds", 30.0),
+        )
+
+
+def chat_request(model: str, text: str, choices: int = 1) -> inference_pb2.ChatRequest:
+    """One user message."""
+    content = [inference_pb2.ContentPart(text=text)]
+    message = inference_pb2.Message(role=inference_pb2.Message.ROLE_USER, content=content)
+    return inference_pb2.ChatRequest(model=model, messages=[message], sampling=inference_pb2.Sampling(choices=choices))
+
+
+@contextlib.asynccontextmanager
+async def start_platform(
+    *tokens: str,
+    auth: ScriptedAuth | None = None,
+    quota: ScriptedQuota | None = None,
+    engine: ScriptedEngine | None = None,
+    clock: Clock | None = None,
+    second: str = "",
+) -> AsyncIterator[Platform]:
+    """Everything up and greeted. The service named `second` has two addresses of one server; the wire is "second"."""
+    auth, quota, clock = auth or ScriptedAuth(), quota or ScriptedQuota(), clock or SystemClock()
+    engine = engine or ScriptedEngine(*tokens)
+    async with contextlib.AsyncExitStack() as stack:
+        inference = await stack.enter_async_context(start_inference(engine, drain_timeout=0.2))
+        addresses = {
+            "auth": await _serve(stack, "auth", auth, auth_pb2_grpc.add_AuthServicer_to_server, auth_pb2),
+            "quota": await _serve(stack, "quota", quota, quota_pb2_grpc.add_QuotaServicer_to_server, quota_pb2),
+            "inference": inference.address,
+        }
+        if second:
+            addresses["second"] = addresses[second]
+        wires = {name: Wire(address) for name, address in addresses.items()}
+        for wire in wires.values():
+            await wire.start()
+            stack.push_async_callback(wire.close)
+        lists = {name: [wires[name].address] for name in ("auth", "quota", "inference")}
+        if second:
+            lists[second].append(wires["second"].address)
+        pipeline = await start_pipeline(stack, clock, **{name: ",".join(each) for name, each in lists.items()})
+        yield Platform(pipeline, auth, quota, engine, wires, clock, auth.add_key(), inference)
+
+
+async def start_pipeline(
+    stack: contextlib.AsyncExitStack, clock: Clock, *, auth: str, quota: str, inference: str, token: str = EDGE_TOKEN
+) -> Pipeline:
+    """A pipeline to these lists of addresses, greeted by all of them. `token` is for auth and quota."""
+    peers = Peers(
+        [connect(address, token=token) for address in Replicas.parse(auth)],
+        [connect(address, token=token) for address in Replicas.parse(quota)],
+        [
+            (
+                connect(address, token=EDGE_TOKEN),
+                connect(address, token=EDGE_TOKEN, max_message_bytes=LARGE_MESSAGE),
+            )
+            for address in Replicas.parse(inference)
+        ],
+    )
+    pipeline = Pipeline(peers, clock, edge_name="test edge")
+    stack.push_async_callback(pipeline.close)
+    await pipeline.start()
+    await asyncio.wait_for(pipeline.wait_ready(), 5)
+    return pipeline
+
+
+async def collect(answer: Answer) -> list[Batch]:
+    """All batches of an answer."""
+    return [batch async for batch in answer]
+
+
+def text_of(batches: list[Batch]) -> str:
+    """All text, whatever the choice."""
+    return "".join(delta.text for batch in batches for delta in batch.deltas)
+
+
+def reasons_of(batches: list[Batch]) -> list[str]:
+    """All finish reasons in order."""
+    return [delta.finish_reason for batch in batches for delta in batch.deltas if delta.finish_reason]
+
+
+async def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    """Waits until something is so."""
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110  (conditions of other processes' making)
+            await asyncio.sleep(0.002)
+
+
+async def _serve(stack: contextlib.AsyncExitStack, name: str, servicer: Any, add: Any, module: Any) -> str:
+    tokens = Tokens(edge=EDGE_TOKEN, operator=OPERATOR_TOKEN)
+    server = Server(name=name, listen="127.0.0.1:0", tokens=tokens, drain_timeout=0.05)
+    server.add(servicer, add, module.DESCRIPTOR.services_by_name[name.capitalize()])
+    address = await server.start()
+    stack.push_async_callback(server.stop)
+    return address

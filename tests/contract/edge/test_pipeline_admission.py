@@ -1,0 +1,77 @@
+"""Refusals that the edge remembers, and the bound on open answers (G5, docs/money.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from muhgpt.quota.v1 import quota_pb2
+from services.edge.http_errors import ApiError
+from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
+from tests.contract.edge.scripted_quota import ScriptedQuota, refused
+from tests.fakes import FakeClock
+
+RATE_LIMITED = quota_pb2.Refused.REASON_RATE_LIMITED
+
+
+async def _refusal(platform: Platform, key: str | None = None) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await platform.open(key)
+    return caught.value
+
+
+async def test_a_full_window_is_remembered_until_the_moment_that_quota_told_and_not_longer() -> None:
+    clock = FakeClock()
+    async with start_platform("a", clock=clock) as platform:
+        platform.quota.refusals = [refused(RATE_LIMITED, retry_after=3.0)]
+        first = await _refusal(platform)
+        assert (first.status, first.headers["retry-after"]) == (429, "3")
+        clock.advance(1.5)
+        again = await _refusal(platform)
+        assert (again.status, again.headers["retry-after-ms"]) == (429, "1500")
+        assert len(platform.engine.requests) == 1
+        clock.advance(1.5)
+        assert text_of(await collect(await platform.open())) == "a"
+
+
+async def test_a_full_window_of_a_key_leaves_the_accounts_other_keys_alone() -> None:
+    async with start_platform("a") as platform:
+        limited = platform.auth.add_key("acct_a", "key_b", key_requests_per_minute=5)
+        platform.quota.refusals = [refused(RATE_LIMITED, retry_after=30.0, limit=5)]
+        assert (await _refusal(platform, limited)).status == 429
+        assert (await _refusal(platform, limited)).status == 429
+        assert text_of(await collect(await platform.open())) == "a"
+
+
+async def test_a_raised_limit_forgets_the_remembered_refusal() -> None:
+    async with start_platform("a") as platform:
+        platform.quota.refusals = [refused(RATE_LIMITED, retry_after=30.0)]
+        assert (await _refusal(platform)).status == 429
+        platform.auth.principal(platform.key).account_version = 2
+        await platform.auth.tell(3, "acct_a")
+        assert text_of(await collect(await platform.open())) == "a"
+
+
+async def test_a_broke_account_that_keeps_asking_is_answered_by_the_edge_until_the_minute_is_over() -> None:
+    clock = FakeClock()
+    async with start_platform("a", clock=clock, quota=ScriptedQuota(balance=0)) as platform:
+        platform.auth.principal(platform.key).requests_per_minute = 2
+        assert [(await _refusal(platform)).status for _ in range(20)] == [402] * 20
+        assert (await _refusal(platform)).status == 429
+        assert len(platform.engine.requests) == 20
+        clock.advance(60)
+        await until(lambda: platform.pipeline.ready)  # the sessions have outlived the jump
+        assert (await _refusal(platform)).status == 402
+
+
+async def test_an_account_has_a_bound_of_answers_open_and_an_ended_one_makes_room() -> None:
+    async with start_platform("a", "b") as platform:
+        platform.auth.principal(platform.key).max_open_streams = 2
+        pause = platform.engine.pause_after(1)
+        first, _second = await platform.open(), await platform.open()
+        refusal = await _refusal(platform)
+        assert (refusal.status, refusal.code) == (429, "too_many_streams")
+        assert len(platform.quota.reserves) == 2
+        pause.resume()
+        await collect(first)
+        await (await platform.open()).aclose()
+        await until(lambda: len(platform.pipeline._running) == 1)

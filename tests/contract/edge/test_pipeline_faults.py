@@ -1,0 +1,314 @@
+"""Peers that die, stall, or come back (G3, G7)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from muhgpt.quota.v1 import quota_pb2
+from services.edge import opening
+from services.edge.answer import Answer
+from services.edge.http_errors import ApiError
+from services.edge.peers import inference, quota, quota_link
+from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
+from tests.contract.edge.scripted_auth import ScriptedAuth
+from tests.contract.edge.scripted_quota import ScriptedQuota, refused
+from tests.fakes import FakeClock
+from tests.fakes_engine import ScriptedEngine
+
+WORDS = [f"w{number} " for number in range(200)]
+REFUSED = quota_pb2.Refused
+
+
+async def _refusal(platform: Platform) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await platform.open()
+    return caught.value
+
+
+async def _until_failure(answer: Answer) -> tuple[str, ApiError]:
+    received = ""
+    try:
+        async for batch in answer:
+            received += text_of([batch])
+    except ApiError as error:
+        return received, error
+    raise AssertionError("the answer did not fail")
+
+
+async def test_without_quota_a_request_is_a_503_within_two_seconds_and_nothing_is_generated() -> None:
+    async with start_platform(*WORDS) as platform:
+        platform.wires["quota"].refuse()
+        started = time.monotonic()
+        assert (await _refusal(platform)).status == 503
+        assert time.monotonic() - started < 2.5
+        assert platform.engine.tokens_made == 0
+
+
+async def test_once_quota_is_known_to_be_down_requests_fail_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota, "DOWN_PATIENCE", 0.05)
+    async with start_platform(*WORDS) as platform:
+        await platform.caller()
+        platform.wires["quota"].refuse()
+        await until(lambda: not platform.pipeline.ready)
+        started = time.monotonic()
+        assert (await _refusal(platform)).status == 503
+        assert time.monotonic() - started < 0.1
+        assert platform.engine.requests == []
+        platform.wires["quota"].restore()
+        await until(lambda: platform.pipeline.ready)
+        assert text_of(await collect(await platform.open())) == "".join(WORDS)
+
+
+async def test_a_reservation_that_was_given_up_can_not_come_to_life_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "RESERVE_PATIENCE", 0.05)
+    async with start_platform(*WORDS) as platform:
+        await platform.caller()
+        platform.wires["quota"].silence()
+        assert (await _refusal(platform)).status == 503
+        platform.wires["quota"].restore()
+        await until(lambda: platform.quota.released == 1)
+        assert platform.quota.open_holds == 0
+        assert platform.engine.tokens_made == 0
+
+
+async def test_a_reservation_whose_answer_was_lost_is_replayed_and_admits_once() -> None:
+    async with start_platform("a", "b") as platform:
+        await platform.caller()
+        platform.quota.mute.add("reserve")
+        starting = asyncio.create_task(platform.open())
+        await until(lambda: len(platform.quota.reserves) == 1)
+        platform.quota.mute.clear()
+        platform.wires["quota"].cut()
+        assert text_of(await collect(await starting)) == "ab"
+        assert len(platform.quota.reserves) == 1
+        assert platform.quota.operations.count("reserve") == 2
+
+
+async def test_quota_that_dies_midway_and_comes_back_gets_the_charge_once() -> None:
+    async with start_platform(*WORDS) as platform:
+        pause = platform.engine.pause_after(20)
+        answer = await platform.open()
+        await pause.reached()
+        platform.wires["quota"].refuse()
+        pause.resume()
+        ending = asyncio.create_task(collect(answer))
+        await until(lambda: platform.engine.tokens_made == 200)
+        platform.wires["quota"].restore()
+        assert text_of(await ending) == "".join(WORDS)
+        assert platform.quota.settled == [200]
+        assert len(set(platform.quota.sessions)) == 1
+
+
+async def test_while_quota_is_away_nothing_is_delivered_that_is_not_covered() -> None:
+    async with start_platform(*WORDS) as platform:
+        pause = platform.engine.pause_after(1)
+        answer = await platform.open()
+        await pause.reached()
+        platform.wires["quota"].refuse()
+        pause.resume()
+        await until(lambda: platform.engine.tokens_made == 200)
+        delivered = 0
+        while delivered < 64:
+            delivered += len((await anext(aiter(answer))).deltas)
+        assert delivered == 64
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(aiter(answer)), 0.05)
+        await answer.aclose()
+        platform.wires["quota"].restore()
+        await until(lambda: platform.quota.settled == [64])
+
+
+async def test_a_settlement_whose_answer_was_lost_is_replayed_and_charges_once() -> None:
+    async with start_platform("a", "b") as platform:
+        platform.quota.mute.add("settle")
+        ending = asyncio.create_task(collect(await platform.open()))
+        await until(lambda: bool(platform.quota.settled))
+        platform.quota.mute.clear()
+        platform.wires["quota"].cut()
+        assert (await ending)[-1].usage is not None
+        assert platform.quota.settled == [2]
+
+
+async def test_a_settlement_that_stays_unanswered_is_repeated_on_the_same_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quota_link, "OVERDUE", 0.01)
+    async with start_platform("a", "b") as platform:
+        platform.quota.mute.add("settle")
+        ending = asyncio.create_task(collect(await platform.open()))
+        await until(lambda: bool(platform.quota.settled))
+        platform.quota.mute.clear()
+        await ending
+        assert platform.quota.settled == [2]
+        assert len(platform.quota.sessions) == 1
+
+
+async def test_operations_that_the_database_did_not_answer_are_repeated_until_it_does() -> None:
+    async with start_platform(*WORDS) as platform:
+        unknown = refused(REFUSED.REASON_UNAVAILABLE)
+        platform.quota.refusals = [unknown, unknown]
+        pause = platform.engine.pause_after(200)
+        answer = await platform.open()
+        await pause.reached()
+        platform.quota.refusals = [unknown, unknown]
+        pause.resume()
+        assert text_of(await collect(answer)) == "".join(WORDS)
+        assert platform.quota.settled == [200]
+
+
+async def test_a_draining_quota_is_left_and_found_again_without_losing_a_charge() -> None:
+    async with start_platform(*WORDS) as platform:
+        pause = platform.engine.pause_after(20)
+        answer = await platform.open()
+        await pause.reached()
+        platform.quota.drain()
+        await until(lambda: len(platform.quota.sessions) == 2)
+        pause.resume()
+        assert text_of(await collect(answer)) == "".join(WORDS)
+        assert platform.quota.settled == [200]
+
+
+async def test_a_model_without_a_price_is_not_generated() -> None:
+    async with start_platform(*WORDS) as platform:
+        platform.quota.refusals = [refused(REFUSED.REASON_NO_PRICE)]
+        assert (await _refusal(platform)).status == 503
+        assert platform.engine.tokens_made == 0
+
+
+async def test_a_hold_that_quota_has_ended_ends_its_answer() -> None:
+    async with start_platform(*WORDS) as platform:
+        pause = platform.engine.pause_after(5)
+        answer = await platform.open()
+        await pause.reached()
+        platform.quota.refusals = [REFUSED(reason=REFUSED.REASON_HOLD_ENDED)]
+        pause.resume()
+        with pytest.raises(ApiError) as caught:
+            await collect(answer)
+        assert caught.value.status == 503
+
+
+async def test_answers_end_before_the_lease_of_their_session_lapses() -> None:
+    clock = FakeClock()
+    auth, quota = ScriptedAuth(session_ttl=600), ScriptedQuota(lease=30.0)
+    async with start_platform(*WORDS, clock=clock, auth=auth, quota=quota) as platform:
+        pause = platform.engine.pause_after(5)
+        answer = await platform.open(seconds=600)
+        await pause.reached()
+        platform.quota.answer_heartbeats = False
+        platform.wires["quota"].refuse()
+        clock.advance(28.9)
+        pause.resume()
+        assert (await anext(aiter(answer))).deltas
+        clock.advance(0.2)
+        with pytest.raises(ApiError) as caught:
+            await collect(answer)
+        assert caught.value.status == 503
+        await asyncio.wait_for(platform.engine.wait_stopped(), 1)
+
+
+async def test_an_engine_that_dies_before_the_first_token_is_a_502_and_costs_nothing() -> None:
+    async with start_platform(*WORDS) as platform:
+        platform.engine.fail_after(0)
+        assert (await _refusal(platform)).status == 502
+        await until(lambda: platform.quota.released == 1)
+        assert platform.quota.settled == []
+
+
+async def test_an_engine_that_dies_midway_ends_in_an_error_and_what_was_delivered_is_charged() -> None:
+    async with start_platform(*WORDS) as platform:
+        platform.engine.fail_after(10)
+        received, failure = await _until_failure(await platform.open())
+        assert failure.status == 502
+        assert received == "".join(WORDS[:10])
+        await until(lambda: platform.quota.settled == [10])
+
+
+async def test_an_engine_that_dies_before_a_whole_answer_could_be_sent_costs_nothing() -> None:
+    async with start_platform(*WORDS) as platform:
+        platform.engine.fail_after(100)
+        _, failure = await _until_failure(await platform.open(streamed=False))
+        assert failure.status == 502
+        await until(lambda: platform.quota.released == 1)
+        assert platform.quota.settled == []
+        assert all(each.delivered_tokens == 0 for each in platform.quota.progress)
+
+
+async def test_what_is_told_as_delivered_was_written_before() -> None:
+    async with start_platform(*WORDS) as platform:
+        written = 0
+        answer = await platform.open()
+        async for batch in answer:
+            told = max((each.delivered_tokens for each in platform.quota.progress), default=0)
+            assert told <= written
+            written += len(batch.deltas)
+        assert platform.quota.progress
+
+
+async def test_an_inference_stream_that_breaks_midway_ends_its_answers_with_a_502() -> None:
+    async with start_platform(*WORDS) as platform:
+        pause = platform.engine.pause_after(10)
+        answer = await platform.open()
+        await pause.reached()
+        await until(lambda: answer.generation.received == 10)  # type: ignore[attr-defined]
+        platform.wires["inference"].cut()
+        with pytest.raises(ApiError) as caught:
+            await collect(answer)
+        assert caught.value.status == 502
+        await until(lambda: platform.quota.settled == [10])
+        pause.resume()
+
+
+async def test_a_stream_that_breaks_before_the_start_costs_the_request_nothing_but_time() -> None:
+    async with start_platform("a", "b") as platform:
+        await platform.caller()
+        platform.quota.mute.add("reserve")
+        starting = asyncio.create_task(platform.open())
+        await until(lambda: len(platform.quota.reserves) == 1)
+        platform.wires["inference"].cut()
+        await until(lambda: not platform.pipeline._inference.up)
+        platform.quota.mute.clear()
+        platform.wires["quota"].cut()
+        assert text_of(await collect(await starting)) == "ab"
+        assert len(platform.engine.requests) == 2
+        assert len(platform.quota.reserves) == 1
+
+
+async def test_a_draining_inference_finishes_what_runs_and_gets_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start_platform(*WORDS) as platform:
+        pause = platform.engine.pause_after(10)
+        answer = await platform.open()
+        await pause.reached()
+        platform.inference.server.draining.set()
+        await until(lambda: not platform.pipeline.ready)
+        monkeypatch.setattr(inference, "REOPEN_PATIENCE", 0.05)
+        assert (await _refusal(platform)).status == 502
+        pause.resume()
+        assert text_of(await collect(answer)) == "".join(WORDS)
+        assert len(platform.engine.requests) == 1
+
+
+async def test_without_inference_a_request_is_a_502_and_reserves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "REOPEN_PATIENCE", 0.05)
+    async with start_platform(*WORDS) as platform:
+        platform.wires["inference"].refuse()
+        await until(lambda: not platform.pipeline.ready)
+        assert (await _refusal(platform)).status == 502
+        assert platform.quota.reserves == []
+
+
+async def test_a_request_whose_time_is_over_ends_before_and_after_its_first_token() -> None:
+    async with start_platform(engine=ScriptedEngine(*WORDS, slots=1)) as platform:
+        pause = platform.engine.pause_after(3)
+        answer = await platform.open(seconds=0.2)
+        with pytest.raises(ApiError) as caught:
+            await platform.open(seconds=0.05)
+        assert (caught.value.status, caught.value.code) == (503, "deadline_exceeded")
+        with pytest.raises(ApiError) as caught:
+            await collect(answer)
+        assert caught.value.code == "deadline_exceeded"
+        pause.resume()
+        await until(lambda: platform.quota.open_holds == 0)
+        assert platform.quota.settled == [3]

@@ -1,0 +1,47 @@
+"""Several replicas of a service: one that is away is replaced, and nothing that was owed to it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.contract.edge.platform_for_edge import collect, start_platform, text_of, until
+
+WORDS = [f"w{number} " for number in range(200)]
+
+
+async def test_holds_of_a_quota_replica_that_died_are_finished_at_another() -> None:
+    async with start_platform(*WORDS, second="quota") as platform:
+        pause = platform.engine.pause_after(10)
+        answer = await platform.open()
+        await pause.reached()
+        first = platform.pipeline._quota.link_of("acct_a")
+        home = "quota" if first._turn % 2 == 0 else "second"
+        platform.wires[home].refuse()
+        pause.resume()
+        assert text_of(await collect(answer)) == "".join(WORDS)
+        assert platform.quota.settled == [200]
+        assert first._turn % 2 != (0 if home == "quota" else 1)
+
+
+async def test_an_auth_replica_that_is_away_is_replaced_by_another_for_the_stream_and_for_calls() -> None:
+    async with start_platform("a", second="auth") as platform:
+        platform.wires["auth"].refuse()
+        await until(lambda: platform.auth.sessions >= 2)
+        await until(lambda: platform.pipeline._auth._watch._heart is not None)
+        assert text_of(await collect(await platform.open())) == "a"
+
+
+async def test_requests_go_to_the_inference_replica_that_is_there_and_has_the_least_to_do() -> None:
+    async with start_platform(*WORDS, second="inference") as platform:
+        links = platform.pipeline._inference._links
+        await until(lambda: all(link.up and link.models for link in links))
+        platform.engine.slots = 100
+        pause = platform.engine.pause_after(1)  # else the first may be done before the last is opened
+        answers = await asyncio.gather(*(platform.open() for _ in range(10)))
+        assert all(link._load or link._generations for link in links)
+        pause.resume()
+        for batches in await asyncio.gather(*(collect(answer) for answer in answers)):
+            assert text_of(batches) == "".join(WORDS)
+        platform.wires["second"].refuse()
+        await until(lambda: not links[1].up)
+        assert text_of(await collect(await platform.open())) == "".join(WORDS)

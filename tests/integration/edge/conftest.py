@@ -1,0 +1,43 @@
+"""The real HTTP server of the edge on a loopback port, with a scripted pipeline behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import uvloop
+
+from services.edge.http.protocol import Bounds
+from services.edge.routes.chat import ChatLimits
+from tests.integration.edge.edge_world import Edge, StartEdge, serving
+from tests.integration.edge.scripted_gateway import ScriptedGateway
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The edge runs on uvloop, whose transports differ in what closing and pausing mean."""
+    return uvloop.EventLoopPolicy()
+
+
+@pytest.fixture
+async def start_edge() -> AsyncIterator[StartEdge]:
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            gateway: ScriptedGateway | None = None,
+            *,
+            bounds: Bounds | None = None,
+            limits: ChatLimits | None = None,
+            reads: int = 600,
+        ) -> Edge:
+            context = serving(gateway or ScriptedGateway(), bounds or Bounds(), limits or ChatLimits(), reads)
+            return await stack.enter_async_context(context)
+
+        yield start
+
+
+@pytest.fixture
+async def edge(start_edge: StartEdge) -> Edge:
+    return await start_edge()

@@ -1,0 +1,141 @@
+"""The pipeline's stand-in at its border: answers as a script says, and remembers what was asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from muhgpt.inference.v1 import inference_pb2
+from muhgpt.quota.v1 import quota_pb2
+from services.edge.answer import Batch, Delta, RateWindow, Usage
+from services.edge.http_errors import ApiError
+from services.edge.peers.principals import Principal
+from services.edge.pipeline import Caller, ModelInfo
+
+KEY = "mghp_test"
+ALIASES = ("muh-chat", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4o")
+Step = Batch | ApiError | Exception | Callable[[], Awaitable[None]]
+
+
+def text_answer(*words: str, prompt: int = 7) -> list[Step]:
+    """A batch a word, then the end with its usage."""
+    steps: list[Step] = [Batch([Delta(0, word)]) for word in words]
+    return [*steps, Batch([Delta(0, "", finish_reason="stop")]), Batch([], Usage(prompt, len(words)))]
+
+
+class ScriptedAnswer:
+    """Plays steps: a batch is yielded, an error raised, a callable awaited."""
+
+    model = "muh-chat"
+
+    def __init__(self, steps: Sequence[Step], window: RateWindow, max_tokens: int) -> None:
+        self.window = window
+        self.max_tokens = max_tokens
+        self.yielded = 0
+        self.closed = asyncio.Event()
+        self._steps = steps
+
+    async def __aiter__(self) -> AsyncIterator[Batch]:
+        for step in self._steps:
+            if isinstance(step, Batch):
+                self.yielded += 1
+                yield step
+            elif isinstance(step, Exception):
+                raise step
+            else:
+                await step()
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+@dataclass
+class Opened:
+    """What one call of open() was given."""
+
+    request: inference_pb2.ChatRequest
+    alias: str
+    max_tokens: int | None
+    choices: int
+    request_id: str
+
+
+@dataclass
+class ScriptedGateway:
+    """Set `steps`, or an error for any of the calls."""
+
+    steps: Sequence[Step] = field(default_factory=lambda: text_answer("Hello", " there"))
+    open_error: Exception | None = None
+    authenticate_error: ApiError | None = None
+    usage_error: ApiError | None = None
+    before_first_token: Callable[[], Awaitable[None]] | None = None
+    allowed: frozenset[str] = frozenset()
+    ready: bool = True
+    window: RateWindow = field(default_factory=lambda: RateWindow(60, 59, 60.0))
+    opened: list[Opened] = field(default_factory=list)
+    answers: list[ScriptedAnswer] = field(default_factory=list)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    days: list[tuple[str, str]] = field(default_factory=list)
+    charges_answer: quota_pb2.ListChargesResponse = field(default_factory=quota_pb2.ListChargesResponse)
+    charge_pages: list[tuple[int, str]] = field(default_factory=list)
+    usage_answer: quota_pb2.GetUsageResponse = field(default_factory=quota_pb2.GetUsageResponse)
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        if self.authenticate_error is not None:
+            raise self.authenticate_error
+        if authorization != f"Bearer {KEY}":
+            raise ApiError.invalid_api_key()
+        principal = Principal("acct_1", "key_1", 1, 1, 60, 10, None, self.allowed, None, None)
+        return Caller(principal, b"\0" * 32)
+
+    def models(self, caller: Caller) -> list[ModelInfo]:
+        return [self._info(alias) for alias in ALIASES if not self.allowed or alias in self.allowed]
+
+    def resolve(self, caller: Caller, alias: str) -> ModelInfo:
+        if alias not in ALIASES:
+            raise ApiError.model_not_found(alias)
+        if self.allowed and alias not in self.allowed:
+            raise ApiError.model_not_allowed(alias)
+        return self._info(alias)
+
+    async def open(
+        self,
+        caller: Caller,
+        model: ModelInfo,
+        request: inference_pb2.ChatRequest,
+        *,
+        alias: str,
+        max_tokens: int | None,
+        choices: int,
+        streamed: bool,
+        request_id: str,
+        deadline: float,
+    ) -> ScriptedAnswer:
+        self.opened.append(Opened(request, alias, max_tokens, choices, request_id))
+        if self.open_error is not None:
+            raise self.open_error
+        if self.before_first_token is not None:
+            self.waiting.set()
+            try:
+                await self.before_first_token()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        self.answers.append(ScriptedAnswer(self.steps, self.window, max_tokens or 1000))
+        return self.answers[-1]
+
+    async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+        self.days.append((start_day, end_day))
+        if self.usage_error is not None:
+            raise self.usage_error
+        return self.usage_answer
+
+    async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+        self.charge_pages.append((limit, after))
+        return self.charges_answer
+
+    @staticmethod
+    def _info(alias: str) -> ModelInfo:
+        return ModelInfo(alias, "muh-chat", 1_700_000_000, "muhgpt", 2048, True, False, True, True)
