@@ -1,0 +1,1 @@
+"""The command line: starts the platform on one machine, and runs it from anywhere."""

@@ -1,0 +1,95 @@
+"""`muhgpt credits`: grants and refunds. Each has an id, so that a repeat moves no money twice."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+import typer
+
+from muhgpt.quota.v1 import quota_pb2
+from muhgpt_cli import output
+from muhgpt_cli.errors import CallFailed, CliError
+from muhgpt_cli.operator_client import Operator, run
+from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, examples
+from muhgpt_cli.system import System, find
+
+app = typer.Typer(no_args_is_help=True, help="Credits: grant and take back.")
+
+Amount = Annotated[int, typer.Argument(metavar="N", min=1, max=MOST_CREDITS, help="Whole credits.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the ledger, at most 200 characters.")]
+MoveId = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="ID",
+        help="Name of this movement, at most 64 characters; a repeat with it changes nothing. Default: random.",
+        show_default=False,
+    ),
+]
+
+
+@app.command(
+    epilog=examples(
+        "muhgpt credits grant --account ada@example.com 1000000",
+        "muhgpt credits grant --account ada@example.com 50000 --reason 'invoice 2026-118' --id invoice-2026-118",
+    )
+)
+def grant(
+    account: AccountEmail,
+    credits: Amount,
+    reason: Reason = "",
+    move_id: MoveId = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Adds credits to an account."""
+    name = move_id or _new_id("grant")
+
+    def request(account_id: str) -> quota_pb2.GrantRequest:
+        return quota_pb2.GrantRequest(grant_id=name, account_id=account_id, credits=credits, reason=reason)
+
+    document = run(_move(find(data_dir), account, "Grant", request, name))
+    _print({**document, "credits": credits}, f"Granted {credits:,} credits to", as_json)
+
+
+@app.command(epilog=examples("muhgpt credits refund --account ada@example.com 20000 --reason 'order 1007'"))
+def refund(
+    account: AccountEmail,
+    credits: Amount,
+    reason: Reason = "",
+    move_id: MoveId = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Takes credits back from an account; never more than its balance less open holds."""
+    name = move_id or _new_id("refund")
+
+    def request(account_id: str) -> quota_pb2.RefundRequest:
+        return quota_pb2.RefundRequest(refund_id=name, account_id=account_id, credits=credits, reason=reason)
+
+    document = run(_move(find(data_dir), account, "Refund", request, name))
+    _print({**document, "credits": credits}, f"Took {credits:,} credits from", as_json)
+
+
+async def _move(system: System, email: str, method: str, request: Any, move_id: str) -> dict[str, Any]:
+    async with Operator(system) as operator:
+        account_id = (await operator.account(email)).account_id
+        try:
+            answer = await operator.quota.call_idempotent(method, request(account_id))
+        except CallFailed as failed:
+            if not failed.outcome_unknown:
+                raise
+            raise CliError(f"{failed}. Whether it was done is not known; repeat it with --id {move_id}") from None
+    return {"id": move_id, "account_id": account_id, "email": email, "balance": answer.balance}
+
+
+def _print(document: dict[str, Any], sentence: str, as_json: bool) -> None:
+    if as_json:
+        output.print_json(document)
+    else:
+        output.stdout.print(f"{sentence} {document['email']}; its balance is {document['balance']:,}.", soft_wrap=True)
+
+
+def _new_id(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(16)}"

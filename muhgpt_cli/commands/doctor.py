@@ -1,0 +1,124 @@
+"""`muhgpt doctor`: are all services up, and do the books balance?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import httpx
+import typer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from muhgpt.quota.v1 import quota_pb2
+from muhgpt_cli import output
+from muhgpt_cli.edge_client import http_client
+from muhgpt_cli.errors import CliError
+from muhgpt_cli.operator_client import Operator, run
+from muhgpt_cli.options import DataDir, Json, examples
+from muhgpt_cli.system import System, find
+
+GRPC_SERVICES = ("auth", "quota", "inference")
+HEALTH_TIMEOUT = 3.0  # seconds
+BOOKS_TIMEOUT = 600.0  # reads every row
+
+EPILOG = examples("muhgpt doctor", "muhgpt doctor --json && echo all is well")
+
+
+def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Asks every service for its health and recounts the books. Exits with 1 when anything is wrong."""
+    report = run(examine(find(data_dir)))
+    if as_json:
+        output.print_json(report)
+    else:
+        _print(report)
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+async def examine(system: System) -> dict[str, Any]:
+    """The whole report, {"ok", "services", "books"}. Raises nothing: what cannot be reached is part of it."""
+    healths = await asyncio.gather(*(_health(system, name) for name in GRPC_SERVICES), _edge(system))
+    services = dict(zip((*GRPC_SERVICES, "edge"), healths, strict=True))
+    books = await _books(system)
+    ok = books["ok"] and all(service["ok"] for service in services.values())
+    return {"ok": ok, "services": services, "books": books}
+
+
+async def _health(system: System, name: str) -> dict[str, Any]:
+    try:
+        address = system.address(name)
+    except CliError as error:
+        return {"ok": False, "address": None, "status": str(error)}
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        silent = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        return {"ok": False, "address": address, "status": "does not answer" if silent else error.code().name}
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return {"ok": status == "SERVING", "address": address, "status": status.lower()}
+
+
+async def _edge(system: System) -> dict[str, Any]:
+    try:
+        address = system.base_url.removesuffix("/v1")
+    except CliError as error:
+        return {"ok": False, "address": None, "status": str(error)}
+    try:
+        async with http_client(address, timeout=HEALTH_TIMEOUT) as client:
+            answer = await client.get(f"{address}/readyz")
+    except httpx.HTTPError:
+        return {"ok": False, "address": address, "status": "does not answer"}
+    ready = answer.status_code == httpx.codes.OK
+    return {"ok": ready, "address": address, "status": "serving" if ready else f"not ready (HTTP {answer.status_code})"}
+
+
+async def _books(system: System) -> dict[str, Any]:
+    try:
+        async with Operator(system) as operator:
+            books = await operator.quota.call("CheckBooks", quota_pb2.CheckBooksRequest(), timeout=BOOKS_TIMEOUT)
+    except CliError as error:
+        return {"ok": False, "error": str(error)}
+    oldest = books.oldest_hold.ToTimedelta().total_seconds() if books.HasField("oldest_hold") else None
+    return {
+        "ok": books.balanced,
+        **{name: getattr(books, name) for name in ("accounts", "granted", "purchased", "refunded", "charged")},
+        **{name: getattr(books, name) for name in ("balance", "held", "open_holds")},
+        "oldest_hold_seconds": oldest,
+        "differences": [
+            {"account_id": d.account_id, "check": d.check, "expected": d.expected, "found": d.found}
+            for d in books.differences
+        ],
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    rows = [
+        [name, "ok" if service["ok"] else "WRONG", service["address"], service["status"]]
+        for name, service in report["services"].items()
+    ]
+    output.print_table(["service", "", "address", "status"], rows, empty="")
+    books = report["books"]
+    if "error" in books:
+        output.stdout.print(f"The books could not be checked: {books['error']}", soft_wrap=True)
+    else:
+        _print_books(books)
+    output.stdout.print("All is well." if report["ok"] else "Something is wrong.")
+
+
+def _print_books(books: dict[str, Any]) -> None:
+    came, went = books["granted"] + books["purchased"] - books["refunded"], books["balance"] + books["charged"]
+    output.print_facts(
+        {
+            "accounts": books["accounts"],
+            "granted + purchased - refunded": came,
+            "balances + charged": went,
+            "held": f"{books['held']:,} in {books['open_holds']:,} open holds",
+            "books": "balance" if books["ok"] else "DO NOT BALANCE",
+        }
+    )
+    if books["differences"]:
+        rows = [[d["account_id"], d["check"], d["expected"], d["found"]] for d in books["differences"]]
+        output.print_table(["account", "check", "expected", "found"], rows, empty="")

@@ -1,0 +1,186 @@
+"""`muhgpt keys`: API keys, shown once when they are made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from muhgpt.auth.v1 import auth_pb2
+from muhgpt_cli import output
+from muhgpt_cli.operator_client import Operator, run
+from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, examples
+from muhgpt_cli.system import System, find
+
+app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
+
+Cell = TypeVar("Cell")
+STATES = {
+    auth_pb2.Key.STATE_ACTIVE: "active",
+    auth_pb2.Key.STATE_REVOKED: "revoked",
+    auth_pb2.Key.STATE_EXPIRED: "expired",
+}
+
+
+def parse_expiry(text: str) -> datetime:
+    """YYYY-MM-DD (the beginning of that day in UTC) or an ISO 8601 instant with its zone. Raises BadParameter."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date; write 2027-01-31 or 2027-01-31T12:00:00Z") from None
+    if instant.tzinfo is not None:
+        return instant.astimezone(UTC)
+    if len(text) > len("2027-01-31"):
+        raise typer.BadParameter(f"{text!r} has no time zone; end it with Z for UTC, or with an offset like +02:00")
+    return instant.replace(tzinfo=UTC)
+
+
+@app.command(
+    epilog=examples(
+        "muhgpt keys create --account ada@example.com",
+        "muhgpt keys create --account ada@example.com --name laptop --monthly-limit 500000",
+        "muhgpt keys create --account ada@example.com --model muh-chat --model gpt-4o --expires 2027-01-31 --json",
+    )
+)
+def create(
+    account: AccountEmail,
+    name: Annotated[str, typer.Option("--name", help="For people, at most 100 characters.")] = "",
+    monthly_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--monthly-limit",
+            metavar="N",
+            min=1,
+            max=MOST_CREDITS,
+            help="Credits that the key may spend in a UTC calendar month. Default: no ceiling.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="A model that the key may call; repeat it. Default: all."),
+    ] = None,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(
+            "--expires",
+            metavar="DATE",
+            parser=parse_expiry,
+            help="The key stops working then: YYYY-MM-DD (0:00 UTC) or an ISO instant. Default: never.",
+            show_default=False,
+        ),
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None,
+        typer.Option(
+            "--requests-per-minute",
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Requests of this key in any 60 seconds. Default: only the account's limit applies.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Makes a key and shows it, this one time. An account has at most ten active keys."""
+    request = auth_pb2.CreateKeyRequest(
+        name=name,
+        monthly_credit_limit=monthly_limit,
+        allowed_models=model or [],
+        requests_per_minute=requests_per_minute,
+    )
+    if expires is not None:
+        request.expires_at.FromDatetime(expires)
+    answer = run(_create(find(data_dir), account, request))
+    if as_json:
+        output.print_json({"key_id": answer.key.key_id, "key": answer.secret, **key_document(answer.key)})
+        return
+    output.print_facts({"key": answer.secret, "key id": answer.key.key_id, "account": account})
+    output.stderr.print("Keep it now: it is never shown again.")
+
+
+@app.command("list", epilog=examples("muhgpt keys list --account ada@example.com", "muhgpt keys list --json"))
+def list_keys(
+    account: Annotated[
+        str | None,
+        typer.Option("--account", metavar="EMAIL", help="Only this account's. Default: all.", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Lists keys, newest first, revoked ones included. The keys themselves are stored nowhere."""
+    documents = run(_list(find(data_dir), account))
+    if as_json:
+        output.print_json({"keys": documents})
+        return
+    headings = ["key id", "account", "state", "name", "key", "monthly limit", "models", "expires"]
+    rows = [_row(key) for key in documents]
+    if account:
+        headings, rows = _without(1, headings), [_without(1, row) for row in rows]
+    output.print_table(headings, rows, empty="No keys. Make one: muhgpt keys create --account EMAIL")
+
+
+@app.command(epilog=examples("muhgpt keys revoke key_7Hs0…"))
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As `muhgpt keys list` shows it.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Revokes a key for ever. When this returns, it is not served any more and its running streams have ended."""
+
+    async def call() -> auth_pb2.RevokeKeyResponse:
+        async with Operator(find(data_dir)) as operator:
+            return await operator.auth.call("RevokeKey", auth_pb2.RevokeKeyRequest(key_id=key_id), timeout=30.0)
+
+    answer = run(call())
+    if as_json:
+        output.print_json({**key_document(answer.key), "sessions_timed_out": answer.sessions_timed_out})
+        return
+    output.stdout.print(f"Key {answer.key.key_id} is revoked.")
+    if answer.sessions_timed_out:
+        output.stdout.print(
+            f"{answer.sessions_timed_out} edge workers did not answer; their trust has run out instead."
+        )
+
+
+def key_document(key: auth_pb2.Key) -> dict[str, Any]:
+    """A key as --json shows it, without its secret."""
+    return {
+        "key_id": key.key_id,
+        "account_id": key.account_id,
+        "state": STATES.get(key.state, "unknown"),
+        "name": key.name,
+        "prefix": key.prefix,
+        "last_four": key.last_four,
+        "monthly_limit": key.monthly_credit_limit if key.HasField("monthly_credit_limit") else None,
+        "models": list(key.allowed_models),
+        "requests_per_minute": key.requests_per_minute if key.HasField("requests_per_minute") else None,
+        "created_at": output.instant(key.created_at),
+        "expires_at": output.instant(key.expires_at),
+        "revoked_at": output.instant(key.revoked_at),
+    }
+
+
+def _row(key: dict[str, Any]) -> list[object]:
+    begin, models = f"{key['prefix']}…{key['last_four']}", ", ".join(key["models"])
+    first = [key["key_id"], key["account_id"], key["state"], key["name"], begin]
+    return [*first, key["monthly_limit"], models, key["expires_at"]]
+
+
+def _without(column: int, row: list[Cell]) -> list[Cell]:
+    return row[:column] + row[column + 1 :]
+
+
+async def _create(system: System, email: str, request: auth_pb2.CreateKeyRequest) -> auth_pb2.CreateKeyResponse:
+    async with Operator(system) as operator:
+        request.account_id = (await operator.account(email)).account_id
+        return await operator.auth.call("CreateKey", request)
+
+
+async def _list(system: System, email: str | None) -> list[dict[str, Any]]:
+    async with Operator(system) as operator:
+        account_id = (await operator.account(email)).account_id if email else ""
+        return [key_document(key) async for key in operator.keys(account_id)]

@@ -1,0 +1,1 @@
+"""`muhgpt up`: the whole platform on one machine."""

@@ -1,0 +1,186 @@
+"""The platform on one machine, from the first start to the last stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from muhgpt_cli.edge_client import http_client
+from muhgpt_cli.errors import CliError
+from muhgpt_cli.local.announce import Announcer
+from muhgpt_cli.local.data_dir import DataDir
+from muhgpt_cli.local.first_start import EMAIL, first_key
+from muhgpt_cli.local.leftovers import end_leftovers
+from muhgpt_cli.local.service import ServiceProcess, python
+from muhgpt_cli.local.supervisor import Supervisor
+from muhgpt_cli.local.surroundings import for_services
+from muhgpt_cli.system import System
+from servicekit.address import Address
+from servicekit.clock import Clock, to_datetime
+
+START_TIMEOUT = 60.0  # seconds
+MODEL_START_TIMEOUT = 900.0  # a large model takes minutes to load from a slow disk
+READY_TIMEOUT = 30.0
+POLL = 0.05
+DEFAULT_DRAIN_TIMEOUT = 30.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `muhgpt up` was asked for."""
+
+    host: str
+    port: int
+    data_dir: Path
+    workers: int
+    models: Path | None
+    environment: dict[str, str]
+
+
+class Platform:
+    """Four services in one data directory."""
+
+    def __init__(self, options: Options, announcer: Announcer, clock: Clock) -> None:
+        self._options = options
+        self._announcer = announcer
+        self._clock = clock
+        self._started = clock.now_us()
+        self._data_dir = DataDir(options.data_dir)
+        self._backends = [self._backend(name) for name in ("auth", "quota", "inference")]
+        self._edge = self._service("edge", {}, START_TIMEOUT)
+        self._supervisor = Supervisor(
+            self._backends,
+            self._edge,
+            drain_timeout=_drain_timeout(options.environment),
+            clock=clock,
+            tell=announcer.progress,
+        )
+
+    async def run(self) -> None:
+        """Runs until SIGINT, SIGTERM or SIGHUP, and ends everything. Raises CliError when a service cannot run."""
+        os.umask(0o077)  # whatever is written here, by the services too, is for its owner alone
+        self._data_dir.prepare()
+        with self._data_dir.locked():
+            if left := self._data_dir.read_run():
+                self._announcer.progress("ending what an earlier start left behind")
+                end_leftovers(left, self._clock)
+            try:
+                await self._until_asked(self._start_and_watch())
+            finally:
+                await self._supervisor.stop()
+                self._data_dir.forget_run()
+                self._announcer.settle()
+
+    async def _until_asked(self, running: Coroutine[Any, Any, None]) -> None:
+        """Runs it until it fails or a signal asks for the end; a second signal does not wait for open streams."""
+        task = asyncio.create_task(running)
+
+        def ask() -> None:
+            if task.done() or task.cancelling():
+                self._supervisor.kill()
+            else:
+                self._announcer.event("stopping; open streams may finish (again to stop at once)")
+                task.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, ask)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    async def _start_and_watch(self) -> None:
+        await self._supervisor.start_backends()
+        self._edge.environment = self._edge_environment()
+        await self._supervisor.start_edge()
+        await self._until_ready()
+        addresses = {service.name: str(service.address) for service in self._backends}
+        system = System(str(self._data_dir.path), addresses, self._base_url(), self._token())
+        key = await first_key(system)
+        self._write_run()
+        self._supervisor.changed = self._write_run
+        self._announcer.ready(self._base_url(), key, EMAIL, str(self._data_dir.path))
+        self._supervisor.tell = self._announcer.event
+        await self._supervisor.watch()
+
+    async def _until_ready(self) -> None:
+        """Waits until the edge has found its peers. Raises CliError with its last answer."""
+        until, said = self._clock.monotonic() + READY_TIMEOUT, "nothing"
+        async with http_client(self._base_url(), timeout=2.0) as client:
+            while self._clock.monotonic() < until:
+                try:
+                    answer = await client.get(self._base_url().removesuffix("/v1") + "/readyz")
+                except httpx.HTTPError as error:
+                    said = type(error).__name__
+                else:
+                    if answer.status_code == httpx.codes.OK:
+                        return
+                    said = f"HTTP {answer.status_code}: {answer.text[:300]}"
+                await asyncio.sleep(POLL)
+        raise CliError(f"the edge was not ready within {READY_TIMEOUT:.0f} s ({said}); its log: {self._edge.log}")
+
+    def _backend(self, name: str) -> ServiceProcess:
+        prefix = f"MUHGPT_{name.upper()}_"
+        environment = {
+            **for_services(self._options.environment),
+            f"{prefix}LISTEN": "127.0.0.1:0",
+            f"{prefix}EDGE_TOKEN_FILE": str(self._data_dir.edge_token),
+            f"{prefix}OPERATOR_TOKEN_FILE": str(self._data_dir.operator_token),
+        }
+        if name != "inference":
+            environment.setdefault(f"{prefix}DATABASE_URL", self._data_dir.database(name))
+        if name != "auth" and self._options.models is not None:
+            environment[f"{prefix}MODELS_FILE"] = str(self._options.models.absolute())
+        timeout = MODEL_START_TIMEOUT if name == "inference" else START_TIMEOUT
+        return self._service(name, environment, timeout)
+
+    def _service(self, name: str, environment: dict[str, str], timeout: float) -> ServiceProcess:
+        return ServiceProcess(name, python("-m", f"services.{name}.main"), environment, self._data_dir, timeout)
+
+    def _edge_environment(self) -> dict[str, str]:
+        peers = {f"MUHGPT_EDGE_{peer.name.upper()}_ADDRESS": str(peer.address) for peer in self._backends}
+        return {
+            **for_services(self._options.environment),
+            **peers,
+            "MUHGPT_EDGE_LISTEN": str(Address(self._options.host, self._options.port)),
+            "MUHGPT_EDGE_WORKERS": str(self._options.workers),
+            "MUHGPT_EDGE_EDGE_TOKEN_FILE": str(self._data_dir.edge_token),
+        }
+
+    def _base_url(self) -> str:
+        """As this machine reaches the API."""
+        address = Address.parse(str(self._edge.address))
+        return f"http://{Address(EVERYWHERE.get(address.host, address.host), address.port)}/v1"
+
+    def _token(self) -> str:
+        return self._data_dir.operator_token.read_text().strip()
+
+    def _write_run(self) -> None:
+        services = (*self._backends, self._edge)
+        self._data_dir.write_run(
+            {
+                "version": version("muhgpt"),
+                "pid": os.getpid(),
+                "base_url": self._base_url(),
+                "addresses": {service.name: service.address for service in services},
+                "pids": {service.name: service.pid for service in services},
+                "started_at": to_datetime(self._started).isoformat(timespec="seconds"),
+            }
+        )
+
+
+def _drain_timeout(environment: Mapping[str, str]) -> float:
+    """Seconds that the edge gives open streams; what is no number is refused by the edge itself."""
+    try:
+        return float(environment.get("MUHGPT_EDGE_DRAIN_TIMEOUT", ""))
+    except ValueError:
+        return DEFAULT_DRAIN_TIMEOUT

@@ -1,0 +1,81 @@
+"""`muhgpt`: the commands, and how errors leave them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from muhgpt_cli.commands import accounts, chat, credits, doctor, keys, models, up, usage
+from muhgpt_cli.errors import CliError
+from muhgpt_cli.options import examples
+
+LOOPBACK = "127.0.0.1,localhost,::1"
+
+app = typer.Typer(
+    name="muhgpt",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "muhgpt up",
+        "muhgpt accounts create ada@example.com --credits 1000000",
+        "muhgpt keys create --account ada@example.com",
+        'MUHGPT_API_KEY=mghp_… muhgpt chat "Hello!"',
+    ),
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"muhgpt {version('muhgpt')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def muhgpt(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """An OpenAI-compatible API that you run for paying users: start it, make accounts and keys, watch the money."""
+
+
+def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
+    """Lets gRPC, here and in the services that `up` starts, reach this machine without a proxy; by itself it would send
+    even loopback addresses to http_proxy."""
+    told = environment.get("no_grpc_proxy") or environment.get("no_proxy")
+    environment["no_grpc_proxy"] = ",".join(filter(None, [told, LOOPBACK]))
+
+
+app.command(epilog=up.EPILOG)(up.up)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(keys.app, name="keys")
+app.add_typer(credits.app, name="credits")
+app.command(epilog=usage.EPILOG)(usage.usage)
+app.command(epilog=models.EPILOG)(models.models)
+app.command(epilog=chat.EPILOG)(chat.chat)
+app.command(epilog=doctor.EPILOG)(doctor.doctor)
+
+
+def run() -> None:
+    """The entry point: 0 when done, 1 with one message on stderr when it cannot be done, 2 for wrong usage."""
+    keep_loopback_direct(os.environ)
+    try:
+        app()
+    except CliError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `muhgpt accounts list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

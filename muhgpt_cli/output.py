@@ -1,0 +1,72 @@
+"""What commands print: one JSON document, or sober tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+FILE_WIDTH = 200  # columns, where output goes to a file or a pipe
+
+stdout = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+stderr = Console(stderr=True, highlight=False, markup=False)
+
+
+def print_json(document: Any) -> None:
+    """Exactly one JSON document, on one line."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:
+    """A table; numbers are set to the right and grouped by thousands. `empty` is said when there are no rows."""
+    lines = [list(row) for row in rows]
+    if not lines:
+        stdout.print(empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for number, column in enumerate(columns):
+        numeric = any(isinstance(line[number], int) for line in lines)
+        # The first column names the thing, to be copied, and a number that is broken is misread: neither is.
+        table.add_column(
+            column, justify="right" if numeric else "left", overflow="fold", no_wrap=number == 0 or numeric
+        )
+    for line in lines:
+        table.add_row(*(_cell(value) for value in line))
+    stdout.print(table)
+
+
+def print_facts(facts: dict[str, object]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        stdout.print(f"{name.ljust(width)}  {_cell(value)}", soft_wrap=True)
+
+
+def instant(timestamp: Timestamp | None) -> str | None:
+    """ISO 8601 in UTC, whole seconds; None when the field is not set."""
+    if timestamp is None or not (timestamp.seconds or timestamp.nanos):
+        return None
+    return timestamp.ToDatetime(tzinfo=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def printable(text: str) -> str:
+    """A model's text without the control characters that could steer a terminal."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
