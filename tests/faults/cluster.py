@@ -1,0 +1,251 @@
+"""The whole platform as real processes that a test may kill: services, replicas, edges with workers, databases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.faults.office import Office
+from tests.faults.postgres import Postgres
+from tests.faults.proxy import Proxy
+from tests.faults.service import Service
+
+READY = 60.0  # seconds until all is well again
+STEADY = 1.2  # seconds of being ready after a fault: an edge counts as ready for one second after it lost a peer
+IN_A_ROW = 6  # answers of an edge's /readyz, each on a connection of its own, since each worker has its own view
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What runs. Replicas of quota need PostgreSQL. Every edge but the first reaches auth and quota through proxies."""
+
+    database: str
+    quotas: int = 1
+    workers: tuple[int, ...] = (4, 2)  # of each edge
+
+
+class Cluster:
+    """Make with `running(shape, folder)`.
+
+    Roles are "auth", "quota-1", "quota-2", "inference", "edge-1", "edge-2", "postgres", and two that their service
+    replaces itself: "edge-1/worker" and "inference/llama".
+    """
+
+    def __init__(self, shape: Shape, folder: Path) -> None:
+        self.shape = shape
+        self.token = secrets.token_urlsafe(24)
+        self.postgres = Postgres() if shape.database == "postgresql" else None
+        self.proxies: dict[str, Proxy] = {}
+        self._folder = folder
+        self._hurt = False
+        self._services: dict[str, Service] = {}
+        self._replaced: dict[str, set[int]] = {}  # role of a worker: pids before the kill
+        for who in ("edge", "operator"):
+            (folder / f"{who}.token").write_text(self.token if who == "operator" else secrets.token_urlsafe(24))
+
+    # Life
+
+    async def start(self) -> None:
+        """Starts everything and waits until requests can be served."""
+        await self._add_databases()
+        backends = [self._backend("auth", "auth"), self._backend("inference", "inference")]
+        backends += [self._backend(f"quota-{number + 1}", "quota") for number in range(self.shape.quotas)]
+        # The first of each is alone when the tables are made.
+        for service in backends:
+            service.spawn()
+            if service.name == "quota-1":
+                await service.serving()
+        await asyncio.gather(*(service.serving() for service in backends))
+        for number, workers in enumerate(self.shape.workers, 1):
+            (await self._edge(number, workers)).spawn()
+        self.office = Office(self.address("auth"), self.address("quota-1"), self.token)
+        await self.healed()
+
+    async def stop(self) -> None:
+        """Ends all processes, by their numbers, whatever state they are in."""
+        for service in reversed(self._services.values()):
+            service.kill()
+        if self.postgres is not None:
+            self.postgres.remove()
+        for proxy in self.proxies.values():
+            await proxy.close()
+        if hasattr(self, "office"):
+            await self.office.close()
+
+    async def healed(self) -> None:
+        """Ends every fault: starts what is dead, mends the wires, and waits until all edges are ready."""
+        hurt = self._hurt or any(proxy.hurt for proxy in self.proxies.values())
+        self._hurt = False
+        for proxy in self.proxies.values():
+            await proxy.mend()
+        if self.postgres is not None:
+            await self.postgres.start()
+        for service in self._services.values():
+            if not service.running:
+                service.spawn()
+        await asyncio.gather(*(service.serving() for service in self._services.values()))
+        await self.ready(STEADY if hurt else 0.0)
+
+    async def ready(self, steady: float = STEADY) -> None:
+        """Waits until every edge has found all that it needs, for so many seconds without a break."""
+        async with asyncio.timeout(READY):
+            await asyncio.gather(*(self._edge_ready(name, steady) for name in self.edges))
+
+    # What is where
+
+    @property
+    def edges(self) -> list[str]:
+        """The edges' roles."""
+        return [name for name in self._services if name.startswith("edge")]
+
+    def address(self, role: str) -> str:
+        """host:port of a service."""
+        return self._services[role].address
+
+    def log(self, role: str) -> str:
+        """All that a service has logged."""
+        return self._services[role].log.read_text()
+
+    def pids(self, role: str) -> list[int]:
+        """The processes of a role; for a service all that it started, too."""
+        if role == "postgres":
+            assert self.postgres is not None
+            return [self.postgres.pid]
+        name, _, part = role.partition("/")
+        service = self._services[name]
+        if part:
+            return [process.pid for process in service.family() if _is(process, part)]
+        return [service.pid, *(process.pid for process in service.family())]
+
+    # Faults
+
+    def kill(self, role: str) -> None:
+        """kill -9. Of a service with all its processes, of a worker only one, the first."""
+        self._hurt = True
+        if role == "postgres":
+            assert self.postgres is not None
+            self.postgres.signal(signal.SIGKILL)
+        elif "/" in role:
+            before = self.pids(role)
+            self._replaced[role] = set(before)
+            os.kill(before[0], signal.SIGKILL)
+        else:
+            self._services[role].kill()
+
+    async def restart(self, role: str, **settings: str) -> None:
+        """Starts what was killed at its old address (a worker: waits for its replacement) and returns when it serves.
+
+        `settings` are for this start only.
+        """
+        if role == "postgres":
+            assert self.postgres is not None
+            await self.postgres.start()
+        elif "/" in role:
+            async with asyncio.timeout(READY):
+                while not self._is_replaced(role):  # noqa: ASYNC110  (what is waited for are processes)
+                    await asyncio.sleep(0.02)  # it may not serve yet: the next kill may find it at its start
+        else:
+            service = self._services[role]
+            if service.running:
+                service.kill()
+            service.spawn(**settings)
+            await service.serving()
+
+    def _is_replaced(self, role: str) -> bool:
+        before, now = self._replaced[role], set(self.pids(role))
+        return len(now) == len(before) and now != before
+
+    # Inside
+
+    async def _add_databases(self) -> None:
+        if self.postgres is not None:
+            await self.postgres.start()
+            for name in ("auth", "quota"):
+                await self.postgres.create(name)
+
+    def _backend(self, name: str, kind: str) -> Service:
+        settings = {
+            "EDGE_TOKEN_FILE": str(self._folder / "edge.token"),
+            "OPERATOR_TOKEN_FILE": str(self._folder / "operator.token"),
+        }
+        if kind != "inference":
+            file = self._folder / f"{kind}.db"
+            settings["DATABASE_URL"] = self.postgres.url(kind) if self.postgres else f"sqlite:///{file}"
+        return self._add(Service(name, kind, self._folder, settings))
+
+    async def _edge(self, number: int, workers: int) -> Service:
+        name = f"edge-{number}"
+        quotas = [self.address(each) for each in self._services if each.startswith("quota")]
+        auths = [self.address("auth")]
+        if number > 1:
+            quotas = [await self._proxy(f"{name}→quota-{index}", each) for index, each in enumerate(quotas, 1)]
+            auths = [await self._proxy(f"{name}→auth", each) for each in auths]
+        settings = {
+            "EDGE_TOKEN_FILE": str(self._folder / "edge.token"),
+            "WORKERS": str(workers),
+            "AUTH_ADDRESS": ",".join(auths),
+            "QUOTA_ADDRESS": ",".join(quotas),
+            "INFERENCE_ADDRESS": self.address("inference"),
+        }
+        return self._add(Service(name, "edge", self._folder, settings))
+
+    async def _proxy(self, name: str, target: str) -> str:
+        proxy = self.proxies[name] = Proxy(target)
+        await proxy.start()
+        return proxy.address
+
+    def _add(self, service: Service) -> Service:
+        self._services[service.name] = service
+        return service
+
+    async def _edge_ready(self, name: str, steady: float) -> None:
+        loop = asyncio.get_running_loop()
+        ready, since = 0, loop.time()
+        while ready < IN_A_ROW or loop.time() - since < steady:
+            if await _says_ready(self.address(name)):
+                ready += 1
+            else:
+                ready, since = 0, loop.time()
+            await asyncio.sleep(0.02)
+
+
+async def _says_ready(address: str) -> bool:
+    """One question on a connection of its own."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                writer.write(f"GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode())
+                return (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+def _is(process: psutil.Process, part: str) -> bool:
+    """Whether a process is the part of its service that a role names."""
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        words = " ".join(process.cmdline())
+        return ("spawn_main" if part == "worker" else "llama") in words
+    return False
+
+
+@asynccontextmanager
+async def running(shape: Shape, folder: Path) -> AsyncIterator[Cluster]:
+    """Starts a cluster, and ends it whatever happens."""
+    cluster = Cluster(shape, folder)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.stop()

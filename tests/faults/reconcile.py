@@ -1,0 +1,113 @@
+"""After the faults: every request against its receipt, every account against its books."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from muhgpt.quota.v1 import quota_pb2
+from tests.faults.client import Client, Received
+from tests.faults.cluster import Cluster
+from tests.faults.office import Account
+from tests.faults.report import REPORT, Row
+
+HOLDS_END = 30.0  # seconds after a crash within which every hold has ended (G3)
+WINDOW = 64  # tokens that what was paid may differ from what was received (G3, G4)
+ROOM = 1.0  # seconds that looking itself may take
+
+
+@dataclass
+class Verdict:
+    """What reconciling found; `problems` are sentences, none when all is right."""
+
+    row: Row = field(default_factory=Row)
+    problems: list[str] = field(default_factory=list)
+
+    def lost(self, problem: str) -> None:
+        self.row.lost += 1
+        self.problems.append(f"lost: {problem}")
+
+    def doubled(self, problem: str) -> None:
+        self.row.doubled += 1
+        self.problems.append(f"doubled: {problem}")
+
+    def wrong(self, problem: str) -> None:
+        self.problems.append(problem)
+
+
+async def reconcile(cluster: Cluster, scenario: str, clients: Sequence[Client], *, faults: int, unsent: int = 0) -> Row:
+    """Waits until no hold is open, then checks that each client's request cost what it should. Each has its account.
+
+    Fails with every difference named. `unsent`: tokens that may have waited to be sent to a client that did not read.
+    """
+    verdict = Verdict(Row(faults=faults, requests=len(clients)))
+    await holds_ended(cluster, verdict)
+    for client in clients:
+        await _check(cluster, client.account, client.received, verdict, unsent)
+    books = await cluster.office.books()
+    for each in books.differences:
+        verdict.wrong(f"books of {each.account_id}: {each.check}: expected {each.expected}, found {each.found}")
+    if not books.balanced or books.granted + books.purchased - books.refunded != books.balance + books.charged:
+        verdict.wrong(f"the books do not balance: {books}")
+    REPORT.add(scenario, cluster.shape.database, verdict.row)
+    assert not verdict.problems, "\n".join([f"{scenario} on {cluster.shape.database}:", *verdict.problems])
+    return verdict.row
+
+
+async def holds_ended(cluster: Cluster, verdict: Verdict) -> None:
+    """Waits until no hold is open."""
+    deadline = time.monotonic() + HOLDS_END + ROOM
+    while (books := await cluster.office.books()).open_holds:
+        if time.monotonic() > deadline:
+            verdict.lost(f"{books.open_holds} holds are still open after {HOLDS_END:.0f} s, {books.held} credits held")
+            return
+        await asyncio.sleep(0.05)
+
+
+async def _check(cluster: Cluster, account: Account, received: Received, verdict: Verdict, unsent: int) -> None:
+    charges = await cluster.office.charges(account)
+    balance, held = await cluster.office.money(account)
+    told = f"request of {account.account_id}: {received}"
+    if len(charges) > 1:
+        verdict.doubled(f"{len(charges)} holds for one request; {told}")
+    for charge in charges:
+        if charge.state not in (charge.STATE_SETTLED, charge.STATE_RELEASED, charge.STATE_EXPIRED):
+            verdict.lost(f"a hold that did not end, {charge}; {told}")
+        if charge.HasField("ended_at"):
+            verdict.row.stuck = max(verdict.row.stuck, charge.ended_at.ToMicroseconds() / 1e6 - received.ended_at)
+    await _check_ledger(cluster, account, charges, verdict)
+    paid = sum(charge.credits for charge in charges)
+    if not 0 <= held <= balance:
+        verdict.row.negative += 1
+        verdict.wrong(f"balance {balance}, held {held}; {told}")
+    if balance != account.credits - paid or held:
+        verdict.wrong(f"balance {balance} and held {held} after {account.credits} granted and {paid} paid; {told}")
+    problem = compare(received, sum(charge.output_tokens for charge in charges if charge.credits), unsent)
+    if problem is not None:
+        verdict.lost(f"{problem}; {told}; {charges}")
+
+
+async def _check_ledger(cluster: Cluster, account: Account, charges: list[quota_pb2.Charge], verdict: Verdict) -> None:
+    entries = [each for each in await cluster.office.ledger(account) if each.kind == each.KIND_CHARGE]
+    booked = sorted((each.reference, -each.credits) for each in entries)
+    receipts = sorted((each.hold_id.hex(), each.credits) for each in charges if each.output_tokens)
+    if booked != receipts:
+        verdict.doubled(f"{account.account_id}: receipts {receipts}, but the ledger has {booked}")
+
+
+def compare(received: Received, paid: int, unsent: int = 0) -> str | None:
+    """What is wrong with having paid for so many tokens; None when nothing is.
+
+    A whole answer costs what it told. One that was cut by us costs what was received or up to a window less. One that
+    the client left costs what was generated within its hold: what was sent to it, or up to a window more (G3, G4).
+    """
+    tokens = received.tokens
+    if received.usage is not None:
+        right = received.usage[1] == paid == tokens or (received.left and paid == received.usage[1])
+        return None if right else f"the answer told {received.usage[1]} tokens, had {tokens}, and {paid} were paid"
+    least, most = (tokens, tokens + unsent + WINDOW) if received.left else (tokens - WINDOW, tokens)
+    if least <= paid <= most:
+        return None
+    return f"{tokens} tokens were received and {paid} paid"

@@ -1,0 +1,113 @@
+"""Clients that leave at every phase, and clients that stop reading (G4)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.client import Client, Moment, Received, at_token
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import LONG
+from tests.faults.load import PLENTY
+from tests.faults.office import Account
+from tests.faults.reconcile import reconcile
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+TOKENS = 200
+TIMES = 10 if LONG else 1  # each four at once
+AT_ONCE = 4  # choices that the embedded engine generates at once, by default
+ENGINE_STOPS = 0.25  # seconds (G4)
+BUSY = 2.0  # seconds more, for a machine that runs everything on two cores
+UNSENT = 8  # tokens of some 2 KB each: what the edge and its kernel may keep for a client that does not read
+STALL = 2.0  # seconds; without a reader the engine would have generated hundreds of tokens
+
+
+def runs(database: str, **_: object) -> bool:
+    """In the short run on one database only: what is tested here hardly depends on it (conftest.py)."""
+    return LONG or database == "sqlite"
+
+
+def _done(received: Received) -> bool:
+    return received.done
+
+
+PHASES: dict[str, Moment] = {
+    "before the first token": at_token(0),
+    "at the first token": at_token(1),
+    "midway": at_token(TOKENS // 2),
+    "at the last token": at_token(TOKENS),
+    "on reading [DONE]": _done,
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_who_leaves_pays_for_at_most_a_window_more_than_it_received(cluster: Cluster, phase: str) -> None:
+    accounts = await cluster.office.accounts(AT_ONCE * TIMES, PLENTY)
+    addresses = [cluster.address(edge) for edge in cluster.edges]
+    clients = [
+        Client(addresses[number % len(addresses)], account, max_tokens=TOKENS, leave=PHASES[phase])
+        for number, account in enumerate(accounts)
+    ]
+    for start in range(0, len(clients), AT_ONCE):
+        await asyncio.gather(*(client.run() for client in clients[start : start + AT_ONCE]))
+    row = await reconcile(cluster, f"client leaves {phase}", clients, faults=len(clients))
+    assert row.stuck < ENGINE_STOPS + BUSY
+
+
+async def test_who_leaves_while_waiting_for_the_engine_pays_nothing_and_its_hold_returns_at_once(
+    cluster: Cluster,
+) -> None:
+    accounts = await cluster.office.accounts(2 * AT_ONCE, PLENTY)
+    running = [Client(cluster.address("edge-1"), account, max_tokens=500) for account in accounts[:AT_ONCE]]
+    tasks = [client.start() for client in running]
+    await asyncio.gather(*(client.reached(at_token(1)) for client in running))
+    waiting = [Client(cluster.address("edge-1"), account, max_tokens=50) for account in accounts[AT_ONCE:]]
+    waits = [client.start() for client in waiting]
+    for client in waiting:
+        await _until_held(cluster, client.account, held=True)
+    for client in waiting:
+        client.leave_now()
+    await asyncio.gather(*waits)
+    for client in waiting:
+        await _until_held(cluster, client.account, held=False)
+        assert client.received.tokens == 0
+        [charge] = await cluster.office.charges(client.account)
+        assert (charge.state, charge.credits) == (charge.STATE_RELEASED, 0)
+    assert not any(task.done() for task in tasks), "the engine was free: nobody waited for it"
+    await asyncio.gather(*tasks)
+    row = await reconcile(cluster, "client leaves the queue", [*running, *waiting], faults=len(waiting))
+    assert row.stuck < ENGINE_STOPS + BUSY
+
+
+@pytest.mark.parametrize("then", ["reads on", "leaves"])
+async def test_who_stops_reading_makes_the_engine_wait_and_pays_for_what_was_sent(cluster: Cluster, then: str) -> None:
+    [account] = await cluster.office.accounts(1, PLENTY)
+    # Many bytes a token, so that the kernel's buffers are full long before the answer is over.
+    client = Client(
+        cluster.address("edge-1"), account, max_tokens=1500, stall=at_token(20), small_buffers=True, top_logprobs=20
+    )
+    task = client.start()
+    await asyncio.wait_for(client.stalled.wait(), 30)
+    deadline = time.monotonic() + STALL
+    while time.monotonic() < deadline:
+        assert (await cluster.office.money(account))[1], "the answer went on without a reader"
+        await asyncio.sleep(0.05)
+    if then == "leaves":
+        client.leave_now()
+    client.read_on()
+    received = await task
+    if then == "reads on":
+        assert received.usage is not None
+        assert received.usage[1] == 1500
+    await reconcile(cluster, f"client stops reading, then {then}", [client], faults=1, unsent=UNSENT)
+
+
+async def _until_held(cluster: Cluster, account: Account, *, held: bool) -> None:
+    """Polls until the account's credits are held, or are no more."""
+    deadline = time.monotonic() + 20
+    while bool((await cluster.office.money(account))[1]) != held:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
