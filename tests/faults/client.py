@@ -20,6 +20,7 @@ from tests.faults.office import Account
 # The default model never ends an answer by itself when it may not say a control token: it goes on to max_tokens.
 ENDLESS = {str(token): -100 for token in range(8)}
 PIECE = 65_536
+SMALL_BUFFER = 4096  # bytes; Linux doubles it
 PATIENCE = 150.0  # seconds for one whole request, faults and queueing included
 
 
@@ -30,6 +31,7 @@ class Received:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     tokens: int = 0
+    bytes: int = 0  # of the whole answer, header included
     finish: str | None = None
     usage: tuple[int, int] | None = None  # prompt and output tokens, as told at the end
     error: dict[str, Any] | None = None
@@ -179,7 +181,7 @@ class Client:
         raw = socket.socket()
         raw.setblocking(False)
         if self._small:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # the sender's buffer grows with it
         return raw
 
@@ -211,6 +213,7 @@ class _Reader:
 
     def feed(self, data: bytes) -> None:
         """Takes what came."""
+        self._received.bytes += len(data)
         self._raw += data
         if not self._received.status and not self._head():
             return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 import pytest
 
-from tests.faults.client import Client, Moment, Received, at_token
+from services.edge.http.protocol import UNSENT_MOST
+from tests.faults.client import SMALL_BUFFER, Client, Moment, Received, at_token
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import PLENTY
@@ -21,7 +23,9 @@ TIMES = 10 if LONG else 1  # each four at once
 AT_ONCE = 4  # choices that the embedded engine generates at once, by default
 ENGINE_STOPS = 0.25  # seconds (G4)
 BUSY = 2.0  # seconds more, for a machine that runs everything on two cores
-UNSENT = 8  # tokens of some 2 KB each: what the edge and its kernel may keep for a client that does not read
+# Bytes on the way to a client that does not read: in the edge, in its kernel (the low-water mark, and as much again for
+# the write that crosses it), and between the kernels, as far as the client's buffer once had room for it.
+ON_THE_WAY = UNSENT_MOST + 2 * UNSENT_MOST + 2 * SMALL_BUFFER
 STALL = 2.0  # seconds; without a reader the engine would have generated hundreds of tokens
 
 
@@ -102,7 +106,9 @@ async def test_who_stops_reading_makes_the_engine_wait_and_pays_for_what_was_sen
     if then == "reads on":
         assert received.usage is not None
         assert received.usage[1] == 1500
-    await reconcile(cluster, f"client stops reading, then {then}", [client], faults=1, unsent=UNSENT)
+    a_token = received.bytes / received.tokens
+    unsent = math.ceil(ON_THE_WAY / a_token) + 1  # and the one that was cut by leaving
+    await reconcile(cluster, f"client stops reading, then {then}", [client], faults=1, unsent=unsent)
 
 
 async def _until_held(cluster: Cluster, account: Account, *, held: bool) -> None:
