@@ -28,6 +28,8 @@ import uvloop
 from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.client import connect
+from servicekit.clock import SystemClock
+from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve, Settle
 from services.quota.domain.outcomes import Reserved, Settled
 from services.quota.domain.pricing import Price
@@ -36,6 +38,7 @@ from services.quota.main import opened, shards
 from services.quota.settings import QuotaSettings
 
 ROOT = Path(__file__).resolve().parent.parent
+CLOCK = SystemClock()
 PRICE = Price(1_000_000, 3_000_000)
 NO_LIMIT = 1_000_000_000
 IN_FLIGHT = 512
@@ -79,7 +82,7 @@ async def latency(reserve: Pair, count: int = 400) -> tuple[float, float]:
 
 def reservation(account: str) -> Reserve:
     return Reserve(
-        hold_id=secrets.token_bytes(16),
+        hold_id=new_hold_id(CLOCK.now_us()),
         session_id=b"bench-bench-benc",
         account_id=account,
         key_id=f"key-{account}",
@@ -151,7 +154,7 @@ class StreamClient:
         return await future
 
     async def reserve(self, account: str) -> bytes:
-        hold_id = secrets.token_bytes(16)
+        hold_id = new_hold_id(CLOCK.now_us())
         reserve = pb.Reserve(
             account_id=account,
             key_id=f"key-{account}",
