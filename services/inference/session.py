@@ -116,6 +116,7 @@ class EdgeSession:
         async def prepare() -> PreparedRequest:
             if message.handle:
                 return self._handles.take(self._session_id, message.handle)
+            self._handles.expire()
             return await self._preparer.prepare(convert.to_request(message.request))
 
         return prepare
