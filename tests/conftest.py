@@ -13,6 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.pictures import write_projector
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
@@ -59,3 +61,9 @@ async def _administer(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A projector file for the model that comes with the project."""
+    return write_projector(tmp_path_factory.mktemp("projector") / "projector.gguf")

@@ -23,6 +23,7 @@ def main() -> None:
     config = json.loads(sys.stdin.readline())
     # llama.cpp's idle threads spin otherwise, and take the cores from the other services (docs/engine.md).
     os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ["LLAMA_MEDIA_MARKER"] = config["media_marker"]
     try:
         import xllamacpp
     except ImportError as error:
@@ -39,6 +40,9 @@ def main() -> None:
 def _parameters(xllamacpp: Any, config: dict[str, Any]) -> Any:
     p = xllamacpp.CommonParams()
     p.model.path = config["file"]
+    if config["projector"]:
+        p.mmproj.path = config["projector"]
+        p.mmproj_use_gpu = False
     p.n_ctx = config["context_length"] * config["slots"]  # split over the slots
     p.n_parallel = config["slots"]
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = config["threads"]
