@@ -13,8 +13,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.pictures import write_projector
-
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
@@ -66,4 +64,6 @@ async def _administer(url: str, statement: str) -> None:
 @pytest.fixture(scope="session")
 def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A projector file for the model that comes with the project."""
+    from tests.pictures import write_projector  # numpy and gguf are for those who ask
+
     return write_projector(tmp_path_factory.mktemp("projector") / "projector.gguf")

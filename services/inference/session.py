@@ -117,7 +117,7 @@ class EdgeSession:
             if message.handle:
                 return self._handles.take(self._session_id, message.handle)
             self._handles.expire()
-            return await self._preparer.prepare(convert.to_request(message.request))
+            return await self._preparer.prepare(convert.to_request(message.request), message.account_id)
 
         return prepare
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -22,7 +23,7 @@ from services.inference.domain.errors import (
 
 DETAILS = ("auto", "low", "high")
 LOW_SIDE = 512  # pixels: what OpenAI's `low` means
-AT_ONCE = 4  # images of one request that are worked on side by side
+AT_ONCE = 4  # images of one account that are worked on side by side: a slow site is to hold up who named it, not all
 RETRY_AFTER = 1.0  # seconds
 
 
@@ -33,7 +34,8 @@ class ImageLimits:
     count: int = 16  # of one request
     file_bytes: int = 10 * 1024 * 1024
     side: int = 1024  # of what the engine is given; larger pictures are made smaller
-    loading: int = 32  # requests whose images are loaded at a time
+    loading: int = 64  # requests whose images are loaded at a time …
+    loading_of_one: int = 16  # … and those of one account
     memory: int = 256 * 1024 * 1024  # pictures of all requests that are prepared, waiting or generating
 
 
@@ -53,6 +55,14 @@ class Decoder(Protocol):
         ...
 
 
+class _Line:
+    """The requests of one account whose images are loaded."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.turn = asyncio.Semaphore(AT_ONCE)
+
+
 class ImageLoader:
     """Loads a request's images. `fetcher` None: the operator has switched images from URLs off."""
 
@@ -61,9 +71,10 @@ class ImageLoader:
         self._decoder = decoder
         self._limits = limits or ImageLimits()
         self._loading = 0
+        self._lines: dict[str, _Line] = {}  # of accounts that have images loaded now
         self._alive = 0  # bytes of pictures that somebody holds
 
-    async def load(self, request: ChatRequest) -> ChatRequest:
+    async def load(self, request: ChatRequest, account_id: str = "") -> ChatRequest:
         """The request with a Picture in the place of each Image.
 
         Raises InvalidImage and InvalidImageUrl that name the image (messages[0].content[1].image_url.url); Overloaded.
@@ -71,14 +82,26 @@ class ImageLoader:
         images = self._images(request)
         if not images:
             return request
-        if self._loading >= self._limits.loading or self._alive >= self._limits.memory:
-            raise Overloaded("too many requests with images are under way", retry_after=RETRY_AFTER)
-        self._loading += 1
-        try:
-            pictures = await _side_by_side([partial(self._load, image, place) for place, image in images.items()])
-        finally:
-            self._loading -= 1
+        with self._in_line(account_id) as turn:
+            work = [partial(self._load, image, place) for place, image in images.items()]
+            pictures = await _side_by_side(work, turn)
         return _with_pictures(request, dict(zip(images, pictures, strict=True)))
+
+    @contextmanager
+    def _in_line(self, account_id: str) -> Iterator[asyncio.Semaphore]:
+        """A request's place, and what its account's images take turns with. Raises Overloaded."""
+        limits, line = self._limits, self._lines.get(account_id) or _Line()
+        full = self._loading >= limits.loading or line.requests >= limits.loading_of_one
+        if full or self._alive >= limits.memory:
+            raise Overloaded("too many requests with images are under way", retry_after=RETRY_AFTER)
+        self._lines[account_id] = line
+        self._loading, line.requests = self._loading + 1, line.requests + 1
+        try:
+            yield line.turn
+        finally:
+            self._loading, line.requests = self._loading - 1, line.requests - 1
+            if not line.requests:
+                del self._lines[account_id]
 
     def _images(self, request: ChatRequest) -> dict[tuple[int, int], Image]:
         """All images by their places, cheap faults found before the first is fetched."""
@@ -145,9 +168,8 @@ def _param(place: tuple[int, int]) -> str:
     return f"messages[{place[0]}].content[{place[1]}].image_url.url"
 
 
-async def _side_by_side(work: list[Callable[[], Awaitable[Picture]]]) -> list[Picture]:
+async def _side_by_side(work: Sequence[Callable[[], Awaitable[Picture]]], turn: asyncio.Semaphore) -> list[Picture]:
     """The results in order; the first failure ends the rest and is raised as it is."""
-    turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(step: Callable[[], Awaitable[Picture]]) -> Picture:
         async with turn:

@@ -30,7 +30,7 @@ class Preparer:
         self._max_prompt_bytes = max_prompt_bytes
         self._images = images
 
-    async def prepare(self, request: ChatRequest) -> PreparedRequest:
+    async def prepare(self, request: ChatRequest, account_id: str = "") -> PreparedRequest:
         """Finds the model, checks the request and has its prompt counted.
 
         Raises ModelUnknown, InvalidRequest, ImageNotSupported, InvalidImage, InvalidImageUrl, ContextTooLong,
@@ -45,7 +45,7 @@ class Preparer:
             if self._images is None or "vision" not in target.card.abilities:
                 refuse_images(request, target.card.id)
             else:
-                request = await self._images.load(request)
+                request = await self._images.load(request, account_id)
         return PreparedRequest(target, await target.engine.prepare(request), request.sampling.choices)
 
 

@@ -42,7 +42,7 @@ class FetchLimits:
     file_bytes: int = 10 * 1024 * 1024
     timeout: float = 10.0  # for one image, redirects and all
     connect_timeout: float = 5.0
-    at_once: int = 16  # downloads of all requests together
+    at_once: int = 32  # downloads of all requests together
     ports: frozenset[int] = frozenset({80, 443})
     allowed: AllowList = field(default_factory=AllowList)
 

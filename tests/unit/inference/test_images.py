@@ -20,7 +20,7 @@ from services.inference.domain.preparation import Preparer
 from services.inference.domain.registry import ModelCard, Registry
 from tests.fakes_engine import MUH_CHAT, ScriptedEngine
 
-LIMITS = ImageLimits(count=6, file_bytes=100, side=800, loading=2)
+LIMITS = ImageLimits(count=6, file_bytes=100, side=800, loading=3, loading_of_one=2)
 SEEING = ModelCard("muh-eyes", (), 2048, frozenset({"vision"}), 0)
 
 
@@ -135,6 +135,21 @@ async def test_images_are_fetched_side_by_side_within_a_bound() -> None:
     assert len(network.asked) == 6
 
 
+async def test_an_account_that_names_slow_sites_holds_up_only_itself() -> None:
+    network = Network(held=True)
+    loader = ImageLoader(network, Eyes(), LIMITS)
+    slow = [asyncio.create_task(loader.load(asked(*(link(str(i)) for i in range(6))), "slow")) for _ in range(2)]
+    async with asyncio.timeout(5):
+        while network.running < AT_ONCE:
+            await network.came.wait()
+            network.came.clear()
+    assert await loader.load(asked(Image(data=b"x")), "quick")
+    assert network.most == AT_ONCE
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+
+
 @pytest.mark.parametrize("parts", [(link("bad"),), (Image(data=b"damaged"),)])
 async def test_one_failure_is_the_requests_and_names_its_image(parts: tuple[Image]) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -152,10 +167,18 @@ async def test_a_client_that_leaves_ends_its_downloads_and_frees_its_place() -> 
             network.came.clear()
     with pytest.raises(Overloaded):
         await loader.load(asked(link("c")))
+    other = asyncio.create_task(loader.load(asked(link("c")), "another account"))
+    async with asyncio.timeout(5):
+        while network.running < 5:
+            await network.came.wait()
+            network.came.clear()
+    with pytest.raises(Overloaded):
+        await loader.load(asked(link("c")), "a third")
+    other.cancel()
     for task in loading:
         task.cancel()
-    await asyncio.gather(*loading, return_exceptions=True)
-    assert network.cancelled == 4
+    await asyncio.gather(other, *loading, return_exceptions=True)
+    assert network.cancelled == 5
     network.go.set()
     assert await loader.load(asked(link("c")))
 
