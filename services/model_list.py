@@ -21,7 +21,7 @@ ENGINES = ("llama",)
 ABILITIES = frozenset({"tools", "vision", "json"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 MOST_CREDITS = 10**12  # for a million tokens: keeps every product of tokens and price inside 64 bits
-FIELDS = {"engine", "file", "context_length", "abilities", "price", "aliases"}
+FIELDS = {"engine", "file", "projector", "context_length", "abilities", "price", "aliases"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ModelEntry:
     abilities: frozenset[str]
     price: Price
     aliases: tuple[str, ...]
+    projector: Path | None = None  # what turns pictures into the model's own language
 
 
 @dataclass(frozen=True)
@@ -116,21 +117,25 @@ class _Reader:
         engine = self._string(fields["engine"], f"{where}.engine")
         if engine not in ENGINES:
             self._fail(fields["engine"], f"{where}.engine", f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+        projector = self._file(fields.get("projector"), f"{where}.projector")
         return ModelEntry(
             id=name,
             engine=engine,
             file=self._file(fields.get("file"), f"{where}.file"),
             context_length=self._integer(fields["context_length"], f"{where}.context_length", 64, 10_000_000),
-            abilities=self._abilities(fields.get("abilities"), f"{where}.abilities"),
+            abilities=self._abilities(fields.get("abilities"), f"{where}.abilities", sees=projector is not None),
             price=self._price(fields["price"], f"{where}.price"),
             aliases=tuple(self._strings(fields.get("aliases"), f"{where}.aliases")),
+            projector=projector,
         )
 
     def _file(self, node: Any, where: str) -> Path | None:
         if node is None:
             return None
         text = self._string(node, where)
-        return DEFAULT_FILE if text == "default" else (self._path.parent / text).resolve()
+        if text == "default" and where.endswith(".file"):
+            return DEFAULT_FILE
+        return (self._path.parent / text).resolve()
 
     def _price(self, node: Any, where: str) -> Price:
         fields = dict(self._items(node, where, {"input", "output"}))
@@ -139,11 +144,14 @@ class _Reader:
                 self._fail(node, f"{where}.{needed}", "is missing")
         return Price(*(self._integer(fields[key], f"{where}.{key}", 0, MOST_CREDITS) for key in ("input", "output")))
 
-    def _abilities(self, node: Any, where: str) -> frozenset[str]:
+    def _abilities(self, node: Any, where: str, *, sees: bool) -> frozenset[str]:
+        """Those listed, and vision with a projector: it is what vision takes, and all that it takes."""
         abilities = frozenset(self._strings(node, where))
         if wrong := abilities - ABILITIES:
             self._fail(node, where, f"unknown {', '.join(sorted(wrong))}; known: {', '.join(sorted(ABILITIES))}")
-        return abilities
+        if "vision" in abilities and not sees:
+            self._fail(node, where, "vision needs a file in `projector:`")
+        return abilities | {"vision"} if sees else abilities
 
     def _items(self, node: Any, where: str, allowed: set[str] | None) -> Iterator[tuple[str, Any]]:
         if not isinstance(node, yaml.MappingNode):

@@ -59,3 +59,11 @@ async def _administer(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+def projector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A projector file for the model that comes with the project."""
+    from tests.pictures import write_projector  # numpy and gguf are for those who ask
+
+    return write_projector(tmp_path_factory.mktemp("projector") / "projector.gguf")

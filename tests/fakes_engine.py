@@ -206,12 +206,18 @@ async def start_llama(
     slots: int = 4,
     abilities: frozenset[str] = frozenset({"tools"}),
     patience: Patience | None = None,
+    projector: Path | None = None,
 ) -> AsyncIterator[LlamaEngine]:
-    """The real engine with a worker of its own; the model that comes with the project unless told otherwise."""
+    """The real engine with a worker of its own; the model that comes with the project unless told otherwise.
+
+    With a `projector` it has vision.
+    """
+    if projector is not None:
+        abilities |= {"vision"}
     numbers = itertools.count()
     engine = LlamaEngine(
         ModelTraits("muh-chat", abilities),
-        WorkerConfig(file, context_length, slots, threads=1),
+        WorkerConfig(file, context_length, slots, threads=1, projector=projector),
         SystemClock(),
         lambda: f"call_{next(numbers)}",
         patience,

@@ -267,6 +267,11 @@ def _inference(reason: int, message: str, param: str | None, retry_after: float 
         case failed.REASON_IMAGE_NOT_SUPPORTED:
             text = message or "This model cannot take images."
             return ApiError.invalid(text, param=param or "messages", code="image_not_supported")
+        case failed.REASON_INVALID_IMAGE:
+            return ApiError.invalid(message or "An image cannot be read.", param=param, code="invalid_image")
+        case failed.REASON_INVALID_IMAGE_URL:
+            text = message or "An image cannot be downloaded."
+            return ApiError.invalid(text, param=param, code="invalid_image_url")
         case failed.REASON_ENGINE_UNAVAILABLE | failed.REASON_MODEL_UNKNOWN:
             # The alias was known a moment ago: this replica has not got the model (any more), so a retry may find one.
             return ApiError.upstream_error()

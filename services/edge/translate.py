@@ -71,21 +71,25 @@ def _part(part: ContentPart, path: str) -> inference_pb2.ContentPart:
         return inference_pb2.ContentPart(image=inference_pb2.Image(url=url, detail=detail))
     if scheme.startswith("data:"):
         return inference_pb2.ContentPart(image=inference_pb2.Image(data=_decoded(url, param), detail=detail))
-    raise ApiError.invalid(f"'{param}' must start with https://, http:// or data:image/.", param=param)
+    raise _wrong_url(f"'{param}' must start with https://, http:// or data:image/.", param)
 
 
 def _decoded(uri: str, param: str) -> bytes:
     """The bytes of a data: URI (RFC 2397); only base64 is taken, as OpenAI does."""
     header, comma, payload = uri.partition(",")
     if not comma or not header.lower().endswith(";base64"):
-        raise ApiError.invalid(f"'{param}' must be of the form data:image/png;base64,… .", param=param)
+        raise _wrong_url(f"'{param}' must be of the form data:image/png;base64,… .", param)
     try:
         data = base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
-        raise ApiError.invalid(f"'{param}' is not valid base64.", param=param) from None
+        raise _wrong_url(f"'{param}' is not valid base64.", param) from None
     if not data:
-        raise ApiError.invalid(f"'{param}' holds no image.", param=param)
+        raise _wrong_url(f"'{param}' holds no image.", param)
     return data
+
+
+def _wrong_url(message: str, param: str) -> ApiError:
+    return ApiError.invalid(message, param=param, code="invalid_image_url")
 
 
 def _tool(tool: Tool, param: str) -> inference_pb2.Tool:

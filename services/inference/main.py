@@ -14,11 +14,14 @@ from servicekit.process import run
 from servicekit.server import Server
 from servicekit.settings import load, read_secret
 from services.inference import metrics
+from services.inference.domain.images import ImageLimits, ImageLoader
 from services.inference.domain.preparation import Handles, Preparer
 from services.inference.domain.registry import ModelCard, Registry
 from services.inference.engines.llama.engine import LlamaEngine, ModelTraits
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.supervisor import Patience
+from services.inference.images.decoders import DecoderPool
+from services.inference.images.fetcher import FetchLimits, ImageFetcher
 from services.inference.service import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.model_list import DEFAULT_FILE, ModelEntry, load_model_list
@@ -35,12 +38,49 @@ async def main() -> None:
     entries = list(load_model_list(settings.models_file).models.values())
     clock = SystemClock()
     engines = [_engine(entry, settings, clock) for entry in entries]
+    images = Images(settings) if any("vision" in entry.abilities for entry in entries) else None
     try:
+        if images is not None:
+            await images.decoders.start()
         await start_all(engines)
         serve_metrics(settings.metrics_listen)
-        await _serve(settings, tokens, entries, engines, clock)
+        await _serve(settings, tokens, entries, engines, images, clock)
     finally:
         await asyncio.gather(*(engine.close() for engine in engines))
+        if images is not None:
+            await images.close()
+
+
+class Images:
+    """What loads images, when a model has vision."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self.decoders = DecoderPool(
+            settings.images_processes, timeout=settings.images_decode_timeout, pixels=settings.images_max_pixels
+        )
+        self.fetcher = ImageFetcher(_fetch_limits(settings)) if settings.images_remote else None
+        limits = ImageLimits(
+            count=settings.images_limit,
+            file_bytes=settings.images_max_bytes,
+            side=settings.images_side,
+            memory=settings.images_memory_mib * 1024 * 1024,
+        )
+        self.loader = ImageLoader(self.fetcher, self.decoders, limits)
+
+    async def close(self) -> None:
+        """Ends downloads and processes."""
+        await self.decoders.close()
+        if self.fetcher is not None:
+            await self.fetcher.close()
+
+
+def _fetch_limits(settings: InferenceSettings) -> FetchLimits:
+    return FetchLimits(
+        file_bytes=settings.images_max_bytes,
+        timeout=settings.images_timeout,
+        ports=settings.ports,
+        allowed=settings.allowed_hosts,
+    )
 
 
 async def start_all(engines: list[LlamaEngine]) -> None:
@@ -50,7 +90,12 @@ async def start_all(engines: list[LlamaEngine]) -> None:
 
 
 async def _serve(
-    settings: InferenceSettings, tokens: Tokens, entries: list[ModelEntry], engines: list[LlamaEngine], clock: Clock
+    settings: InferenceSettings,
+    tokens: Tokens,
+    entries: list[ModelEntry],
+    engines: list[LlamaEngine],
+    images: Images | None,
+    clock: Clock,
 ) -> None:
     server = Server(
         name="inference",
@@ -64,7 +109,7 @@ async def _serve(
     registry = Registry(models, settings.queue_limit)
     metrics.WAITING.set_function(lambda: registry.load.read().waiting)
     metrics.RUNNING.set_function(lambda: registry.load.read().running)
-    preparer = Preparer(registry, settings.max_prompt_bytes)
+    preparer = Preparer(registry, settings.max_prompt_bytes, images.loader if images else None)
     handles = Handles(clock, lambda: secrets.token_bytes(16), settings.prepared_limit)
     servicer = InferenceServicer(registry, preparer, handles, clock, server.draining)
     descriptor = inference_pb2.DESCRIPTOR.services_by_name["Inference"]
@@ -80,6 +125,7 @@ def _engine(entry: ModelEntry, settings: InferenceSettings, clock: Clock) -> Lla
         threads=settings.threads,
         prompt_cache_mib=settings.llama_prompt_cache_mib,
         start_timeout=settings.llama_start_timeout,
+        projector=entry.projector,
     )
     patience = Patience(stall=settings.llama_stall_timeout)
     return LlamaEngine(ModelTraits(entry.id, entry.abilities), config, clock, _new_call_id, patience)

@@ -19,6 +19,7 @@ QUEUE_WAIT = Histogram(
     ["model"],
     buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+IMAGES = Counter("muhgpt_inference_images_total", "Images of requests, by source and outcome", ["source", "outcome"])
 WAITING = Gauge("muhgpt_inference_waiting", "Requests waiting for an engine slot")
 RUNNING = Gauge("muhgpt_inference_running", "Requests generating")
 WORKER_RESTARTS = Counter("muhgpt_inference_worker_restarts_total", "Restarts of an engine's worker", ["model"])

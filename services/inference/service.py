@@ -33,7 +33,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareResponse:
         """Prepares a large request ahead of its stream."""
         self._handles.check()
-        prepared = await self._preparer.prepare(convert.to_request(request.request))
+        prepared = await self._preparer.prepare(convert.to_request(request.request), request.account_id)
         handle = self._handles.keep(request.session_id, prepared)
         return pb.PrepareResponse(handle=handle, prepared=convert.from_prepared(prepared.prompt.prepared))
 

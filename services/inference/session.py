@@ -116,7 +116,8 @@ class EdgeSession:
         async def prepare() -> PreparedRequest:
             if message.handle:
                 return self._handles.take(self._session_id, message.handle)
-            return await self._preparer.prepare(convert.to_request(message.request))
+            self._handles.expire()
+            return await self._preparer.prepare(convert.to_request(message.request), message.account_id)
 
         return prepare
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.settings import ServiceSettings
+from services.inference.domain.addresses import AllowList
 
 
 class InferenceSettings(ServiceSettings):
@@ -34,6 +35,46 @@ class InferenceSettings(ServiceSettings):
         32 * 1024 * 1024, ge=4 * 1024 * 1024, le=1024**3, description="largest gRPC message taken: requests with images"
     )
     max_prompt_bytes: int = Field(1024 * 1024, ge=1024, le=1024**3, description="characters of a request's messages")
+
+    images_remote: bool = Field(True, description="whether images may be given as http(s) URLs")
+    images_allowed: str | None = Field(
+        None, description="hosts and networks, with commas between, that image URLs may lead to though not public"
+    )
+    images_ports: str = Field("80,443", description="ports that image URLs may use, with commas between")
+    images_timeout: float = Field(10.0, gt=0, le=300, description="seconds to download one image")
+    images_decode_timeout: float = Field(10.0, gt=0, le=300, description="seconds to decode one image")
+    images_processes: int = Field(2, ge=1, le=64, description="processes that decode images")
+    images_limit: int = Field(16, ge=1, le=256, description="images of one request")
+    images_memory_mib: int = Field(
+        256, ge=1, le=1_000_000, description="memory for pictures of requests that are prepared, waiting or generating"
+    )
+    images_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, le=1024**3, description="largest image file")
+    images_max_pixels: int = Field(40_000_000, ge=1024, le=200_000_000, description="most pixels of an image")
+    images_side: int = Field(1024, ge=64, le=4096, description="pixels; larger images are made smaller for the model")
+
+    @field_validator("images_allowed")
+    @classmethod
+    def _check_allowed(cls, value: str | None) -> str | None:
+        AllowList.parse(value or "")
+        return value
+
+    @field_validator("images_ports")
+    @classmethod
+    def _check_ports(cls, value: str) -> str:
+        for port in value.split(","):
+            if not (port.strip().isdecimal() and 0 < int(port) < 65536):
+                raise ValueError(f"{port.strip()!r} is not a port, 1 to 65535")
+        return value
+
+    @property
+    def allowed_hosts(self) -> AllowList:
+        """`images_allowed`, read."""
+        return AllowList.parse(self.images_allowed or "")
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """`images_ports`, read."""
+        return frozenset(int(port) for port in self.images_ports.split(","))
 
     @property
     def threads(self) -> int:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from services.edge.http.gateway import ModelInfo
 from services.edge.routes.access import PlatformOf, Reader
-from services.edge.routes.schemas import ModelList, ModelObject
+from services.edge.routes.schemas import Ability, ModelList, ModelObject
 
 router = APIRouter(tags=["models"])
 
@@ -22,4 +22,19 @@ async def get_model(model: str, caller: Reader, platform: PlatformOf) -> ModelOb
 
 
 def _shown(model: ModelInfo) -> ModelObject:
-    return ModelObject(id=model.alias, created=model.created, owned_by=model.owned_by)
+    return ModelObject(
+        id=model.alias,
+        created=model.created,
+        owned_by=model.owned_by,
+        context_length=model.context_length,
+        abilities=_abilities(model),
+    )
+
+
+def _abilities(model: ModelInfo) -> list[Ability]:
+    told: list[tuple[Ability, bool]] = [
+        ("tools", model.supports_tools),
+        ("vision", model.supports_vision),
+        ("json", model.supports_json),
+    ]
+    return [ability for ability, has in told if has]

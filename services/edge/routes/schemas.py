@@ -30,6 +30,9 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
+Ability = Literal["tools", "vision", "json"]
+
+
 class ModelObject(BaseModel):
     """One model alias."""
 
@@ -37,6 +40,8 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: int = Field(description="Unix time")
     owned_by: str
+    context_length: int = Field(description="Tokens, prompt and answer together")
+    abilities: list[Ability] = Field(description="What requests may ask of it beside text")
 
 
 class ModelList(BaseModel):

@@ -18,11 +18,20 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image in a message: either a URL to be fetched or the file's own bytes."""
+    """An image as the client sent it: either a URL to be fetched or the file's own bytes. No engine is given one."""
 
     url: str = ""
     data: bytes = b""
     detail: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Picture:
+    """An image that we have decoded and written again as a JPEG file (images.py): what engines are given."""
+
+    jpeg: bytes
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Message:
     """One turn. `content` holds texts and images in their order."""
 
     role: Role
-    content: tuple[str | Image, ...] = ()
+    content: tuple[str | Image | Picture, ...] = ()
     name: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
@@ -51,7 +60,7 @@ class Message:
 
     @property
     def has_images(self) -> bool:
-        return any(isinstance(part, Image) for part in self.content)
+        return any(not isinstance(part, str) for part in self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,10 @@ class ChatRequest:
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = ResponseFormat()
     sampling: Sampling = Sampling()
+
+    @property
+    def has_images(self) -> bool:
+        return any(message.has_images for message in self.messages)
 
     @property
     def may_call_tools(self) -> bool:

@@ -22,6 +22,18 @@ class ImageNotSupported(InvalidRequest):
     reason = "IMAGE_NOT_SUPPORTED"
 
 
+class InvalidImage(InvalidRequest):
+    """An image's file is damaged, of another kind than we read, or beyond the bounds; `param` names it."""
+
+    reason = "INVALID_IMAGE"
+
+
+class InvalidImageUrl(InvalidRequest):
+    """An image's URL is malformed, not allowed, or could not be downloaded; `param` names it."""
+
+    reason = "INVALID_IMAGE_URL"
+
+
 class ContextTooLong(InvalidRequest):
     """The prompt and one token do not fit the model's context."""
 

@@ -11,29 +11,41 @@ from services.inference.domain import limits
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import EngineUnavailable, Overloaded
 from services.inference.domain.generation import PreparedRequest
+from services.inference.domain.images import ImageLoader, refuse_images
 from services.inference.domain.registry import Registry
 
 HANDLE_LIFE = 60.0  # seconds, protos/muhgpt/inference/v1, Inference.Prepare
 
 
 class Preparer:
-    """Checks requests and has their prompts counted. `max_prompt_bytes` bounds a request's text."""
+    """Checks requests and has their prompts counted. `max_prompt_bytes` bounds a request's text.
 
-    def __init__(self, registry: Registry, max_prompt_bytes: int = 1024 * 1024) -> None:
+    `images` loads what models with vision may see; None: no model has it.
+    """
+
+    def __init__(
+        self, registry: Registry, max_prompt_bytes: int = 1024 * 1024, images: ImageLoader | None = None
+    ) -> None:
         self._registry = registry
         self._max_prompt_bytes = max_prompt_bytes
+        self._images = images
 
-    async def prepare(self, request: ChatRequest) -> PreparedRequest:
+    async def prepare(self, request: ChatRequest, account_id: str = "") -> PreparedRequest:
         """Finds the model, checks the request and has its prompt counted.
 
-        Raises ModelUnknown, InvalidRequest, ImageNotSupported, ContextTooLong, EngineUnavailable, and Overloaded when
-        the generation could not even wait for a slot.
+        Raises ModelUnknown, InvalidRequest, ImageNotSupported, InvalidImage, InvalidImageUrl, ContextTooLong,
+        EngineUnavailable, and Overloaded when the generation could not even wait for a slot.
         """
         target = self._registry.find(request.model)
         limits.check(request, self._max_prompt_bytes)
         target.admission.check()
         if not target.engine.ready:
             raise EngineUnavailable(f"the engine of {target.card.id} is not running; it is being restarted")
+        if request.has_images:
+            if self._images is None or "vision" not in target.card.abilities:
+                refuse_images(request, target.card.id)
+            else:
+                request = await self._images.load(request, account_id)
         return PreparedRequest(target, await target.engine.prepare(request), request.sampling.choices)
 
 
@@ -55,7 +67,7 @@ class Handles:
 
     def check(self) -> None:
         """Raises Overloaded when no more can be kept; asked before the work of preparing."""
-        self._expire()
+        self.expire()
         if len(self._kept) >= self._limit:
             raise Overloaded(f"{self._limit} prepared requests wait for their streams already", retry_after=1.0)
 
@@ -68,14 +80,15 @@ class Handles:
 
     def take(self, session_id: bytes, handle: bytes) -> PreparedRequest:
         """Gives it out, once. Raises EngineUnavailable when it expired, was taken, or is another session's."""
-        self._expire()
+        self.expire()
         kept = self._kept.get(handle)
         if kept is None or kept.session_id != session_id:
             raise EngineUnavailable("the handle is unknown here or has expired; prepare the request again")
         del self._kept[handle]
         return kept.prepared
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Lets go of those whose time is over: the pictures of their requests count against everybody's."""
         now = self._clock.monotonic()
         while self._kept and next(iter(self._kept.values())).expires <= now:
             self._kept.popitem(last=False)

@@ -127,6 +127,8 @@ async def test_models_are_listed_in_openais_shape(start_edge: StartEdge) -> None
         "object": "model",
         "created": 1_700_000_000,
         "owned_by": "muhgpt",
+        "context_length": 2048,
+        "abilities": ["tools", "json"],
     }
     assert (await edge.client.get("/v1/models/gpt-9")).status_code == 404
     assert (await edge.client.get("/v1/models/gpt-4o-mini")).status_code == 403

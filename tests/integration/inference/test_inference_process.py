@@ -13,11 +13,22 @@ from pathlib import Path
 import psutil
 import pytest
 
+from muhgpt.inference.v1 import inference_pb2 as pb
 from services.model_list import DEFAULT_FILE
 from tests.contract.inference.session_client import chat, open_session
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN
+from tests.pictures import IMAGE_TOKENS, picture, written
 
 PREFIX = "MUHGPT_INFERENCE_"
+SEEING = """
+models:
+  muh-chat:
+    engine: llama
+    file: default
+    projector: {projector}
+    context_length: 2048
+    price: {{input: 1, output: 1}}
+"""
 
 
 @pytest.fixture
@@ -75,6 +86,55 @@ async def test_it_answers_with_the_shipped_model_and_ends_cleanly_on_sigterm(env
         assert not psutil.wait_procs(workers, timeout=5)[1]
         assert answer.text().encode() not in log
         assert b"Hello!" not in log
+
+
+@pytest.fixture
+def seeing(environment: dict[str, str], tmp_path: Path, projector: Path) -> dict[str, str]:
+    """The environment of a process whose model has vision."""
+    models = tmp_path / "models.yaml"
+    models.write_text(SEEING.format(projector=projector))
+    return {**environment, PREFIX + "MODELS_FILE": str(models)}
+
+
+def about(**image: object) -> pb.ChatRequest:
+    request = chat("Look!", temperature=0)
+    request.messages[0].content.append(pb.ContentPart(image=pb.Image(**image)))
+    return request
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_with_a_projector_it_sees_logs_nothing_of_it_and_leaves_no_process(
+    seeing: dict[str, str], end: signal.Signals
+) -> None:
+    async with process(seeing) as started:
+        async with open_session(await address(seeing), EDGE_TOKEN) as edge:
+            plain, seen = await edge.answer(chat("Look!")), await edge.answer(about(data=written(picture())))
+            assert plain.prepared is not None
+            assert seen.prepared is not None
+            assert seen.prepared.prompt_tokens == plain.prepared.prompt_tokens + IMAGE_TOKENS
+            assert seen.finished is not None
+            assert seen.finished.prompt_tokens == seen.prepared.prompt_tokens
+            inside = await edge.answer(about(url="http://10.0.0.1/canary.png"))
+            assert inside.failed is not None
+            assert inside.failed.reason == pb.Failed.REASON_INVALID_IMAGE_URL
+            assert inside.failed.param == "messages[0].content[1].image_url.url"
+            children = psutil.Process(started.pid).children()
+            assert len(children) == 3, "llama.cpp and two decoders"
+        started.send_signal(end)
+        _, log = await asyncio.wait_for(started.communicate(), 20)
+        assert not psutil.wait_procs(children, timeout=5)[1]
+        assert b"canary" not in log
+        assert b"10.0.0.1" not in log
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("IMAGES_ALLOWED", "10.0.0.1/8"), ("IMAGES_PORTS", "80,https"), ("IMAGES_PORTS", "0"), ("IMAGES_SIDE", "0")],
+)
+async def test_a_wrong_setting_of_images_is_refused_by_its_name(
+    environment: dict[str, str], setting: str, value: str
+) -> None:
+    assert f"{PREFIX}{setting}" in await refusal({**environment, PREFIX + setting: value})
 
 
 async def test_another_gguf_is_one_setting(environment: dict[str, str], tmp_path: Path) -> None:

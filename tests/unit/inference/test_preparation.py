@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -63,6 +64,20 @@ async def test_handles_are_bounded_and_expire_after_a_minute() -> None:
     kept.check()
     with pytest.raises(EngineUnavailable):
         kept.take(MINE, first)
+
+
+async def test_an_abandoned_request_is_let_go_of_when_its_time_is_over() -> None:
+    clock = FakeClock()
+    kept, request = handles(clock), await prepared()
+    kept.keep(MINE, request)
+    gone = weakref.ref(request.prompt)
+    del request
+    clock.advance(59)
+    kept.expire()
+    assert gone() is not None
+    clock.advance(1)
+    kept.expire()
+    assert gone() is None
 
 
 async def test_a_model_is_found_by_each_of_its_names_and_by_no_other() -> None:

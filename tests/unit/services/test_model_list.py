@@ -44,6 +44,15 @@ def test_a_file_is_relative_to_the_list(tmp_path: Path) -> None:
     assert list(models.names()) == ["small", "other"]
 
 
+def test_a_projector_gives_its_model_vision(tmp_path: Path) -> None:
+    for abilities, all_of_them in (("[tools]", {"tools", "vision"}), ("[vision]", {"vision"}), ("[]", {"vision"})):
+        text = GOOD.replace("[tools]", f"{abilities}\n    projector: models/eyes.gguf")
+        entry = load_model_list(written(tmp_path, text)).resolve("small")
+        assert entry is not None
+        assert entry.projector == tmp_path / "models" / "eyes.gguf"
+        assert entry.abilities == all_of_them
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -52,6 +61,8 @@ def test_a_file_is_relative_to_the_list(tmp_path: Path) -> None:
         ("context_length: 2048", "context_length: 1", r"models.yaml:5: models.small.context_length: must be 64 to"),
         ("    context_length: 2048\n", "", r"models.small.context_length: is missing"),
         ("[tools]", "[magic]", r"models.yaml:6: models.small.abilities: unknown magic"),
+        ("[tools]", "[tools, vision]", r"models.yaml:6: models.small.abilities: vision needs a file in `projector:`"),
+        ("[tools]", "[tools]\n    projector: []", r"models.yaml:7: models.small.projector: must be a string"),
         ("output: 2", "outptu: 2", r"models.yaml:7: models.small.price.outptu: unknown field"),
         ("output: 2", "output: -2", r"models.yaml:7: models.small.price.output: must be a whole number"),
         ("[other]", "[small]", r"models.small: the name 'small' belongs to small already"),

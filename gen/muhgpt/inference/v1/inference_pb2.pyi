@@ -213,6 +213,8 @@ class Failed(_message.Message):
         REASON_DEADLINE_EXCEEDED: _ClassVar[Failed.Reason]
         REASON_INTERNAL: _ClassVar[Failed.Reason]
         REASON_IMAGE_NOT_SUPPORTED: _ClassVar[Failed.Reason]
+        REASON_INVALID_IMAGE: _ClassVar[Failed.Reason]
+        REASON_INVALID_IMAGE_URL: _ClassVar[Failed.Reason]
     REASON_UNSPECIFIED: Failed.Reason
     REASON_INVALID_REQUEST: Failed.Reason
     REASON_CONTEXT_TOO_LONG: Failed.Reason
@@ -222,6 +224,8 @@ class Failed(_message.Message):
     REASON_DEADLINE_EXCEEDED: Failed.Reason
     REASON_INTERNAL: Failed.Reason
     REASON_IMAGE_NOT_SUPPORTED: Failed.Reason
+    REASON_INVALID_IMAGE: Failed.Reason
+    REASON_INVALID_IMAGE_URL: Failed.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     PARAM_FIELD_NUMBER: _ClassVar[int]

@@ -66,8 +66,8 @@ class InferenceServicer:
     def Prepare(self, request, context):
         """Prepare for requests above 256 KiB (images), on a channel of its own with a raised message limit. The answer's handle
         starts the generation on the Session of the same session_id within 60 s. Safe to retry (a handle not used expires).
-        Fails: INVALID_ARGUMENT (INVALID_REQUEST, CONTEXT_TOO_LONG), NOT_FOUND (MODEL_UNKNOWN), UNAVAILABLE
-        (ENGINE_UNAVAILABLE), RESOURCE_EXHAUSTED (OVERLOADED).
+        Fails: INVALID_ARGUMENT (INVALID_REQUEST, CONTEXT_TOO_LONG, IMAGE_NOT_SUPPORTED, INVALID_IMAGE, INVALID_IMAGE_URL),
+        NOT_FOUND (MODEL_UNKNOWN), UNAVAILABLE (ENGINE_UNAVAILABLE), RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

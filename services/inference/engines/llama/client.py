@@ -43,6 +43,10 @@ class WorkerClient:
         """How many tokens the model knows."""
         return int((await self._get("/v1/models"))["data"][0]["meta"]["n_vocab"])
 
+    async def sees(self) -> bool:
+        """Whether it takes pictures."""
+        return bool((await self._get("/props"))["modalities"]["vision"])
+
     async def render(self, conversation: bytes) -> str:
         """A conversation's prompt (JSON in, text out) by the model's template. Raises InvalidRequest."""
         status, body = await self._post("/apply-template", conversation)
@@ -53,9 +57,20 @@ class WorkerClient:
             param="messages",
         )
 
-    async def tokenize(self, content: str | Sequence[str | int], *, special: bool) -> list[int]:
-        """Token ids of a text, or of texts with token ids between them; `special`: control tokens are read as such."""
-        data = orjson.dumps({"content": content, "add_special": special, "parse_special": special})
+    async def count(self, conversation: bytes) -> int:
+        """The tokens of a conversation's prompt, with those of its pictures; nothing is computed for it."""
+        path = "/v1/chat/completions/input_tokens"
+        status, body = await self._post(path, conversation)
+        if status != 200:
+            raise EngineUnavailable(f"the worker answered {status} to {path}")
+        return int(orjson.loads(body)["input_tokens"])
+
+    async def tokenize(self, content: str | Sequence[str | int], *, special: bool, begins: bool = True) -> list[int]:
+        """Token ids of a text, or of texts with token ids between them; `special`: control tokens are read as such.
+
+        `begins`: a special text is a prompt's beginning, to which some models add a token.
+        """
+        data = orjson.dumps({"content": content, "add_special": special and begins, "parse_special": special})
         status, body = await self._post("/tokenize", data)
         if status != 200:
             raise EngineUnavailable(f"the worker answered {status} to /tokenize")

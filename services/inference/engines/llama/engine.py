@@ -16,11 +16,12 @@ from services.inference.domain.engine import Delta, Prepared, Usage
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable
 from services.inference.domain.tool_calls import OPEN, ToolCallParser
 from services.inference.engines.llama import request as words
+from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.completion import CompletionReader
 from services.inference.engines.llama.gguf import control_tokens
 from services.inference.engines.llama.grammar import GrammarProof, grammar_sources
 from services.inference.engines.llama.process import WorkerConfig
-from services.inference.engines.llama.prompt import PromptBuilder
+from services.inference.engines.llama.prompt import Illustrated, PromptBuilder
 from services.inference.engines.llama.request import SamplingDefaults
 from services.inference.engines.llama.supervisor import Patience, Supervisor
 
@@ -55,7 +56,7 @@ class LlamaEngine:
         self._model = model
         self._slots = config.slots
         self._new_call_id = new_call_id
-        self._file = config.file
+        self._config = config
         self._vocabulary = 0
         self._call_token: int | None = None
         self._prompts = PromptBuilder(())
@@ -64,13 +65,20 @@ class LlamaEngine:
     async def start(self) -> None:
         """Starts the worker and learns the model's sizes. Raises StartupError."""
         await self.supervisor.start()
-        self._prompts = PromptBuilder(await asyncio.to_thread(control_tokens, self._file))
+        self._prompts = PromptBuilder(await asyncio.to_thread(control_tokens, self._config.file))
         client = self.supervisor.client()
         try:
             trained, self._vocabulary = await client.context_length(), await client.vocabulary_size()
             opening = await client.tokenize(OPEN, special=False)
+            sees = await client.sees()
         except EngineUnavailable as error:
-            raise StartupError(f"the worker of {self._model.id} loaded {self._file}, but {error.message}") from None
+            raise StartupError(
+                f"the worker of {self._model.id} loaded {self._config.files}, but {error.message}"
+            ) from None
+        if "vision" in self._model.abilities and not sees:
+            raise StartupError(
+                f"{self._config.files} of {self._model.id} takes no images; name another `projector:` in the model list"
+            )
         self._call_token = opening[0] if len(opening) == 1 else None
         if trained < self.context_length:
             log.warning("context_shortened", model=self._model.id, wanted=self.context_length, trained=trained)
@@ -89,16 +97,41 @@ class LlamaEngine:
         words.check_supported(request, self._model.id, self._model.abilities, self._vocabulary)
         client = self.supervisor.client()
         async with self._preparing:
+            if request.has_images:
+                return await self._prepare_with_pictures(client, request)
             tokens = await self._prompts.build(client, words.conversation(request))
-        left = self.context_length - len(tokens)
-        if left < 1:
-            raise ContextTooLong(len(tokens), self.context_length)
-        return LlamaPrompt(self, request, Prepared(len(tokens), left), self._body(request, tokens))
+        return self._prompt(request, len(tokens), tokens, tokens)
 
-    def _body(self, request: ChatRequest, tokens: list[int]) -> dict[str, Any]:
-        return words.completion(
-            request, tokens, self._model.defaults, context_length=self.context_length, call_token=self._call_token
+    async def _prepare_with_pictures(self, client: WorkerClient, request: ChatRequest) -> LlamaPrompt:
+        marker = self._config.media_marker
+        prompt = await self._prompts.illustrate(client, words.conversation(request), marker)
+        seen = await self._seen(client, request, prompt)
+        body = {"prompt_string": prompt.text, "multimodal_data": prompt.files}
+        return self._prompt(request, prompt.tokens, body, seen)
+
+    async def _seen(self, client: WorkerClient, request: ChatRequest, prompt: Illustrated) -> list[int]:
+        """The tokens of its text, which only penalties need to know."""
+        if not (request.sampling.frequency_penalty or request.sampling.presence_penalty):
+            return []
+        texts = prompt.text.split(self._config.media_marker)
+        pieces = [await client.tokenize(text, special=True, begins=not i) for i, text in enumerate(texts)]
+        return [token for piece in pieces for token in piece]
+
+    def _prompt(
+        self, request: ChatRequest, count: int, prompt: list[int] | dict[str, Any], seen: list[int]
+    ) -> LlamaPrompt:
+        left = self.context_length - count
+        if left < 1:
+            raise ContextTooLong(count, self.context_length)
+        body = words.completion(
+            request,
+            prompt,
+            self._model.defaults,
+            context_length=self.context_length,
+            call_token=self._call_token,
+            seen=seen,
         )
+        return LlamaPrompt(self, request, Prepared(count, left), body)
 
     def reader(self, request: ChatRequest, choice: int) -> CompletionReader:
         """What reads one choice's events."""
@@ -116,7 +149,7 @@ class LlamaEngine:
 
 @dataclass(frozen=True)
 class LlamaPrompt:
-    """A prompt as token ids, counted once and generated from these same ids."""
+    """A prompt as token ids, counted once and generated from these same ids; with pictures, as text and files."""
 
     engine: LlamaEngine
     request: ChatRequest

@@ -7,7 +7,7 @@ import contextlib
 import json
 import secrets
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from servicekit.errors import StartupError
@@ -15,9 +15,17 @@ from servicekit.errors import StartupError
 STOP_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 
 
+def _new_marker() -> str:
+    return f"<__picture_{secrets.token_hex(12)}__>"
+
+
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker runs. `context_length` is of each slot, in tokens."""
+    """What a worker runs. `context_length` is of each slot, in tokens; `projector` is the file that makes it see.
+
+    `media_marker` stands for a picture in a prompt. It is random, so that no client can write it, and the same in each
+    worker of an engine, so that a prompt survives its worker.
+    """
 
     file: Path
     context_length: int
@@ -25,6 +33,8 @@ class WorkerConfig:
     threads: int
     prompt_cache_mib: int = 256
     start_timeout: float = 120.0  # seconds to load the model
+    projector: Path | None = None
+    media_marker: str = field(default_factory=_new_marker)
 
     @property
     def http_threads(self) -> int:
@@ -33,19 +43,25 @@ class WorkerConfig:
 
     def line(self, key: str) -> bytes:
         """What the worker reads; the key is not in its arguments, where other users could see it."""
-        fields = {**asdict(self), "file": str(self.file), "http_threads": self.http_threads, "key": key}
+        paths = {"file": str(self.file), "projector": str(self.projector or "")}
+        fields = {**asdict(self), **paths, "http_threads": self.http_threads, "key": key}
         return json.dumps(fields).encode() + b"\n"
 
+    @property
+    def files(self) -> str:
+        """What is loaded, for messages."""
+        return f"{self.file} with the projector {self.projector}" if self.projector else str(self.file)
 
-def check_file(file: Path) -> None:
-    """Raises StartupError unless the file can be read and begins as a GGUF does."""
+
+def check_file(file: Path, field: str = "file") -> None:
+    """Raises StartupError unless the file can be read and begins as a GGUF does; `field` of the model list names it."""
     try:
         with file.open("rb") as opened:
             magic = opened.read(4)
     except OSError as error:
         raise StartupError(
-            f"cannot read the model {file}: {error.strerror}; correct `file:` in the model list"
-            " or MUHGPT_INFERENCE_MODEL_FILE"
+            f"cannot read the model {file}: {error.strerror}; correct `{field}:` in the model list"
+            + (" or MUHGPT_INFERENCE_MODEL_FILE" if field == "file" else "")
         ) from None
     if magic != b"GGUF":
         raise StartupError(f"{file} is not a model: a GGUF file begins with the letters GGUF; fetch or export it again")
@@ -63,6 +79,8 @@ class Worker:
     async def start(cls, config: WorkerConfig) -> Worker:
         """Starts one and waits until its model is loaded. Raises StartupError that says what is wrong with what."""
         check_file(config.file)
+        if config.projector is not None:
+            check_file(config.projector, "projector")
         key = secrets.token_hex(24)
         process = await asyncio.create_subprocess_exec(
             # -P: the directory that the operator happens to stand in must not be imported from.
@@ -76,7 +94,8 @@ class Worker:
         except TimeoutError:
             await _end(process)
             raise StartupError(
-                f"the model {config.file} was not loaded within {config.start_timeout:.0f} s; is the machine too small?"
+                f"the model {config.files} was not loaded within {config.start_timeout:.0f} s;"
+                " is the machine too small?"
             ) from None
         except BaseException:
             await _end(process)
@@ -102,10 +121,11 @@ class Worker:
             )
         if not answer:
             code = await process.wait()
-            raise StartupError(f"the worker died with {_describe(code)} while it loaded {config.file}")
+            raise StartupError(f"the worker died with {_describe(code)} while it loaded {config.files}")
         raise StartupError(
-            f"cannot load the model {config.file}: the file is damaged, cut short, or of a kind that this llama.cpp"
-            " does not know; fetch or export it again, or name another file in the model list"
+            f"cannot load the model {config.files}: a file is damaged, cut short, or of a kind that this llama.cpp"
+            " does not know, or the projector belongs to another model; fetch or export it again, or name another file"
+            " in the model list"
         )
 
     @property

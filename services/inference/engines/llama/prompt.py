@@ -2,19 +2,38 @@
 
 llama.cpp reads control tokens (<|im_start|>, <|im_end|>, …) wherever their letters stand in a rendered prompt, so a
 message could end its own turn and speak as another role. Here such letters are taken out of the request before the
-template sees it and put back as the tokens of plain text.
+template sees it and put back as the tokens of plain text. A prompt with pictures llama.cpp takes as text only, not as
+tokens: there such letters are kept apart by a character without width.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from services.inference.domain.chat import Picture
+from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.llama.client import WorkerClient
+
+APART = "\u2060"  # word joiner: no width, no break
+UNKNOWN = "\ufffd"
+NO_FILE = "AA=="  # base64 of one byte
+
+
+@dataclass(frozen=True)
+class Illustrated:
+    """A prompt with pictures: its text, in which the marker stands for each, their files in base64, and how many tokens
+    all of it takes."""
+
+    text: str
+    files: list[str]
+    tokens: int
 
 
 class PromptBuilder:
@@ -28,6 +47,7 @@ class PromptBuilder:
         # Letters and digits only, so that templates and JSON pass it on; random, so that no client can write it.
         self._nonce = f"q{secrets.token_hex(12)}x"
         self._marks = re.compile(rf"{self._nonce}(\d{{6}})")
+        self._places = re.compile(rf"{self._nonce}p(\d{{6}})")
         self._literals: dict[int, list[int]] = {}
 
     async def build(self, client: WorkerClient, conversation: dict[str, Any]) -> list[int]:
@@ -47,8 +67,36 @@ class PromptBuilder:
                 mixed.append(piece)
         return await client.tokenize(mixed, special=True)
 
+    async def illustrate(self, client: WorkerClient, conversation: dict[str, Any], marker: str) -> Illustrated:
+        """The prompt of a conversation that holds Pictures. Raises InvalidRequest and EngineUnavailable.
+
+        It is rendered without the pictures' files, which would only be dropped, and counted with them.
+        """
+        files: list[str] = []
+        body = orjson.dumps(
+            conversation, default=lambda picture: self._part(picture, files), option=orjson.OPT_PASSTHROUGH_DATACLASS
+        ).decode()
+        if self._control is not None:
+            body = self._control.sub(lambda match: _apart(match[0]), body)
+        text = await client.render(self._places.sub(NO_FILE, body).encode())
+        if text.count(marker) != len(files):
+            raise InvalidRequest("the model's chat template has no place for these images", param="messages")
+        tokens = await client.count(self._places.sub(lambda match: files[int(match[1])], body).encode())
+        return Illustrated(text, files, tokens)
+
+    def _part(self, picture: Picture, files: list[str]) -> dict[str, Any]:
+        """A picture in the conversation: for now only its place, so that nothing is looked for in its file."""
+        files.append(base64.b64encode(picture.jpeg).decode())
+        place = f"{self._nonce}p{len(files) - 1:06d}"
+        return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{place}"}}
+
     async def _literal(self, client: WorkerClient, number: int) -> list[int]:
         """A control token's letters as plain text's tokens."""
         if number not in self._literals:
             self._literals[number] = await client.tokenize(self._tokens[number], special=False)
         return self._literals[number]
+
+
+def _apart(token: str) -> str:
+    """A control token's letters, so that they are none."""
+    return APART.join(token) if len(token) > 1 else UNKNOWN

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from services.inference.domain.chat import ChatRequest, FormatKind, Message, Sampling, Tool
-from services.inference.domain.errors import ImageNotSupported, InvalidRequest
+from services.inference.domain.chat import ChatRequest, FormatKind, Image, Message, Sampling, Tool
+from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.images import refuse_images
 from services.inference.engines.llama.completion import LAST_FIELDS
 from services.inference.engines.llama.grammar import grammar_of
 
@@ -30,12 +33,10 @@ class SamplingDefaults:
 
 def check_supported(request: ChatRequest, model: str, abilities: frozenset[str], vocabulary: int) -> None:
     """Raises InvalidRequest, naming the field, for whatever this engine or model would otherwise ignore."""
-    for index, message in enumerate(request.messages):
-        if message.has_images:
-            part = next(number for number, part in enumerate(message.content) if not isinstance(part, str))
-            raise ImageNotSupported(
-                f"the model {model} cannot take images", param=f"messages[{index}].content[{part}].image_url"
-            )
+    if "vision" not in abilities:
+        refuse_images(request, model)
+    if any(isinstance(part, Image) for message in request.messages for part in message.content):
+        raise TypeError("an image that was not decoded here must not reach the engine (docs/engine.md)")
     if request.may_call_tools and "tools" not in abilities:
         raise InvalidRequest(f"the model {model} cannot call tools", param="tools")
     if request.response_format.kind is not FormatKind.TEXT and "json" not in abilities:
@@ -50,7 +51,7 @@ def conversation(request: ChatRequest) -> dict[str, Any]:
 
     Tools that must not be called are left out, since a model that reads of them calls them. The others are sent with
     tool_choice "none" whatever was asked: they are rendered all the same, and the worker's own parser, which turns a
-    call cut short into an exception (docs/engine.md), keeps out of it.
+    call cut short into an exception (docs/engine.md), keeps out of it. Pictures stay as they are for prompt.py.
     """
     body: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
     if request.may_call_tools:
@@ -60,7 +61,8 @@ def conversation(request: ChatRequest) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role.value, "content": message.text}
+    content = _illustrated(message) if message.has_images else message.text
+    body: dict[str, Any] = {"role": message.role.value, "content": content}
     if message.name:
         body["name"] = message.name
     if message.tool_call_id:
@@ -71,6 +73,15 @@ def _message(message: Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return body
+
+
+def _illustrated(message: Message) -> list[Any]:
+    """The parts; texts that follow one another are joined as everywhere (Message.text)."""
+    parts: list[Any] = []
+    for is_text, group in itertools.groupby(message.content, lambda part: isinstance(part, str)):
+        run = list(group)
+        parts += [{"type": "text", "text": "\n".join(map(str, run))}] if is_text else run
+    return parts
 
 
 def _plain(arguments: str) -> str:
@@ -94,16 +105,23 @@ def _tool(tool: Tool, index: int) -> dict[str, Any]:
 
 
 def completion(
-    request: ChatRequest, tokens: list[int], defaults: SamplingDefaults, *, context_length: int, call_token: int | None
+    request: ChatRequest,
+    prompt: list[int] | dict[str, Any],
+    defaults: SamplingDefaults,
+    *,
+    context_length: int,
+    call_token: int | None,
+    seen: Iterable[int],
 ) -> dict[str, Any]:
     """The body of /completion, without what differs between choices and what Go tells: seed and n_predict.
 
-    `call_token`: the model's own token for the beginning of a tool call, if it has one.
+    `call_token`: the model's own token for the beginning of a tool call, if it has one. `seen`: the tokens of the
+    prompt's text, which only penalties need.
     """
     sampling = request.sampling
     frequency, presence = sampling.frequency_penalty or 0.0, sampling.presence_penalty or 0.0
     body: dict[str, Any] = {
-        "prompt": tokens,
+        "prompt": prompt,
         "stream": True,
         "temperature": defaults.temperature if sampling.temperature is None else sampling.temperature,
         "top_p": defaults.top_p if sampling.top_p is None else sampling.top_p,
@@ -120,7 +138,7 @@ def completion(
     if frequency or presence:
         body |= {"frequency_penalty": frequency, "presence_penalty": presence, "repeat_last_n": context_length}
         # The worker counts the prompt too. What that takes from a token is known, and given back.
-        biases += [[token, times * frequency + presence] for token, times in Counter(tokens).items()]
+        biases += [[token, times * frequency + presence] for token, times in Counter(seen).items()]
     if call_token is not None and not request.may_call_tools:
         biases.append([call_token, False])  # never: models call from habit what they were not even told of
     if biases:

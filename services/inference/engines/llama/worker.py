@@ -8,23 +8,22 @@ while it loads, can hang for ever when it is taken down, and can crash (docs/eng
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from typing import Any, TextIO
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+from services.inference.orphan import die_with_parent
 
 
 def main() -> None:
     """Serves until the parent goes."""
-    _die_with_parent()
+    die_with_parent()
     say = _take_output()
     config = json.loads(sys.stdin.readline())
     # llama.cpp's idle threads spin otherwise, and take the cores from the other services (docs/engine.md).
     os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ["LLAMA_MEDIA_MARKER"] = config["media_marker"]
     try:
         import xllamacpp
     except ImportError as error:
@@ -41,6 +40,9 @@ def main() -> None:
 def _parameters(xllamacpp: Any, config: dict[str, Any]) -> Any:
     p = xllamacpp.CommonParams()
     p.model.path = config["file"]
+    if config["projector"]:
+        p.mmproj.path = config["projector"]
+        p.mmproj_use_gpu = False
     p.n_ctx = config["context_length"] * config["slots"]  # split over the slots
     p.n_parallel = config["slots"]
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = config["threads"]
@@ -57,15 +59,6 @@ def _parameters(xllamacpp: Any, config: dict[str, Any]) -> Any:
     p.ui = False
     p.verbosity = -1  # its log would hold prompts
     return p
-
-
-def _die_with_parent() -> None:
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call
-        os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the parent decides
 
 
 def _take_output() -> TextIO:

@@ -76,6 +76,8 @@ def test_no_client_retries_what_money_alone_can_change() -> None:
         ("INVALID_REQUEST", 400, True),
         ("CONTEXT_TOO_LONG", 400, True),
         ("IMAGE_NOT_SUPPORTED", 400, True),
+        ("INVALID_IMAGE", 400, True),
+        ("INVALID_IMAGE_URL", 400, True),
         ("MODEL_UNKNOWN", 502, False),
         ("ENGINE_UNAVAILABLE", 502, False),
         ("OVERLOADED", 503, False),

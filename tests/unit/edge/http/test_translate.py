@@ -109,7 +109,8 @@ def test_images_arrive_as_a_url_or_as_bytes() -> None:
 def test_an_image_that_cannot_be_fetched_or_decoded_is_named(url: str) -> None:
     with pytest.raises(ApiError) as raised:
         translated(messages=image(url))
-    assert (raised.value.status, raised.value.param) == (400, "messages[0].content[0].image_url.url")
+    assert (raised.value.status, raised.value.code) == (400, "invalid_image_url")
+    assert raised.value.param == "messages[0].content[0].image_url.url"
 
 
 def test_a_schema_with_a_number_that_json_has_not_is_named() -> None:

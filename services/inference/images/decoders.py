@@ -1,0 +1,139 @@
+"""A few processes that decode images, each replaced when a file has caught or killed it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from typing import Any
+
+from servicekit.errors import StartupError
+from servicekit.logging import get_logger
+from services.inference.domain.chat import Picture
+from services.inference.domain.errors import EngineUnavailable, InvalidImage
+
+log = get_logger(__name__)
+
+START_TIMEOUT = 30.0  # seconds to start Python and load Pillow, on a busy machine
+TRIES = 2  # one that died may have died before, of something else; a file that kills two is to blame
+
+
+class DecoderPool:
+    """Implements domain.images.Decoder. `timeout` in seconds for one image; `pixels`: the most that one may have."""
+
+    def __init__(self, processes: int = 2, *, timeout: float = 10.0, pixels: int = 40_000_000) -> None:
+        self._timeout = timeout
+        self._pixels = pixels
+        self._all = [_Process() for _ in range(processes)]
+        self._idle = self._all.copy()
+        self._turns = asyncio.Semaphore(processes)
+
+    async def start(self) -> None:
+        """Starts all. Raises StartupError when that cannot be."""
+        try:
+            await asyncio.gather(*(process.start() for process in self._all))
+        except (OSError, EOFError, TimeoutError):
+            await self.close()
+            raise StartupError(
+                "the process that decodes images does not start; install the extra `inference` (Pillow) again"
+            ) from None
+
+    async def decode(self, file: bytes, side: int, param: str) -> Picture:
+        """See domain/images.py. Raises EngineUnavailable while no process can be started."""
+        async with self._turns:
+            process = self._idle.pop()
+            try:
+                return await self._decode(process, file, side, param)
+            finally:
+                self._idle.append(process)
+
+    async def _decode(self, process: _Process, file: bytes, side: int, param: str) -> Picture:
+        for _ in range(TRIES):
+            await self._start(process)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    head, content = await process.ask({"size": len(file), "side": side, "pixels": self._pixels}, file)
+            except TimeoutError:
+                log.warning("image_decoder_killed", cause=f"no answer within {self._timeout:g} s")
+                raise InvalidImage(f"{param} takes too long to decode", param=param) from None
+            except (OSError, EOFError, ValueError) as error:
+                log.warning("image_decoder_died", cause=type(error).__name__)
+                continue
+            if problem := head.get("error"):
+                raise InvalidImage(f"{param} {problem}", param=param)
+            return Picture(content, head["width"], head["height"])
+        raise InvalidImage(f"{param} is damaged", param=param)
+
+    @staticmethod
+    async def _start(process: _Process) -> None:
+        try:
+            await process.start()
+        except (OSError, EOFError, TimeoutError) as error:
+            log.error("image_decoder_not_started", cause=type(error).__name__)
+            raise EngineUnavailable("the process that decodes images does not start") from None
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of those that run."""
+        return [pid for process in self._all if (pid := process.pid) is not None]
+
+    async def close(self) -> None:
+        """Ends all. Safe to call more than once."""
+        await asyncio.gather(*(process.kill() for process in self._all))
+
+
+class _Process:
+    """One worker.py, running or not. Whatever goes wrong while it is asked ends it: it might answer late."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Starts it unless it runs. Raises OSError, EOFError and TimeoutError."""
+        if self._process is not None and self._process.returncode is None:
+            return
+        self._process = await asyncio.create_subprocess_exec(
+            # -P: the directory that the operator happens to stand in must not be imported from.
+            *(sys.executable, "-P", "-m", "services.inference.images.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._answer(self._process)
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def ask(self, head: dict[str, int], file: bytes) -> tuple[dict[str, Any], bytes]:
+        """Its answer about a file. Raises OSError, EOFError and ValueError when it died."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(head).encode() + b"\n" + file)
+            await self._process.stdin.drain()
+            return await self._answer(self._process)
+        except BaseException:
+            await self.kill()
+            raise
+
+    @staticmethod
+    async def _answer(process: asyncio.subprocess.Process) -> tuple[dict[str, Any], bytes]:
+        assert process.stdout is not None
+        head = json.loads(await process.stdout.readuntil(b"\n"))
+        return head, await process.stdout.readexactly(head.get("size", 0))
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        return self._process.pid if self._process else None
+
+    async def kill(self) -> None:
+        """Ends it; the next start makes another."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.shield(process.wait())
