@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -127,6 +128,47 @@ async def test_a_schema_holds_the_answer(engine: LlamaEngine) -> None:
         assert all(0 <= item <= 5 for item in value["list"])
 
 
+NODE = {
+    "type": "object",
+    "properties": {
+        "mood": {"$ref": "#/$defs/Mood"},
+        "next": {"anyOf": [{"type": "null"}, {"$ref": "#"}]},
+        "day": {"type": "string", "format": "date"},
+    },
+    "required": ["mood", "next", "day"],
+    "$defs": {"Mood": {"type": "string", "enum": ["good", "bad"]}},
+}
+
+
+def check_node(value: Any) -> None:
+    assert set(value) == {"mood", "next", "day"}
+    assert value["mood"] in ("good", "bad")
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", value["day"])
+    if value["next"] is not None:
+        check_node(value["next"])
+
+
+async def test_a_schema_that_refers_to_definitions_and_to_itself_holds_the_answer(engine: LlamaEngine) -> None:
+    for _ in range(10):
+        text, _, reason = await answer(engine, 400, response_format=schema(NODE))
+        assert reason is FinishReason.STOP
+        check_node(json.loads(text))
+
+
+async def test_a_tools_parameters_may_refer_to_definitions_and_to_themselves(engine: LlamaEngine) -> None:
+    tool = Tool("link", "", json.dumps(NODE))
+    for _ in range(10):
+        required = ToolChoice(ToolMode.REQUIRED)
+        _, [call], reason = await answer(engine, 400, tools=(tool, CLOCK, tool_named("other")), tool_choice=required)
+        assert reason is FinishReason.TOOL_CALLS
+        if call.name != "get_time":
+            check_node(json.loads(call.arguments))
+
+
+def tool_named(name: str) -> Tool:
+    return Tool(name, "", json.dumps(NODE))
+
+
 async def test_a_json_object_that_ends_by_itself_is_json(engine: LlamaEngine) -> None:
     wanted = ResponseFormat(FormatKind.JSON_OBJECT)
     answers = await asyncio.gather(*(answer(engine, response_format=wanted) for _ in range(10)))
@@ -150,6 +192,7 @@ IMPOSSIBLE = [
     {"type": "string", "minLength": 5, "maxLength": 2},
     {"type": "integer", "minimum": 5, "maximum": 2},
     {"enum": [1], "type": "string"},
+    {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]},
 ]
 
 

@@ -71,11 +71,13 @@ def _call(tools: Sequence[tuple[int, Tool]]) -> list[str]:
     one_of = " | ".join(f"tool{index}" for index, _ in tools)
     rules = [f"call: {json.dumps(OPEN + LINE)} ({one_of}) {json.dumps(LINE + CLOSE)}"]
     for index, tool in tools:
+        arguments = _arguments(tool, index)
         schema: dict[str, Any] = {
             "type": "object",
-            "properties": {"name": {"const": tool.name}, "arguments": _arguments(tool, index)},
+            "properties": {"name": {"const": tool.name}, "arguments": arguments},
             "required": ["name", "arguments"],
             "additionalProperties": False,
+            **({"$defs": arguments.pop("$defs")} if "$defs" in arguments else {}),
             **RIGID,
         }
         rules.append(f"tool{index}: %json {json.dumps(schema)}")
