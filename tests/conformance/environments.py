@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -13,6 +14,8 @@ ROOT = HERE.parent.parent
 KEPT = ROOT / ".conformance"
 INSTALL = 600.0  # seconds
 LEAST_NODE = 20
+
+_installing = threading.Lock()  # two clients may share a folder
 
 
 class NotHere(Exception):
@@ -27,12 +30,13 @@ def python_of(lock: Path) -> str:
     """The interpreter of an environment with exactly the packages of a lock file. Raises Unusable."""
     place, made = _place(lock)
     python = place / "bin" / "python"
-    if not made.exists():
-        shutil.rmtree(place, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(place)])
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(lock)])
-        made.touch()
+    with _installing:
+        if not made.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            _run([sys.executable, "-m", "venv", str(place)])
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            _run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", str(lock)])
+            made.touch()
     return str(python)
 
 
@@ -41,15 +45,16 @@ def node_project() -> Path:
     _require_node()
     source = HERE / "node"
     place, made = _place(source / "package-lock.json")
-    if not made.exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(source / name, place / name)
-        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
-        made.touch()
-    for check in source.glob("*.js"):  # node looks for packages beside the file that imports them
-        shutil.copy(check, place / check.name)
+    with _installing:
+        if not made.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(source / name, place / name)
+            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
+            made.touch()
+        for check in source.glob("*.js"):  # node looks for packages beside the file that imports them
+            shutil.copy(check, place / check.name)
     return place
 
 

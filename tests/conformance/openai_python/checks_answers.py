@@ -151,10 +151,9 @@ def test_models_are_listed_and_retrieved() -> None:
 
 @needs(1, 40, ".stream()")
 def test_the_stream_helper_gives_its_events_and_the_whole_answer() -> None:
-    with client() as sdk:
-        with helpers(sdk, "stream").stream(model="muh-chat", messages=HAIKU) as stream:
-            events = list(stream)
-            final = stream.get_final_completion()
+    with client() as sdk, helpers(sdk, "stream").stream(model="muh-chat", messages=HAIKU) as stream:
+        events = list(stream)
+        final = stream.get_final_completion()
     deltas = [event.delta for event in events if event.type == "content.delta"]
     assert deltas
     assert "".join(deltas) == final.choices[0].message.content

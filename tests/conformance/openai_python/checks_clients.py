@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import openai
+import pytest
 from sdk import ask, client, known, needs
 from surroundings import BASE_URL, HELLO, KEY
 
@@ -29,12 +30,8 @@ def test_an_async_error_is_the_same_class() -> None:
         async with openai.AsyncOpenAI(base_url=BASE_URL, api_key="mghp_wrong", max_retries=0) as sdk:
             await ask(sdk)
 
-    try:
-        asyncio.run(main())
-    except openai.AuthenticationError as error:
-        assert error.status_code == 401
-    else:
-        raise AssertionError("a wrong key was taken")
+    with pytest.raises(openai.AuthenticationError):
+        asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def test_a_raw_response_has_the_headers_and_parses() -> None:
@@ -54,12 +51,9 @@ def test_a_raw_response_has_the_headers_and_parses() -> None:
 def test_answers_and_errors_know_their_request_id() -> None:
     with client() as sdk:
         assert ask(sdk, max_tokens=2)._request_id.startswith("req_")
-    with client("mghp_wrong") as sdk:
-        try:
-            ask(sdk)
-        except openai.AuthenticationError as error:
-            assert error.request_id is not None
-            assert error.request_id.startswith("req_")
+    with client("mghp_wrong") as sdk, pytest.raises(openai.AuthenticationError) as raised:
+        ask(sdk)
+    assert str(raised.value.request_id).startswith("req_")
 
 
 def test_a_stream_that_is_left_early_harms_nothing() -> None:

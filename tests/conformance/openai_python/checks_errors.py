@@ -9,7 +9,6 @@ import pytest
 from sdk import VERSION, Counted, ask, client
 from surroundings import HELLO, KEY, KEY_OF_ONE_MODEL, KEY_OF_ONE_REQUEST, KEY_WITHOUT_CREDITS, WEATHER, WRONG_KEY
 
-
 UNWRAPS = VERSION >= (1, 3)  # older SDKs look for type, param and code beside "error" instead of in it
 
 

@@ -41,7 +41,7 @@ class Report(pydantic.BaseModel):
 
     mood: Mood
     steps: list[Step] = pydantic.Field(max_length=3)
-    note: None | bool
+    note: bool | None
 
 
 def text_of(answer: Any, stream: bool) -> tuple[str, str]:
@@ -118,9 +118,9 @@ def test_parse_gives_a_tools_arguments_as_a_pydantic_model() -> None:
 
 @needs(1, 40, ".stream()")
 def test_the_stream_helper_parses_the_whole_answer() -> None:
-    with client() as sdk:
-        with helpers(sdk, "stream").stream(model="muh-chat", messages=HELLO, response_format=Report) as stream:
-            done = [event for event in stream if event.type == "content.done"]
-            final = stream.get_final_completion()
+    fields = {"model": "muh-chat", "messages": HELLO, "response_format": Report}
+    with client() as sdk, helpers(sdk, "stream").stream(**fields) as stream:
+        done = [event for event in stream if event.type == "content.done"]
+        final = stream.get_final_completion()
     assert isinstance(final.choices[0].message.parsed, Report)
     assert [event.parsed for event in done] == [final.choices[0].message.parsed]

@@ -120,12 +120,14 @@ def test_the_stream_helper_parses_a_tools_arguments() -> None:
         city: str = pydantic.Field(max_length=20)
 
     tool = openai.pydantic_function_tool(GetWeather, name="get_weather")
-    with client() as sdk:
-        with helpers(sdk, "stream").stream(
+    with (
+        client() as sdk,
+        helpers(sdk, "stream").stream(
             model="muh-chat", messages=HELLO, tools=[tool], tool_choice=NAMED_WEATHER, max_tokens=100
-        ) as stream:
-            events = [event.type for event in stream]
-            final = stream.get_final_completion()
+        ) as stream,
+    ):
+        events = [event.type for event in stream]
+        final = stream.get_final_completion()
     assert "tool_calls.function.arguments.delta" in events
     assert "tool_calls.function.arguments.done" in events
     [call] = final.choices[0].message.tool_calls
