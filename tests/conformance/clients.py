@@ -65,6 +65,7 @@ def _pytest(python: str, checks: str, report: Path) -> tuple[list[str], Path]:
 
 
 def _python(name: str, package: str, checks: str, lock: str) -> Client:
+    """The folder of checks must not be called as a package: pytest would put it in the package's place."""
     file = HERE / checks / lock
     return Client(name, lambda: _locked(file, package), lambda report: _pytest(python_of(file), checks, report))
 
@@ -98,8 +99,8 @@ CLIENTS = (
     _python("openai Python 2", "openai", "openai_python", "openai-2.lock"),
     _own("openai Python 3", "openai", "openai_python"),
     _node("openai Node", "openai", "openai.test.js"),
-    _python("langchain-openai", "langchain-openai", "langchain", "langchain.lock"),
+    _python("langchain-openai", "langchain-openai", "standard_suite", "langchain.lock"),
     _node("Vercel AI SDK", "ai", "vercel.test.js"),
-    _python("pydantic-ai", "pydantic-ai-slim", "pydantic_ai", "pydantic-ai.lock"),
+    _python("pydantic-ai", "pydantic-ai-slim", "agents", "pydantic-ai.lock"),
     _own("forced forms (jsonschema)", "jsonschema", "forms"),
 )

@@ -121,7 +121,9 @@ def test_a_full_window_is_a_rate_limit_error_and_is_retried_when_the_server_said
 
 
 @pytest.mark.parametrize(
-    ("key", "status", "fields"), [(KEY_WITHOUT_CREDITS, 402, {}), (WRONG_KEY, 401, {}), (KEY, 400, {"n": 0})]
+    ("key", "status", "fields"),
+    [(KEY_WITHOUT_CREDITS, 402, {}), (WRONG_KEY, 401, {}), (KEY, 400, {"n": 0})],
+    ids=["402", "401", "400"],
 )
 def test_what_a_retry_cannot_help_is_not_retried(key: str, status: int, fields: dict[str, Any]) -> None:
     counted = Counted()
