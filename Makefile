@@ -6,7 +6,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-find-links --no-header --no-annotate --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance faults bench lint proto lock conformance-lock
+.PHONY: help setup run test conformance golden faults bench lint proto lock conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -30,6 +30,9 @@ test: setup ## all tests
 
 conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
 	@$(BIN)/python -m tests.conformance.run $(ARGS)
+
+golden: setup ## records the transcripts in tests/golden anew; read the diff before you commit it
+	RECORD_GOLDEN=1 $(BIN)/pytest -q tests/golden
 
 faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite and PostgreSQL (about 20 minutes)
 	MUHGPT_FAULTS=long MUHGPT_TEST_EXAMPLES=200 MUHGPT_TEST_HISTORY=1000000 \
