@@ -41,7 +41,7 @@ def python_of(lock: Path) -> str:
 
 
 def node_project() -> Path:
-    """A folder with the Node checks and their packages. Raises NotHere without node or npm, and Unusable."""
+    """A folder with the Node checks and their packages. Raises NotHere without node, npm or its registry; Unusable."""
     _require_node()
     source = HERE / "node"
     place, made = _place(source / "package-lock.json")
@@ -51,11 +51,22 @@ def node_project() -> Path:
             place.mkdir(parents=True)
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(source / name, place / name)
-            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
+            _install_node_packages(place)
             made.touch()
         for check in source.glob("*.js"):  # node looks for packages beside the file that imports them
             shutil.copy(check, place / check.name)
     return place
+
+
+def _install_node_packages(folder: Path) -> None:
+    try:
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+    except Unusable:
+        try:
+            _run(["npm", "view", "openai", "version", "--fetch-retries=0"], folder)
+        except Unusable:
+            raise NotHere("the npm registry cannot be reached") from None
+        raise
 
 
 def _require_node() -> None:
