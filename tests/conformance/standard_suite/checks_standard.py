@@ -73,10 +73,6 @@ class TestPlatform(_Ours, ChatModelIntegrationTests):
     def test_json_mode(self, model: BaseChatModel) -> None:
         super().test_json_mode(model)
 
-    @too_small("read an unforced tool's schema: it says city where location is asked")
-    def test_agent_loop(self, model: BaseChatModel) -> None:
-        super().test_agent_loop(model)
-
     @too_small("know Chinese")
     def test_unicode_tool_call_integration(self, model: BaseChatModel, **named: Any) -> None:
         super().test_unicode_tool_call_integration(model, **named)

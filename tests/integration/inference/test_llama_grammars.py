@@ -43,10 +43,10 @@ async def engine() -> AsyncIterator[LlamaEngine]:
 
 
 async def answer(
-    engine: LlamaEngine, max_tokens: int = 200, **fields: Any
+    engine: LlamaEngine, max_tokens: int = 200, asked: str = "Weather in Lisbon?", **fields: Any
 ) -> tuple[str, list[ToolCallDelta], FinishReason | None]:
     fields.setdefault("sampling", Sampling(temperature=2))
-    prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, ("Weather in Lisbon?",)),), **fields))
+    prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, (asked,)),), **fields))
     text, calls, reason = "", list[ToolCallDelta](), None
     async for step in prompt.generate(max_tokens):
         for delta in () if isinstance(step, Usage) else step:
@@ -176,6 +176,37 @@ async def test_a_json_object_that_ends_by_itself_is_json(engine: LlamaEngine) ->
         assert text.startswith("{")
         if reason is FinishReason.STOP:
             assert isinstance(json.loads(text), dict)
+
+
+PLACE = {"type": "object", "properties": {"location": {"type": "string", "maxLength": 20}}, "required": ["location"]}
+ASKED = "What is the weather in Lisbon?"
+
+
+async def test_a_call_that_the_model_chose_fits_the_schema_too(engine: LlamaEngine) -> None:
+    tool = Tool("get_weather", "The weather of a place", json.dumps(PLACE))  # unforced the model would write "city"
+    for temperature in (0, 1):
+        sampling = Sampling(temperature=temperature)
+        text, calls, reason = await answer(engine, asked=ASKED, tools=(tool, CLOCK), sampling=sampling)
+        assert (text, reason) == ("", FinishReason.TOOL_CALLS)
+        for call in calls:
+            assert set(json.loads(call.arguments)) == {"location"}
+
+
+async def test_with_a_tool_at_hand_text_stays_free_and_ends(engine: LlamaEngine) -> None:
+    for asked in ("Hello!", "Write a haiku"):
+        with_tools = await answer(engine, asked=asked, tools=(WEATHER,), sampling=Sampling(temperature=0))
+        assert with_tools[0]
+        assert with_tools[1:] == ([], FinishReason.STOP)
+
+
+async def test_a_chosen_call_is_any_object_where_its_schema_is_too_much(engine: LlamaEngine) -> None:
+    wild = json.dumps({"type": "object", "properties": {"city": {"type": "string", "pattern": "^[A-Z]"}}})
+    text, [call], reason = await answer(engine, asked=ASKED, tools=(Tool("get_weather", "The weather", wild),))
+    assert (text, call.name, reason) == ("", "get_weather", FinishReason.TOOL_CALLS)
+    assert isinstance(json.loads(call.arguments), dict)
+    with pytest.raises(InvalidRequest, match="pattern") as caught:
+        await answer(engine, asked=ASKED, tools=(CLOCK, Tool("get_weather", "The weather", wild, strict=True)))
+    assert caught.value.param == "tools[1].function.parameters"
 
 
 async def test_with_tools_and_a_schema_the_answer_is_one_or_the_other(engine: LlamaEngine) -> None:

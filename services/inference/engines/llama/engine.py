@@ -18,7 +18,7 @@ from services.inference.domain.tool_calls import OPEN, ToolCallParser
 from services.inference.engines.llama import request as words
 from services.inference.engines.llama.completion import CompletionReader
 from services.inference.engines.llama.gguf import control_tokens
-from services.inference.engines.llama.grammar import GrammarProof, grammar_sources
+from services.inference.engines.llama.grammar import GrammarProof, grammar_sources, grammar_to_prove
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.prompt import PromptBuilder
 from services.inference.engines.llama.request import SamplingDefaults
@@ -58,13 +58,15 @@ class LlamaEngine:
         self._file = config.file
         self._vocabulary = 0
         self._call_token: int | None = None
+        self._call_is_control = False
         self._prompts = PromptBuilder(())
         self._preparing = asyncio.Semaphore(PREPARING_AT_ONCE)
 
     async def start(self) -> None:
         """Starts the worker and learns the model's sizes. Raises StartupError."""
         await self.supervisor.start()
-        self._prompts = PromptBuilder(await asyncio.to_thread(control_tokens, self._file))
+        controls = await asyncio.to_thread(control_tokens, self._file)
+        self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
         client = self.supervisor.client()
         try:
             trained, self._vocabulary = await client.context_length(), await client.vocabulary_size()
@@ -97,7 +99,12 @@ class LlamaEngine:
 
     def _body(self, request: ChatRequest, tokens: list[int]) -> dict[str, Any]:
         return words.completion(
-            request, tokens, self._model.defaults, context_length=self.context_length, call_token=self._call_token
+            request,
+            tokens,
+            self._model.defaults,
+            context_length=self.context_length,
+            call_token=self._call_token,
+            call_is_control=self._call_is_control,
         )
 
     def reader(self, request: ChatRequest, choice: int) -> CompletionReader:
@@ -125,7 +132,7 @@ class LlamaPrompt:
 
     async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
-        if grammar := self.body.get("grammar"):
+        if "grammar" in self.body and (grammar := grammar_to_prove(self.request)):
             sources = grammar_sources(self.request)
             await self.engine.grammars.prove(self.engine.supervisor.client(), grammar, sources)
         choices = self.request.sampling.choices

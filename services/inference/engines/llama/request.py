@@ -12,7 +12,7 @@ import orjson
 from services.inference.domain.chat import ChatRequest, FormatKind, Message, Sampling, Tool
 from services.inference.domain.errors import ImageNotSupported, InvalidRequest
 from services.inference.engines.llama.completion import LAST_FIELDS
-from services.inference.engines.llama.grammar import grammar_of
+from services.inference.engines.llama.grammar import calls_in_text, grammar_of
 
 SEEDS = 0xFFFFFFFF  # llama.cpp's seeds have 32 bits, and the highest means "at random"
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -94,11 +94,18 @@ def _tool(tool: Tool, index: int) -> dict[str, Any]:
 
 
 def completion(
-    request: ChatRequest, tokens: list[int], defaults: SamplingDefaults, *, context_length: int, call_token: int | None
+    request: ChatRequest,
+    tokens: list[int],
+    defaults: SamplingDefaults,
+    *,
+    context_length: int,
+    call_token: int | None,
+    call_is_control: bool = False,
 ) -> dict[str, Any]:
     """The body of /completion, without what differs between choices and what Go tells: seed and n_predict.
 
-    `call_token`: the model's own token for the beginning of a tool call, if it has one.
+    `call_token`: the model's own token for the beginning of a tool call, if it has one. `call_is_control`: it is a
+    control token, which no grammar's text can hold, so a call within text is left as free as the text.
     """
     sampling = request.sampling
     frequency, presence = sampling.frequency_penalty or 0.0, sampling.presence_penalty or 0.0
@@ -114,7 +121,7 @@ def completion(
         # A prompt found in the cache is computed in other batches, which rounds differently: a seed promises the same.
         "cache_prompt": sampling.seed is None,
     }
-    if grammar := grammar_of(request):
+    if not (call_is_control and calls_in_text(request)) and (grammar := grammar_of(request)):
         body["grammar"] = grammar
     biases: list[list[float]] = [[token, bias] for token, bias in sampling.logit_bias.items()]
     if frequency or presence:
