@@ -16,8 +16,8 @@ VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 
 
 def needs(major: int, minor: int, what: str) -> pytest.MarkDecorator:
-    """Leaves a check out where the SDK is older than what it checks."""
-    reason = f"the SDK has {what} since {major}.{minor}"
+    """Leaves a check out where the SDK is older than what it checks; every later one is known to have it."""
+    reason = f"openai {openai.__version__} has no {what} yet"
     return pytest.mark.skipif((major, minor) > VERSION, reason=reason)
 
 
