@@ -2,11 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate --upgrade
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults bench lint proto lock
+.PHONY: help setup run test conformance golden faults bench lint proto lock conformance-lock
 
 help: ## this list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
 
 setup: .venv/installed ## makes the environment in .venv, every package pinned by requirements.lock
 
@@ -24,6 +27,12 @@ run: setup ## starts everything on this machine and prints a key (ARGS="--port 8
 
 test: setup ## all tests
 	$(BIN)/pytest -n auto $(ARGS)
+
+conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
+	@$(BIN)/python -m tests.conformance.run $(ARGS)
+
+golden: setup ## records the transcripts in tests/golden anew; read the diff before you commit it
+	RECORD_GOLDEN=1 $(BIN)/pytest -q tests/golden
 
 faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite and PostgreSQL (about 20 minutes)
 	MUHGPT_FAULTS=long MUHGPT_TEST_EXAMPLES=200 MUHGPT_TEST_HISTORY=1000000 \
@@ -43,5 +52,8 @@ proto: setup ## regenerates gen/ from protos/
 	$(BIN)/python protos/generate.py
 
 lock: setup ## resolves pyproject.toml anew into requirements.lock (needs uv on the PATH)
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras pyproject.toml -o requirements.lock
+
+conformance-lock: ## resolves the packages of the conformance clients anew (needs uv and npm on the PATH)
+	for file in tests/conformance/*/*.in; do $(COMPILE) $$file -o $${file%.in}.lock || exit 1; done
+	cd tests/conformance/node && npm update --package-lock-only --ignore-scripts --no-audit --no-fund && node plain-lock.mjs

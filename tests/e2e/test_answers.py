@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from typing import Any
 
 import httpx
 import pytest
@@ -95,13 +96,38 @@ def test_max_tokens_is_exact_and_told_as_length(client: OpenAI) -> None:
     assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (3, "length")
 
 
-def test_the_same_request_gives_the_same_answer_and_usage_streamed_and_not(client: OpenAI) -> None:
-    messages = [{"role": "user", "content": "Write a haiku"}]
-    request = {"model": "muh-chat", "messages": messages, "seed": 7, "temperature": 0, "max_tokens": 60}
+WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"]}
+NAMED = {"type": "function", "function": {"name": "get_weather"}}
+TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
+SAME: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0, "max_tokens": 60},
+    "sampled": {"temperature": 1.3, "max_tokens": 60},
+    "cut": {"max_tokens": 3},
+    "two choices": {"n": 2, "max_tokens": 30},
+    "logprobs": {"logprobs": True, "top_logprobs": 2, "max_tokens": 20},
+    "a forced call": {"tools": TOOLS, "tool_choice": NAMED, "temperature": 1.5},
+    "a call cut": {"tools": TOOLS, "tool_choice": NAMED, "max_tokens": 9},
+    "json": {"response_format": {"type": "json_schema", "json_schema": {"name": "weather", "schema": WEATHER}}},
+}
+
+
+@pytest.mark.parametrize("options", SAME.values(), ids=SAME)
+def test_a_seed_gives_the_same_answer_and_usage_streamed_and_not(client: OpenAI, options: dict[str, Any]) -> None:
+    request = {"model": "muh-chat", "messages": [{"role": "user", "content": "Write a haiku"}], "seed": 7, **options}
     whole = client.chat.completions.create(**request)
     chunks = list(client.chat.completions.create(**request, stream=True))
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
     assert chunks[-1].usage == whole.usage
+    for choice in whole.choices:
+        parts = [part for chunk in chunks for part in chunk.choices if part.index == choice.index]
+        calls = [call for part in parts for call in part.delta.tool_calls or []]
+        assert "".join(part.delta.content or "" for part in parts) == (choice.message.content or "")
+        assert "".join(call.function.arguments for call in calls) == "".join(
+            call.function.arguments for call in choice.message.tool_calls or []
+        )
+        assert parts[-1].finish_reason == choice.finish_reason
+        if options.get("logprobs"):
+            told = [token for part in parts if part.logprobs for token in part.logprobs.content or []]
+            assert told == choice.logprobs.content
 
 
 @pytest.mark.parametrize("alias", ["muh-chat", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4o"])

@@ -7,31 +7,41 @@ for minutes (docs/engine.md). So only keywords that are known to constrain pass,
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, endless, name_of, path_of, plain
 
 MAX_BYTES = 32 * 1024
 MAX_DEPTH = 12
 MAX_PROPERTIES = 256  # of the whole schema
 MAX_VALUES = 512  # of all enums together
 MAX_LENGTH = 4096  # for minLength, minItems and their like: each is a counter in the grammar
-ANNOTATIONS = {"title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated"}
+ANNOTATIONS = {"title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated"} | {
+    "readOnly",
+    "writeOnly",
+    "discriminator",  # OpenAPI's; pydantic writes it beside oneOf, whose branches say the same
+}
 TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 COUNTS = {"minLength", "maxLength", "minItems", "maxItems"}
 NUMBERS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+# Those that the grammar knows (it has no uri). Any other would make the worker ignore the whole grammar.
+FORMATS = {"date", "time", "date-time", "duration", "uuid", "email", "hostname", "ipv4", "ipv6"}
 
 
 def parse_schema(text: str, param: str) -> dict[str, Any]:
-    """A schema's JSON text as a schema for a grammar. Raises InvalidRequest that names `param` and the keyword."""
+    """A schema's JSON text as a schema for a grammar. Raises InvalidRequest that names `param` and the keyword.
+
+    What it refers to stands in its `$defs`, at the root and nowhere else.
+    """
     if len(text.encode()) > MAX_BYTES:
         raise InvalidRequest(f"the schema is larger than {MAX_BYTES // 1024} KiB", param=param)
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequest("the schema is not JSON", param=param) from None
-    return _Checker(param).reduce(schema, "", 0)
+    return _Checker(param).whole(schema)
 
 
 @dataclass
@@ -39,6 +49,37 @@ class _Checker:
     param: str
     properties: int = 0
     values: int = 0
+    defined: set[str] = field(default_factory=set)  # names that may be referred to
+    used: set[str] = field(default_factory=set)
+    root: str = ""  # what the root is called where it is referred to: in a grammar it may be a part of something else
+
+    def whole(self, schema: Any) -> dict[str, Any]:
+        """The root schema with the definitions that it needs; itself one of them, when it is referred to."""
+        given = self._definitions(schema) if isinstance(schema, dict) else {}
+        self.defined = {*given, ROOT}
+        self.root = next(name for name in (f"root{number}" for number in range(len(given) + 1)) if name not in given)
+        root = self.reduce(schema, "", 0)
+        reduced = {name: self.reduce(part, f"/$defs/{name}", 1) for name, part in given.items()}
+        if name := endless({**reduced, self.root: root}):
+            where = "" if name == self.root else f"/$defs/{name}"
+            raise self.fail(where, "can never be satisfied: it always needs another of itself")
+        if ROOT in self.used:
+            return {"$ref": path_of(self.root), "$defs": {**reduced, self.root: root}}
+        return {**root, "$defs": reduced} if self.used else root
+
+    def _definitions(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Takes them out of the schema."""
+        given: dict[str, Any] = {}
+        for keyword in KEYWORDS:
+            part = schema.get(keyword, {})
+            if not isinstance(part, dict) or not all(plain(name) for name in part):
+                raise self.fail(f"/{keyword}", "must be an object whose names are of letters, digits, '_', '-' and '.'")
+            if twice := given.keys() & part.keys():
+                raise self.fail(f"/{keyword}/{min(twice)}", "is defined twice")
+            given |= part
+        if len(given) > MAX_DEFINITIONS:
+            raise self.fail("/$defs", f"has more than {MAX_DEFINITIONS} definitions")
+        return given
 
     def fail(self, where: str, problem: str) -> InvalidRequest:
         return InvalidRequest(f"the schema{f' at {where}' if where else ''} {problem}", param=self.param)
@@ -50,9 +91,16 @@ class _Checker:
         if not isinstance(schema, dict):
             raise self.fail(where, "is not an object")
         reduced: dict[str, Any] = {}
-        for keyword, value in schema.items():
-            if keyword not in ANNOTATIONS:
-                reduced[keyword] = self._keyword(keyword, value, f"{where}/{keyword}", depth)
+        kept = {keyword: value for keyword, value in schema.items() if keyword not in ANNOTATIONS}
+        if not where:
+            kept = {keyword: value for keyword, value in kept.items() if keyword not in KEYWORDS}
+        for keyword in ("$ref", "allOf"):
+            if keyword in kept and len(kept) > 1:
+                raise self.fail(f"{where}/{keyword}", "cannot stand beside other keywords")
+        if "allOf" in kept:
+            return self._all_of(kept["allOf"], f"{where}/allOf", depth)
+        for keyword, value in kept.items():
+            reduced[keyword] = self._keyword(keyword, value, f"{where}/{keyword}", depth)
         if "properties" in reduced:
             self._close(reduced, where)
         return reduced
@@ -76,8 +124,12 @@ class _Checker:
             return self.reduce(value, where, depth + 1)
         if keyword in ("additionalProperties", "const"):
             return value
-        if keyword == "anyOf":
+        if keyword in ("anyOf", "oneOf"):
             return self._any_of(value, where, depth)
+        if keyword == "$ref":
+            return self._reference(value, where)
+        if keyword == "format":
+            return self._format(value, where)
         if keyword in COUNTS:
             return self._number(value, where, whole=True)
         if keyword in NUMBERS:
@@ -116,6 +168,25 @@ class _Checker:
             raise self.fail(where, "is not a list of schemas")
         self._values(value, where)
         return [self.reduce(part, f"{where}/{index}", depth + 1) for index, part in enumerate(value)]
+
+    def _all_of(self, value: Any, where: str, depth: int) -> dict[str, Any]:
+        """Of one schema, as converters write it to hang a description on a reference; no grammar joins several."""
+        if not isinstance(value, list) or len(value) != 1:
+            raise self.fail(where, "is not a list of one schema, the only form that is supported")
+        return self.reduce(value[0], f"{where}/0", depth)
+
+    def _reference(self, value: Any, where: str) -> str:
+        name = name_of(value)
+        if name not in self.defined:
+            raise self.fail(where, "refers to nothing in the schema's own $defs")
+        assert name is not None
+        self.used.add(name)
+        return path_of(self.root if name == ROOT else name)
+
+    def _format(self, value: Any, where: str) -> Any:
+        if not isinstance(value, str) or value not in FORMATS:
+            raise self.fail(where, f"must be one of {', '.join(sorted(FORMATS))}")
+        return value
 
     def _number(self, value: Any, where: str, *, whole: bool) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):

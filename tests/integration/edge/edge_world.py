@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from servicekit.clock import SystemClock
+from servicekit.clock import Clock, SystemClock
 from services.edge.app import EdgeApp
+from services.edge.http.ids import new_request_id
 from services.edge.http.listener import address_of, listen
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
@@ -48,8 +49,16 @@ StartEdge = Callable[..., Awaitable[Edge]]
 
 
 @asynccontextmanager
-async def serving(gateway: ScriptedGateway, bounds: Bounds, limits: ChatLimits, reads: int) -> AsyncIterator[Edge]:
-    app = EdgeApp(gateway, clock=SystemClock(), limits=limits, reads_per_minute=reads)
+async def serving(
+    gateway: ScriptedGateway,
+    bounds: Bounds,
+    limits: ChatLimits,
+    reads: int,
+    *,
+    clock: Clock | None = None,
+    new_id: Callable[[], str] = new_request_id,
+) -> AsyncIterator[Edge]:
+    app = EdgeApp(gateway, clock=clock or SystemClock(), limits=limits, reads_per_minute=reads, new_id=new_id)
     started = asyncio.Event()
 
     async def on_started() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -42,10 +43,10 @@ async def engine() -> AsyncIterator[LlamaEngine]:
 
 
 async def answer(
-    engine: LlamaEngine, max_tokens: int = 200, **fields: Any
+    engine: LlamaEngine, max_tokens: int = 200, asked: str = "Weather in Lisbon?", **fields: Any
 ) -> tuple[str, list[ToolCallDelta], FinishReason | None]:
     fields.setdefault("sampling", Sampling(temperature=2))
-    prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, ("Weather in Lisbon?",)),), **fields))
+    prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, (asked,)),), **fields))
     text, calls, reason = "", list[ToolCallDelta](), None
     async for step in prompt.generate(max_tokens):
         for delta in () if isinstance(step, Usage) else step:
@@ -127,6 +128,47 @@ async def test_a_schema_holds_the_answer(engine: LlamaEngine) -> None:
         assert all(0 <= item <= 5 for item in value["list"])
 
 
+NODE = {
+    "type": "object",
+    "properties": {
+        "mood": {"$ref": "#/$defs/Mood"},
+        "next": {"anyOf": [{"type": "null"}, {"$ref": "#"}]},
+        "day": {"type": "string", "format": "date"},
+    },
+    "required": ["mood", "next", "day"],
+    "$defs": {"Mood": {"type": "string", "enum": ["good", "bad"]}},
+}
+
+
+def check_node(value: Any) -> None:
+    assert set(value) == {"mood", "next", "day"}
+    assert value["mood"] in ("good", "bad")
+    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", value["day"])
+    if value["next"] is not None:
+        check_node(value["next"])
+
+
+async def test_a_schema_that_refers_to_definitions_and_to_itself_holds_the_answer(engine: LlamaEngine) -> None:
+    for _ in range(10):
+        text, _, reason = await answer(engine, 400, response_format=schema(NODE))
+        assert reason is FinishReason.STOP
+        check_node(json.loads(text))
+
+
+async def test_a_tools_parameters_may_refer_to_definitions_and_to_themselves(engine: LlamaEngine) -> None:
+    tool = Tool("link", "", json.dumps(NODE))
+    for _ in range(10):
+        required = ToolChoice(ToolMode.REQUIRED)
+        _, [call], reason = await answer(engine, 400, tools=(tool, CLOCK, tool_named("other")), tool_choice=required)
+        assert reason is FinishReason.TOOL_CALLS
+        if call.name != "get_time":
+            check_node(json.loads(call.arguments))
+
+
+def tool_named(name: str) -> Tool:
+    return Tool(name, "", json.dumps(NODE))
+
+
 async def test_a_json_object_that_ends_by_itself_is_json(engine: LlamaEngine) -> None:
     wanted = ResponseFormat(FormatKind.JSON_OBJECT)
     answers = await asyncio.gather(*(answer(engine, response_format=wanted) for _ in range(10)))
@@ -134,6 +176,37 @@ async def test_a_json_object_that_ends_by_itself_is_json(engine: LlamaEngine) ->
         assert text.startswith("{")
         if reason is FinishReason.STOP:
             assert isinstance(json.loads(text), dict)
+
+
+PLACE = {"type": "object", "properties": {"location": {"type": "string", "maxLength": 20}}, "required": ["location"]}
+ASKED = "What is the weather in Lisbon?"
+
+
+async def test_a_call_that_the_model_chose_fits_the_schema_too(engine: LlamaEngine) -> None:
+    tool = Tool("get_weather", "The weather of a place", json.dumps(PLACE))  # unforced the model would write "city"
+    for temperature in (0, 1):
+        sampling = Sampling(temperature=temperature)
+        text, calls, reason = await answer(engine, asked=ASKED, tools=(tool, CLOCK), sampling=sampling)
+        assert (text, reason) == ("", FinishReason.TOOL_CALLS)
+        for call in calls:
+            assert set(json.loads(call.arguments)) == {"location"}
+
+
+async def test_with_a_tool_at_hand_text_stays_free_and_ends(engine: LlamaEngine) -> None:
+    for asked in ("Hello!", "Write a haiku"):
+        with_tools = await answer(engine, asked=asked, tools=(WEATHER,), sampling=Sampling(temperature=0))
+        assert with_tools[0]
+        assert with_tools[1:] == ([], FinishReason.STOP)
+
+
+async def test_a_chosen_call_is_any_object_where_its_schema_is_too_much(engine: LlamaEngine) -> None:
+    wild = json.dumps({"type": "object", "properties": {"city": {"type": "string", "pattern": "^[A-Z]"}}})
+    text, [call], reason = await answer(engine, asked=ASKED, tools=(Tool("get_weather", "The weather", wild),))
+    assert (text, call.name, reason) == ("", "get_weather", FinishReason.TOOL_CALLS)
+    assert isinstance(json.loads(call.arguments), dict)
+    with pytest.raises(InvalidRequest, match="pattern") as caught:
+        await answer(engine, asked=ASKED, tools=(CLOCK, Tool("get_weather", "The weather", wild, strict=True)))
+    assert caught.value.param == "tools[1].function.parameters"
 
 
 async def test_with_tools_and_a_schema_the_answer_is_one_or_the_other(engine: LlamaEngine) -> None:
@@ -150,6 +223,7 @@ IMPOSSIBLE = [
     {"type": "string", "minLength": 5, "maxLength": 2},
     {"type": "integer", "minimum": 5, "maximum": 2},
     {"enum": [1], "type": "string"},
+    {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]},
 ]
 
 

@@ -18,6 +18,17 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
+TREE = {"type": "array", "items": {"$ref": "#/$defs/Tree-1.0"}, "maxItems": 2}
+ENDLESS_PAIR = {
+    "type": "object",
+    "properties": {"a": {"type": "null"}},
+    "$defs": {
+        "a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/b"}}, "required": ["b"]},
+        "b": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "array", "items": {"$ref": "#/$defs/a"}, "minItems": 2}]},
+    },
+}
+
+
 def test_annotations_go_and_objects_are_closed() -> None:
     schema = {
         "$schema": "x",
@@ -44,16 +55,74 @@ def test_every_keyword_that_constrains_is_kept() -> None:
             {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 9},
             {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2},
             {"type": "object", "additionalProperties": {"type": "string"}},
+            {"oneOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
         ]
     }
     assert parse_schema(json.dumps(schema), "p") == schema
+
+
+@pytest.mark.parametrize("keyword", ["$defs", "definitions"])
+def test_what_a_schema_refers_to_stands_in_defs(keyword: str) -> None:
+    schema = {
+        keyword: {"Mood": {"title": "Mood", "enum": ["x", "y"]}, "Tree-1.0": TREE},
+        "properties": {
+            "mood": {"$ref": f"#/{keyword}/Mood", "description": "what pydantic writes"},
+            "old": {"allOf": [{"$ref": f"#/{keyword}/Mood"}], "description": "what it wrote before"},
+        },
+    }
+    assert parse_schema(json.dumps(schema), "p") == {
+        "properties": {"mood": {"$ref": "#/$defs/Mood"}, "old": {"$ref": "#/$defs/Mood"}},
+        "additionalProperties": False,
+        "$defs": {"Mood": {"enum": ["x", "y"]}, "Tree-1.0": TREE},
+    }
+
+
+def test_a_schema_that_refers_to_itself_becomes_a_definition() -> None:
+    schema = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}
+    reduced = parse_schema(json.dumps({**schema, "$defs": {"root0": {"type": "null"}}}), "p")
+    assert reduced["$ref"] == "#/$defs/root1"
+    assert reduced["$defs"]["root1"]["properties"]["next"]["anyOf"][0] == {"$ref": "#/$defs/root1"}
+
+
+def test_definitions_that_nothing_needs_go() -> None:
+    assert parse_schema('{"type": "null", "$defs": {"a": {"type": "string"}}}', "p") == {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    "way_out",
+    [
+        {"type": "array", "items": {"$ref": "#"}},
+        {"type": ["array", "string"], "items": {"$ref": "#"}, "minItems": 1},
+        {"type": "object", "properties": {"a": {"$ref": "#"}}},
+        {"oneOf": [{"type": "array", "items": {"$ref": "#"}, "minItems": 1}, {"const": 1}]},
+        {"minItems": 1, "items": {"$ref": "#"}},
+    ],
+)
+def test_a_schema_that_refers_to_itself_is_taken_when_it_can_end(way_out: dict[str, Any]) -> None:
+    assert parse_schema(json.dumps(way_out), "p")["$ref"] == "#/$defs/root0"
 
 
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
         ({"type": "objct"}, "/type must be of"),
-        ({"$ref": "https://example.com/schema"}, r"/\$ref is a keyword that is not supported"),
+        ({"$ref": "https://example.com/schema"}, r"/\$ref refers to nothing in the schema's own \$defs"),
+        ({"$ref": "#/properties/a", "properties": {"a": {}}}, r"/\$ref cannot stand beside other keywords"),
+        ({"anyOf": [{"$ref": "#/$defs/b"}], "$defs": {"a": {}}}, r"/anyOf/0/\$ref refers to nothing"),
+        ({"$ref": 7, "$defs": {}}, r"/\$ref refers to nothing"),
+        ({"$defs": {"a~1b": {}}}, r"/\$defs must be an object whose names"),
+        ({"$defs": []}, r"/\$defs must be an object"),
+        ({"$defs": {"a": {}}, "definitions": {"a": {}}}, "/definitions/a is defined twice"),
+        ({"$defs": {f"d{n}": {} for n in range(65)}}, "more than 64 definitions"),
+        ({"items": {"$defs": {"a": {}}}}, r"/items/\$defs is a keyword that is not supported"),
+        ({"$ref": "#"}, "the schema can never be satisfied"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, r"/\$defs/a can never be satisfied"),
+        ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "can never be satisfied"),
+        (ENDLESS_PAIR, r"/\$defs/a can never be satisfied"),
+        ({"allOf": [{"type": "string"}, {"maxLength": 3}]}, "/allOf is not a list of one schema"),
+        ({"type": "string", "allOf": [{"maxLength": 3}]}, "/allOf cannot stand beside other keywords"),
+        ({"type": "string", "format": "uri"}, "/format must be one of date, date-time"),
+        ({"type": "string", "format": []}, "/format must be one of"),
         ({"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}}, "/properties/a/pattern is a keyword"),
         ({"type": "object", "properties": {"a": 7}}, "/properties/a is not an object"),
         ({"type": "object", "properties": {}, "required": ["b"]}, "requires 'b'"),

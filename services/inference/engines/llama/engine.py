@@ -19,7 +19,7 @@ from services.inference.engines.llama import request as words
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.completion import CompletionReader
 from services.inference.engines.llama.gguf import control_tokens
-from services.inference.engines.llama.grammar import GrammarProof, grammar_sources
+from services.inference.engines.llama.grammar import GrammarProof, grammar_sources, grammar_to_prove
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.prompt import Illustrated, PromptBuilder
 from services.inference.engines.llama.request import SamplingDefaults
@@ -59,13 +59,15 @@ class LlamaEngine:
         self._config = config
         self._vocabulary = 0
         self._call_token: int | None = None
+        self._call_is_control = False
         self._prompts = PromptBuilder(())
         self._preparing = asyncio.Semaphore(PREPARING_AT_ONCE)
 
     async def start(self) -> None:
         """Starts the worker and learns the model's sizes. Raises StartupError."""
         await self.supervisor.start()
-        self._prompts = PromptBuilder(await asyncio.to_thread(control_tokens, self._config.file))
+        controls = await asyncio.to_thread(control_tokens, self._config.file)
+        self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
         client = self.supervisor.client()
         try:
             trained, self._vocabulary = await client.context_length(), await client.vocabulary_size()
@@ -130,6 +132,7 @@ class LlamaEngine:
             context_length=self.context_length,
             call_token=self._call_token,
             seen=seen,
+            call_is_control=self._call_is_control,
         )
         return LlamaPrompt(self, request, Prepared(count, left), body)
 
@@ -158,7 +161,7 @@ class LlamaPrompt:
 
     async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
-        if grammar := self.body.get("grammar"):
+        if "grammar" in self.body and (grammar := grammar_to_prove(self.request)):
             sources = grammar_sources(self.request)
             await self.engine.grammars.prove(self.engine.supervisor.client(), grammar, sources)
         choices = self.request.sampling.choices

@@ -27,6 +27,8 @@ FOREIGN = "~"  # begins neither JSON nor a call
 
 def grammar_of(request: ChatRequest) -> str | None:
     """The grammar of a request's answer; None: free text. Raises InvalidRequest that names the schema in question."""
+    if calls_in_text(request):
+        return _text_and_calls(_callable(request))
     answer = _answer(request.response_format)
     tools = _callable(request)
     if tools and not _may_answer(request):
@@ -38,10 +40,24 @@ def grammar_of(request: ChatRequest) -> str | None:
     return _text("answer", [f"answer: %json {answer}"])
 
 
+def grammar_to_prove(request: ChatRequest) -> str | None:
+    """One that begins with neither text nor anything else that proves nothing, and is sound when grammar_of's is."""
+    if calls_in_text(request):
+        return _text("call", _call(_callable(request), loose=True))
+    return grammar_of(request)
+
+
+def calls_in_text(request: ChatRequest) -> bool:
+    """Whether the model writes freely and may call in between, as with tool_choice "auto" and no other form asked."""
+    free = request.response_format.kind is FormatKind.TEXT
+    return free and bool(_callable(request)) and _may_answer(request)
+
+
 def grammar_sources(request: ChatRequest) -> Iterator[tuple[str, str]]:
     """The schemas within a request's grammar: each one's field and a grammar of it alone, to find which is to blame."""
+    loose = calls_in_text(request)
     for index, tool in _callable(request):
-        yield f"tools[{index}].function.parameters", _text("call", _call([(index, tool)]))
+        yield f"tools[{index}].function.parameters", _text("call", _call([(index, tool)], loose=loose))
     if _may_answer(request) and (answer := _answer(request.response_format)) is not None:
         yield "response_format", _text("answer", [f"answer: %json {answer}"])
 
@@ -67,19 +83,52 @@ def _answer(wanted: ResponseFormat) -> str | None:
     return json.dumps({**parse_schema(wanted.schema, "response_format.json_schema.schema"), **RIGID})
 
 
-def _call(tools: Sequence[tuple[int, Tool]]) -> list[str]:
-    one_of = " | ".join(f"tool{index}" for index, _ in tools)
-    rules = [f"call: {json.dumps(OPEN + LINE)} ({one_of}) {json.dumps(LINE + CLOSE)}"]
+def _text_and_calls(tools: Sequence[tuple[int, Tool]]) -> str:
+    """Whatever the model likes, but where it opens a call, a call follows."""
+    line = json.dumps(LINE)
+    return _text(
+        f"(opened {line}? ({_one_of(tools)}) {line}? {json.dumps(CLOSE)})* REST",
+        [
+            f"opened[suffix={json.dumps(OPEN)}]: /(?s:.*)/",
+            f"REST: /(?s:.*)/ & ~/(?s:.*{OPEN}.*)/",
+            *_tools(tools, loose=True),
+        ],
+    )
+
+
+def _call(tools: Sequence[tuple[int, Tool]], *, loose: bool = False) -> list[str]:
+    call = f"call: {json.dumps(OPEN + LINE)} ({_one_of(tools)}) {json.dumps(LINE + CLOSE)}"
+    return [call, *_tools(tools, loose=loose)]
+
+
+def _one_of(tools: Sequence[tuple[int, Tool]]) -> str:
+    return " | ".join(f"tool{index}" for index, _ in tools)
+
+
+def _tools(tools: Sequence[tuple[int, Tool]], *, loose: bool) -> list[str]:
+    rules: list[str] = []
     for index, tool in tools:
+        arguments = _loose_arguments(tool, index) if loose else _arguments(tool, index)
         schema: dict[str, Any] = {
             "type": "object",
-            "properties": {"name": {"const": tool.name}, "arguments": _arguments(tool, index)},
+            "properties": {"name": {"const": tool.name}, "arguments": arguments},
             "required": ["name", "arguments"],
             "additionalProperties": False,
+            **({"$defs": arguments.pop("$defs")} if "$defs" in arguments else {}),
             **RIGID,
         }
         rules.append(f"tool{index}: %json {json.dumps(schema)}")
     return rules
+
+
+def _loose_arguments(tool: Tool, index: int) -> dict[str, Any]:
+    """Of a tool that nobody insists on and whose schema may be anybody's: any object where that is too much."""
+    try:
+        return _arguments(tool, index)
+    except InvalidRequest:
+        if tool.strict:
+            raise
+        return {"type": "object"}
 
 
 def _arguments(tool: Tool, index: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from services.inference.domain.chat import ChatRequest, FormatKind, Image, Messa
 from services.inference.domain.errors import InvalidRequest
 from services.inference.domain.images import refuse_images
 from services.inference.engines.llama.completion import LAST_FIELDS
-from services.inference.engines.llama.grammar import grammar_of
+from services.inference.engines.llama.grammar import calls_in_text, grammar_of
 
 SEEDS = 0xFFFFFFFF  # llama.cpp's seeds have 32 bits, and the highest means "at random"
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -112,11 +112,13 @@ def completion(
     context_length: int,
     call_token: int | None,
     seen: Iterable[int],
+    call_is_control: bool = False,
 ) -> dict[str, Any]:
     """The body of /completion, without what differs between choices and what Go tells: seed and n_predict.
 
-    `call_token`: the model's own token for the beginning of a tool call, if it has one. `seen`: the tokens of the
-    prompt's text, which only penalties need.
+    `call_token`: the model's own token for the beginning of a tool call, if it has one. `call_is_control`: it is a
+    control token, which no grammar's text can hold, so a call within text is left as free as the text. `seen`: the
+    tokens of the prompt's text, which only penalties need.
     """
     sampling = request.sampling
     frequency, presence = sampling.frequency_penalty or 0.0, sampling.presence_penalty or 0.0
@@ -132,7 +134,7 @@ def completion(
         # A prompt found in the cache is computed in other batches, which rounds differently: a seed promises the same.
         "cache_prompt": sampling.seed is None,
     }
-    if grammar := grammar_of(request):
+    if not (call_is_control and calls_in_text(request)) and (grammar := grammar_of(request)):
         body["grammar"] = grammar
     biases: list[list[float]] = [[token, bias] for token, bias in sampling.logit_bias.items()]
     if frequency or presence:
