@@ -13,7 +13,7 @@ def held(mode: ToolMode, *, call_is_control: bool) -> bool:
         "muh-chat", (Message(Role.USER, ("Hello",)),), tools=(TOOL,), tool_choice=ToolChoice(mode, "get_weather")
     )
     body = completion(
-        request, [1], SamplingDefaults(), context_length=16, call_token=None, call_is_control=call_is_control
+        request, [1], SamplingDefaults(), context_length=16, call_token=None, seen=(), call_is_control=call_is_control
     )
     return "grammar" in body
 
