@@ -11,6 +11,7 @@ import httpx
 
 from servicekit.clock import SystemClock
 from services.edge.app import EdgeApp
+from services.edge.http.cors import Cors
 from services.edge.http.listener import address_of, listen
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
@@ -48,14 +49,16 @@ StartEdge = Callable[..., Awaitable[Edge]]
 
 
 @asynccontextmanager
-async def serving(gateway: ScriptedGateway, bounds: Bounds, limits: ChatLimits, reads: int) -> AsyncIterator[Edge]:
-    app = EdgeApp(gateway, clock=SystemClock(), limits=limits, reads_per_minute=reads)
+async def serving(
+    gateway: ScriptedGateway, bounds: Bounds, limits: ChatLimits, reads: int, cors: Cors | None
+) -> AsyncIterator[Edge]:
+    app = EdgeApp(gateway, clock=SystemClock(), limits=limits, reads_per_minute=reads, cors=cors)
     started = asyncio.Event()
 
     async def on_started() -> None:
         started.set()
 
-    server = HttpServer(app, bounds=bounds, keepalive_timeout=5, drain_timeout=1, on_started=on_started)
+    server = HttpServer(app, bounds=bounds, keepalive_timeout=5, drain_timeout=1, cors=cors, on_started=on_started)
     listener = listen("127.0.0.1:0")
     address = address_of(listener)
     task = asyncio.create_task(server.run_on(listener))
