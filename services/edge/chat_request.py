@@ -26,6 +26,7 @@ LIST = Tag("|list")
 NAME = Tag("|name")
 OBJECT = Tag("|object")
 
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 LabelName = Annotated[str, Field(max_length=64)]
 LabelText = Annotated[str, Field(max_length=512)]
 
@@ -161,7 +162,7 @@ class ChatRequest(Body):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="Best-effort determinism.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20, description="Needs logprobs.")
-    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Annotated[Literal["none", "auto", "required"], NAME] | Annotated[NamedToolChoice, OBJECT] | None = None

@@ -97,9 +97,6 @@ def _check_answer(request: ChatRequest) -> None:
             raise _missing("response_format.json_schema")
         if form.json_schema.schema_ is None:
             raise _missing("response_format.json_schema.schema")
-    for token in request.logit_bias or ():
-        if not (token.isascii() and token.isdecimal() and len(token) <= 10 and int(token) < 2**31):
-            raise ApiError.invalid("The keys of 'logit_bias' must be token ids.", param="logit_bias")
 
 
 def _missing(path: str) -> ApiError:
