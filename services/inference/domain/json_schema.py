@@ -17,6 +17,7 @@ MAX_DEPTH = 12
 MAX_PROPERTIES = 256  # of the whole schema
 MAX_VALUES = 512  # of all enums together
 MAX_LENGTH = 4096  # for minLength, minItems and their like: each is a counter in the grammar
+MAX_NESTED = 8192  # for the items of lists within lists, summed: 11 lists of 4,096 each stopped all slots for 1.3 s
 ANNOTATIONS = {"title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated"}
 TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 COUNTS = {"minLength", "maxLength", "minItems", "maxItems"}
@@ -39,6 +40,7 @@ class _Checker:
     param: str
     properties: int = 0
     values: int = 0
+    nested: int = 0  # items of the lists around the part that is looked at
 
     def fail(self, where: str, problem: str) -> InvalidRequest:
         return InvalidRequest(f"the schema{f' at {where}' if where else ''} {problem}", param=self.param)
@@ -51,7 +53,9 @@ class _Checker:
             raise self.fail(where, "is not an object")
         reduced: dict[str, Any] = {}
         for keyword, value in schema.items():
-            if keyword not in ANNOTATIONS:
+            if keyword == "items":
+                reduced[keyword] = self._items(value, f"{where}/items", depth, _items_of(schema))
+            elif keyword not in ANNOTATIONS:
                 reduced[keyword] = self._keyword(keyword, value, f"{where}/{keyword}", depth)
         if "properties" in reduced:
             self._close(reduced, where)
@@ -72,7 +76,7 @@ class _Checker:
             return self._names(value, where)
         if keyword == "enum":
             return self._values(value, where)
-        if keyword == "items" or (keyword == "additionalProperties" and not isinstance(value, bool)):
+        if keyword == "additionalProperties" and not isinstance(value, bool):
             return self.reduce(value, where, depth + 1)
         if keyword in ("additionalProperties", "const"):
             return value
@@ -83,6 +87,14 @@ class _Checker:
         if keyword in NUMBERS:
             return self._number(value, where, whole=False)
         raise self.fail(where, "is a keyword that is not supported")
+
+    def _items(self, value: Any, where: str, depth: int, counted: int) -> dict[str, Any]:
+        self.nested += counted
+        if self.nested > MAX_NESTED:
+            raise self.fail(where, f"is within lists of more than {MAX_NESTED} items together")
+        reduced = self.reduce(value, where, depth + 1)
+        self.nested -= counted
+        return reduced
 
     def _type(self, value: Any, where: str) -> Any:
         types = value if isinstance(value, list) else [value]
@@ -123,3 +135,9 @@ class _Checker:
         if whole and not 0 <= value <= MAX_LENGTH:
             raise self.fail(where, f"must lie between 0 and {MAX_LENGTH}")
         return value
+
+
+def _items_of(schema: dict[str, Any]) -> int:
+    """How many items a list's counters reach; what is no count is refused where it stands."""
+    counts = [schema.get("minItems"), schema.get("maxItems")]
+    return max((count for count in counts if isinstance(count, int)), default=0)

@@ -18,6 +18,20 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
+def lists_within_lists(depth: int, items: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"maxItems": items, "type": "array", "items": schema}
+    return schema
+
+
+def test_lists_within_lists_and_lists_side_by_side_pass() -> None:
+    deep = lists_within_lists(2, 4096)
+    side_by_side = {"type": "object", "properties": dict.fromkeys("abcdefgh", deep)}
+    assert parse_schema(json.dumps(deep), "p") == deep
+    assert parse_schema(json.dumps(side_by_side), "p")["properties"] == side_by_side["properties"]
+
+
 def test_annotations_go_and_objects_are_closed() -> None:
     schema = {
         "$schema": "x",
@@ -53,6 +67,7 @@ def test_every_keyword_that_constrains_is_kept() -> None:
     ("schema", "problem"),
     [
         ({"type": "objct"}, "/type must be of"),
+        (lists_within_lists(3, 4096), "/items/items/items is within lists of more than 8192 items together"),
         ({"$ref": "https://example.com/schema"}, r"/\$ref is a keyword that is not supported"),
         ({"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}}, "/properties/a/pattern is a keyword"),
         ({"type": "object", "properties": {"a": 7}}, "/properties/a is not an object"),
