@@ -13,6 +13,7 @@ from starlette.routing import Match
 from servicekit import request_id as ids
 from servicekit.clock import Clock
 from services.edge.http.access_log import request_broke, request_ended
+from services.edge.http.cors import Cors
 from services.edge.http.disconnect import ClientGone
 from services.edge.http.exchange import CLIENT_GONE, Exchange, Receive, Scope, Send
 from services.edge.http.gateway import Gateway
@@ -35,9 +36,11 @@ class EdgeApp:
         limits: ChatLimits | None = None,
         reads_per_minute: int = 600,
         public_metrics: bool = True,
+        cors: Cors | None = None,
         new_id: Callable[[], str] = new_request_id,
     ) -> None:
         self._clock = clock
+        self._cors = cors
         self._new_id = new_id
         self._chat = ChatRoute(gateway, clock, limits or ChatLimits())
         self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute), public_metrics=public_metrics)
@@ -45,11 +48,15 @@ class EdgeApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the edge does not speak {scope['type']}")
+        if self._cors is not None:
+            send = self._cors.sending(scope, send)
         exchange = Exchange(scope, send, request_id=self._new_id(), clock=self._clock)
         ids.current.set(exchange.request_id)
         try:
             if scope["path"] == chat.PATH and scope["method"] == "POST":
                 await self._chat.serve(exchange, receive)
+            elif self._cors is not None and self._cors.is_preflight(scope):
+                await self._cors.answer_preflight(exchange)
             else:
                 await self._serve_rest(exchange, scope, receive)
         except ApiError as error:

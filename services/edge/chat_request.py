@@ -26,6 +26,10 @@ LIST = Tag("|list")
 NAME = Tag("|name")
 OBJECT = Tag("|object")
 
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+LabelName = Annotated[str, Field(max_length=64)]
+LabelText = Annotated[str, Field(max_length=512)]
+
 
 class Body(BaseModel):
     """Base of everything that a client sends."""
@@ -41,11 +45,17 @@ class ImageUrl(Body):
 
 
 class ContentPart(Body):
-    """A piece of a message: text or an image."""
+    """A piece of a message: text, an image, or what an assistant said instead of an answer."""
 
-    type: Literal["text", "image_url"]
+    type: Literal["text", "image_url", "refusal"]
     text: str | None = None
     image_url: ImageUrl | None = None
+    refusal: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The part's text; empty for an image."""
+        return (self.refusal if self.type == "refusal" else self.text) or ""
 
 
 class FunctionCall(Body):
@@ -59,7 +69,7 @@ class ToolCall(Body):
     """One call in an assistant's earlier turn."""
 
     id: Annotated[str, Field(min_length=1, max_length=256)]
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
     function: FunctionCall
 
 
@@ -73,6 +83,9 @@ class Message(Body):
     name: Annotated[str, Field(max_length=256)] | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_call_id: Annotated[str, Field(max_length=256)] | None = None
+    refusal: str | None = Field(None, description="What an assistant said instead of content.")
+    function_call: Any = Field(None, description="Not supported: send tool_calls.")
+    audio: Any = Field(None, description="Not supported: this API neither hears nor speaks.")
 
 
 class FunctionDefinition(Body):
@@ -124,6 +137,7 @@ class StreamOptions(Body):
     """How a stream ends."""
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = Field(None, description="Ignored: chunks are never padded.")
 
 
 class ChatRequest(Body):
@@ -148,14 +162,28 @@ class ChatRequest(Body):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="Best-effort determinism.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20, description="Needs logprobs.")
-    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Annotated[Literal["none", "auto", "required"], NAME] | Annotated[NamedToolChoice, OBJECT] | None = None
     parallel_tool_calls: bool | None = None
+    # Taken and without effect: none of them changes what a right answer is (docs/compatibility.md).
     user: str | None = None
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
+    safety_identifier: str | None = None
+    metadata: Annotated[dict[LabelName, LabelText], Field(max_length=16)] | None = None
+    store: bool | None = Field(None, description="Ignored: answers are not stored.")
+    service_tier: str | None = Field(None, description="Ignored: there is one tier.")
+    reasoning_effort: str | None = Field(None, description="Ignored: the models do not think aloud.")
+    verbosity: str | None = Field(None, description="Ignored.")
+    prediction: dict[str, Any] | None = Field(None, description="Ignored: it would only make an answer faster.")
+    prompt_cache_key: str | None = Field(None, description="Ignored: prompts met before are found without it.")
+    prompt_cache_retention: str | None = Field(None, description="Ignored.")
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1)] | None = Field(None, description="Text only.")
+    audio: Any = Field(None, description="Ignored: it says how an answer would sound, and answers are text.")
+    # Refused: ignoring them would give an answer to another question than was asked.
+    functions: Any = Field(None, description="Not supported: send tools.")
+    function_call: Any = Field(None, description="Not supported: send tool_choice.")
+    web_search_options: Any = Field(None, description="Not supported: the models search nothing.")
 
     @property
     def alias(self) -> str:

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from services.edge.chat_request import ChatRequest, ContentPart, Message, NamedToolChoice
+from services.edge.conversation import check_turns
 from services.edge.http_errors import ApiError
+
+# What this API does not do, and what to send or leave out instead. Ignored, each would give a wrong answer.
+UNSUPPORTED = {
+    "functions": "'functions' is not supported. Send 'tools', which replaced it.",
+    "function_call": "'function_call' is not supported. Send 'tool_choice', which replaced it, with 'tools'.",
+    "web_search_options": "'web_search_options' is not supported: the models search nothing. Leave it out.",
+}
+UNSUPPORTED_IN_MESSAGES = {
+    "function_call": "'{path}' is not supported. Send 'tool_calls', which replaced it.",
+    "audio": "'{path}' is not supported: this API takes no audio. Send what was said as text.",
+}
 
 
 def check(request: ChatRequest) -> None:
     """Raises ApiError 400 for the first rule that the request breaks."""
     for index, message in enumerate(request.messages):
         _check_message(message, f"messages[{index}]")
+    check_turns(request.messages)
+    for name, text in UNSUPPORTED.items():
+        if getattr(request, name) is not None:
+            raise ApiError.invalid(text, param=name)
     _check_limits(request)
     _check_tools(request)
-    if request.stream_options is not None and not request.stream:
-        raise ApiError.invalid("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
-    if request.top_logprobs is not None and not request.logprobs:
-        raise ApiError.invalid("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
-    form = request.response_format
-    if form is not None and form.type == "json_schema" and form.json_schema is None:
-        raise _missing("response_format.json_schema")
-    for token in request.logit_bias or ():
-        if not (token.isascii() and token.isdecimal() and len(token) <= 10 and int(token) < 2**31):
-            raise ApiError.invalid("The keys of 'logit_bias' must be token ids.", param="logit_bias")
+    _check_answer(request)
 
 
 def _check_message(message: Message, path: str) -> None:
     content, role = message.content, message.role
-    if content is None and not (role == "assistant" and message.tool_calls):
+    for name, text in UNSUPPORTED_IN_MESSAGES.items():
+        if getattr(message, name) is not None:
+            raise ApiError.invalid(text.format(path=f"{path}.{name}"), param=f"{path}.{name}")
+    if content is None and not (role == "assistant" and (message.tool_calls or message.refusal)):
         raise _missing(f"{path}.content")
     if role == "tool" and not message.tool_call_id:
         raise _missing(f"{path}.tool_call_id")
-    if message.tool_calls and role != "assistant":
-        raise ApiError.invalid("Only an assistant's message may have tool calls.", param=f"{path}.tool_calls")
+    if role != "assistant":
+        _check_not_assistants(message, path)
     if content is None or isinstance(content, str):
         return
     if not content:
@@ -40,14 +50,20 @@ def _check_message(message: Message, path: str) -> None:
         _check_part(part, role, f"{path}.content[{index}]")
 
 
+def _check_not_assistants(message: Message, path: str) -> None:
+    if message.tool_calls:
+        raise ApiError.invalid("Only an assistant's message may have tool calls.", param=f"{path}.tool_calls")
+    if message.refusal:
+        raise ApiError.invalid("Only an assistant's message may have a refusal.", param=f"{path}.refusal")
+
+
 def _check_part(part: ContentPart, role: str, path: str) -> None:
-    if part.type == "text":
-        if part.text is None:
-            raise _missing(f"{path}.text")
-    elif role != "user":
+    if part.type == "image_url" and role != "user":
         raise ApiError.invalid(f"Only a user's message may have images; this one's role is {role}.", param=path)
-    elif part.image_url is None:
-        raise _missing(f"{path}.image_url")
+    if part.type == "refusal" and role != "assistant":
+        raise ApiError.invalid(f"Only an assistant's message may have refusals; this one's role is {role}.", param=path)
+    if getattr(part, part.type) is None:  # each type's value is in the field of its name
+        raise _missing(f"{path}.{part.type}")
 
 
 def _check_limits(request: ChatRequest) -> None:
@@ -68,6 +84,19 @@ def _check_tools(request: ChatRequest) -> None:
         raise ApiError.invalid("'tool_choice' needs 'tools' to choose from.", param="tool_choice")
     if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
         raise ApiError.invalid("'tool_choice' names no function in 'tools'.", param="tool_choice.function.name")
+
+
+def _check_answer(request: ChatRequest) -> None:
+    if request.stream_options is not None and not request.stream:
+        raise ApiError.invalid("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise ApiError.invalid("'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
+    form = request.response_format
+    if form is not None and form.type == "json_schema":
+        if form.json_schema is None:
+            raise _missing("response_format.json_schema")
+        if form.json_schema.schema_ is None:
+            raise _missing("response_format.json_schema.schema")
 
 
 def _missing(path: str) -> ApiError:

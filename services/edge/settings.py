@@ -33,6 +33,9 @@ class EdgeSettings(ProcessSettings):
     write_timeout: float = Field(30.0, gt=0, le=3600, description="for a client that stops reading its answer")
     keepalive_timeout: float = Field(75.0, gt=0, le=3600, description="for an idle connection")
     heartbeat: float = Field(15.0, gt=0, le=600, description="a stream silent for so long gets a comment")
+    cors_origins: str | None = Field(
+        None, description="origins of the web pages that may read answers, separated by commas; * for every page"
+    )
     reads_per_minute: int = Field(600, ge=1, description="usage and model reads per account and worker")
     metrics_dir: Path | None = Field(
         None, description="where several workers keep their metrics; emptied at start; default: a temporary directory"

@@ -54,6 +54,8 @@ def _message(message: Message, path: str) -> inference_pb2.Message:
     proto = inference_pb2.Message(role=_ROLES[message.role], name=message.name, tool_call_id=message.tool_call_id)
     if isinstance(message.content, str):
         proto.content.add(text=message.content)
+    elif message.content is None and message.refusal:
+        proto.content.add(text=message.refusal)
     elif message.content is not None:
         proto.content.extend(_part(part, f"{path}.content[{i}]") for i, part in enumerate(message.content))
     for call in message.tool_calls or ():
@@ -62,8 +64,8 @@ def _message(message: Message, path: str) -> inference_pb2.Message:
 
 
 def _part(part: ContentPart, path: str) -> inference_pb2.ContentPart:
-    if part.image_url is None or part.type == "text":
-        return inference_pb2.ContentPart(text=part.text or "")
+    if part.image_url is None or part.type != "image_url":
+        return inference_pb2.ContentPart(text=part.words)
     url, detail = part.image_url.url, part.image_url.detail or "auto"
     param = f"{path}.image_url.url"
     scheme = url[:8].lower()

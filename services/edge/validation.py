@@ -51,12 +51,13 @@ def explain_findings(findings: Sequence[Mapping[str, Any]]) -> ApiError:
 
 
 def path_of(location: Iterable[str | int]) -> str:
-    """("messages", 0, "|list", 1, "text") -> "messages[0][1].text": a union's own tags are no part of it."""
+    """("messages", 0, "|list", 1, "text") -> "messages[0][1].text": a union's own tags are no part of it, nor is
+    pydantic's word for a dictionary's key."""
     path = ""
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif not step.startswith("|"):
+        elif not step.startswith("|") and step != "[key]":
             name = (
                 step if len(step) <= LONGEST_NAME else step[:LONGEST_NAME] + "…"
             )  # a dictionary's key is the client's

@@ -13,6 +13,7 @@ from servicekit.clock import Clock, SystemClock
 from servicekit.logging import get_logger
 from servicekit.settings import read_secret
 from services.edge.app import EdgeApp
+from services.edge.http.cors import Cors
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
 from services.edge.peers.inference import LARGE_MESSAGE
@@ -56,18 +57,21 @@ def make_server(
     settings: EdgeSettings, pipeline: Pipeline, clock: Clock, on_started: Callable[[], Awaitable[None]]
 ) -> HttpServer:
     """The HTTP server in front of a pipeline."""
+    cors = Cors.parse(settings.cors_origins)
     app = EdgeApp(
         pipeline,
         clock=clock,
         limits=ChatLimits(settings.max_body_bytes, settings.request_timeout, settings.heartbeat),
         reads_per_minute=settings.reads_per_minute,
         public_metrics=settings.metrics_listen is None,
+        cors=cors,
     )
     return HttpServer(
         app,
         bounds=bounds_of(settings),
         keepalive_timeout=settings.keepalive_timeout,
         drain_timeout=settings.drain_timeout + DRAIN_MARGIN,
+        cors=cors,
         on_started=on_started,
     )
 

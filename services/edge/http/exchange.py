@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from servicekit.clock import Clock
@@ -29,6 +29,7 @@ class Exchange:
 
     __slots__ = (
         "_clock",
+        "_lines",
         "_send",
         "began",
         "caller",
@@ -53,7 +54,8 @@ class Exchange:
         self.request_id = request_id
         self.method: str = scope["method"]
         self.route = "unknown"  # the route's template: paths may hold anything, secrets too
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._lines: Sequence[Header] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self._lines)
         self.began = self.last_sent = clock.monotonic()
         self.first_token: float | None = None
         self.status = 0  # until the answer starts
@@ -69,6 +71,13 @@ class Exchange:
         """A request header's value; names are in lower case."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def authorization(self) -> str | None:
+        """The Authorization header. Raises ApiError 401 when there are several: a proxy before us may have looked at
+        another one than we would, so none is believed."""
+        if len(self._lines) != len(self.headers) and sum(name == b"authorization" for name, _ in self._lines) > 1:
+            raise ApiError.invalid_api_key("There are several Authorization headers. Send one.")
+        return self.header(b"authorization")
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Begins the answer."""

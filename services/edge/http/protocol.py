@@ -17,6 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from servicekit.logging import get_logger
+from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
 from services.edge.http_errors import ApiError
 
@@ -47,9 +48,10 @@ class Bounds:
 
 
 class EdgeProtocol(HttpToolsProtocol):
-    """One connection. `bounds` is set by `bounded`."""
+    """One connection. `bounds` and `cors` are set by `bounded`."""
 
     bounds = Bounds()
+    cors: Cors | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -189,6 +191,8 @@ class EdgeProtocol(HttpToolsProtocol):
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
         ]
+        if self.cors is not None:  # of a header that was not understood there is nothing, so no page may read this
+            headers += self.cors.headers(dict(getattr(self, "headers", ())).get(b"origin"))
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         return STATUS_LINE[error.status] + lines + b"\r\n" + body
 
@@ -272,9 +276,9 @@ def _keep_little_unsent(transport: asyncio.Transport) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MOST)
 
 
-def bounded(bounds: Bounds) -> type[EdgeProtocol]:
+def bounded(bounds: Bounds, cors: Cors | None = None) -> type[EdgeProtocol]:
     """The protocol class with these bounds, for uvicorn's `http` setting."""
-    return type("BoundedEdgeProtocol", (EdgeProtocol,), {"bounds": bounds})
+    return type("BoundedEdgeProtocol", (EdgeProtocol,), {"bounds": bounds, "cors": cors})
 
 
 def _tell_gone(cycle: RequestResponseCycle | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from services.edge.http.cors import Cors
 from services.edge.http.listener import BACKLOG
 from services.edge.http.protocol import Bounds, bounded
 
@@ -31,13 +32,14 @@ class HttpServer(uvicorn.Server):
         bounds: Bounds,
         keepalive_timeout: float,
         drain_timeout: float,
+        cors: Cors | None = None,
         on_started: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=bounded(bounds),
+                http=bounded(bounds, cors),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

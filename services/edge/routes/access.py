@@ -37,7 +37,7 @@ PlatformOf = Annotated[Platform, Depends(platform_of)]
 async def reader(request: Request, platform: PlatformOf, _shown: Annotated[Any, Security(_bearer)] = None) -> Caller:
     """The caller of a read endpoint. Raises ApiError 401, 503, or 429 past the endpoints' own bound."""
     exchange: Exchange = request.scope["exchange"]
-    caller = await platform.gateway.authenticate(exchange.header(b"authorization"))
+    caller = await platform.gateway.authenticate(exchange.authorization())
     exchange.caller = caller
     platform.reads.take(caller.principal.account_id)
     return caller

@@ -1,4 +1,4 @@
-"""/openapi.json: FastAPI's own description, the hot route's, and the errors that every route may answer."""
+"""/openapi.json: FastAPI's own description, the hot route's, and the errors and headers of every route."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from services.edge.chat_request import ChatRequest
 from services.edge.routes import chat
-from services.edge.routes.schemas import ChatCompletion, ErrorBody
+from services.edge.routes.request_schema import COMPONENTS, chat_request_schemas
+from services.edge.routes.schemas import ChatCompletion, ChatCompletionChunk, ErrorBody
 
-_COMPONENTS = "#/components/schemas/"
+_EVERYWHERE = {
+    400: "Not valid HTTP",
+    408: "The header or the body did not arrive in time",
+    431: "The header is too large",
+    500: "A defect of this server; the message holds the request's id",
+}
 _KEYED = {
     401: "The key is missing, malformed, unknown, revoked or expired",
     429: "Too many requests; Retry-After says when to come back",
@@ -34,7 +39,27 @@ _ERRORS: dict[str, dict[int, str]] = {
     "/v1/usage": {400: "The range of days is not valid", **_KEYED},
     "/v1/usage/charges": {400: "`after` is not the id of a charge of this account", **_KEYED},
     "/readyz": {503: "A service behind the edge cannot be reached"},
+    "/metrics": {404: "They are served on a port of their own"},
 }
+
+_HEADERS = {
+    "x-request-id": ("Leads to the request's log lines", r"^req_[0-9a-f]{32}$"),
+    "x-ratelimit-limit-requests": ("Requests a minute of the account", r"^[0-9]+$"),
+    "x-ratelimit-remaining-requests": ("Requests left of them", r"^[0-9]+$"),
+    "x-ratelimit-reset-requests": ("The time until all of them are left again", r"^[0-9]+\.[0-9]{3}s$"),
+    "x-muhgpt-max-tokens": ("The output tokens a choice that the account can pay, at most what was asked", r"^[0-9]+$"),
+    "retry-after": ("Seconds after which the request may go better", r"^[0-9]+$"),
+    "retry-after-ms": ("The same in milliseconds", r"^[0-9]+$"),
+    "x-should-retry": ("Whether the SDKs send the request again, where they would get it wrong", r"^false$"),
+    "www-authenticate": ("How to authenticate", r"^Bearer$"),
+}
+_HEADERS_OF = {
+    401: ["www-authenticate"],
+    402: ["x-should-retry"],
+    429: ["retry-after", "retry-after-ms"],
+    503: ["retry-after", "retry-after-ms"],
+}
+_WINDOW = [name for name in _HEADERS if name.startswith("x-ratelimit-")]
 
 
 def describe(app: FastAPI) -> None:
@@ -50,32 +75,53 @@ def describe(app: FastAPI) -> None:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    schemas = document["components"]["schemas"]
-    for model, mode in ((ChatRequest, "validation"), (ChatCompletion, "serialization"), (ErrorBody, "serialization")):
-        _add_schema(schemas, model, mode)
+    components = document["components"]
+    components["headers"] = {
+        name: {"description": text, "schema": {"type": "string", "pattern": pattern}}
+        for name, (text, pattern) in _HEADERS.items()
+    }
+    schemas = components["schemas"]
+    schemas.update(chat_request_schemas())
+    for model in (ChatCompletion, ChatCompletionChunk, ErrorBody):
+        _add_schema(schemas, model)
     document["paths"][chat.PATH] = {"post": _chat_operation()}
+    document["paths"]["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["responses"].pop("422", None)  # ours are 400s
-            for status, text in sorted(_ERRORS.get(path, {}).items()):
-                operation["responses"][str(status)] = {"description": text, "content": _json("ErrorBody")}
+            _complete(path, operation["responses"])
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
 
 
-def _add_schema(schemas: dict[str, Any], model: type[BaseModel], mode: Any) -> None:
-    schema = model.model_json_schema(ref_template=_COMPONENTS + "{model}", mode=mode)
+def _complete(path: str, responses: dict[str, Any]) -> None:
+    """Adds what FastAPI does not know: our errors, which are never 422, and all headers."""
+    responses.pop("422", None)
+    for number, text in sorted({**_EVERYWHERE, **_ERRORS.get(path, {})}.items()):
+        responses[str(number)] = {"description": text, "content": _json("ErrorBody")}
+    for status, response in responses.items():
+        names = ["x-request-id", *_HEADERS_OF.get(int(status), ())]
+        if path == chat.PATH:
+            names += [*_WINDOW, "x-muhgpt-max-tokens"] if status == "200" else _WINDOW
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template=COMPONENTS + "{model}", mode="serialization")
     schemas.update(schema.pop("$defs", {}))
     schemas[model.__name__] = schema
 
 
 def _chat_operation() -> dict[str, Any]:
     text = (
-        "With `stream` the answer is a series of server-sent events, each a chat.completion.chunk, ended by "
+        "With `stream` the answer is a series of server-sent events, each a ChatCompletionChunk, ended by "
         "`data: [DONE]`; the chunk with `finish_reason` carries usage. A failure after the first token is one "
-        "event with an error and no [DONE]."
+        "event with an ErrorBody and no [DONE]."
     )
+    events = {
+        "schema": {"type": "string", "description": "Server-sent events; comments keep a silent stream alive"},
+        "x-event-schema": {"anyOf": [{"$ref": COMPONENTS + name} for name in ("ChatCompletionChunk", "ErrorBody")]},
+    }
     return {
         "tags": ["chat"],
         "summary": "Create a chat completion",
@@ -86,11 +132,11 @@ def _chat_operation() -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The answer, whole or as a stream",
-                "content": {**_json("ChatCompletion"), "text/event-stream": {"schema": {"type": "string"}}},
+                "content": {**_json("ChatCompletion"), "text/event-stream": events},
             }
         },
     }
 
 
 def _json(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _COMPONENTS + name}}}
+    return {"application/json": {"schema": {"$ref": COMPONENTS + name}}}

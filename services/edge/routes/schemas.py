@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -157,13 +157,37 @@ class AnsweredMessage(BaseModel):
     tool_calls: list[AnsweredToolCall] | None = None
 
 
+class RivalToken(BaseModel):
+    """A token and how likely it was."""
+
+    token: str
+    logprob: float = Field(description="-9999.0 where it is too small to be told")
+    bytes: list[int] = Field(description="The token in UTF-8")
+
+
+class TokenLogprobs(RivalToken):
+    """An output token, and the likeliest at its place."""
+
+    top_logprobs: list[RivalToken]
+
+
+class ChoiceLogprobs(BaseModel):
+    """Of all output tokens."""
+
+    content: list[TokenLogprobs]
+    refusal: None
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
 class CompletionChoice(BaseModel):
     """One of the n answers."""
 
     index: int
     message: AnsweredMessage
-    logprobs: dict[str, Any] | None
-    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason
 
 
 class ChatCompletion(BaseModel):
@@ -175,3 +199,47 @@ class ChatCompletion(BaseModel):
     model: str = Field(description="The alias that was asked")
     choices: list[CompletionChoice]
     usage: CompletionUsage
+
+
+class FunctionDelta(BaseModel):
+    """The name comes with a call's first chunk only; the arguments of all chunks are joined."""
+
+    name: str | None = None
+    arguments: str
+
+
+class ToolCallDelta(BaseModel):
+    """A piece of a call; id and type come with its first chunk only."""
+
+    index: int = Field(description="Which of the parallel calls")
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta
+
+
+class ChunkDelta(BaseModel):
+    """What is new. Fields that say nothing are left out."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+
+
+class ChunkChoice(BaseModel):
+    """What is new in one of the n answers."""
+
+    index: int
+    delta: ChunkDelta
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """One event of a stream."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str = Field(description="The alias that was asked")
+    choices: list[ChunkChoice] = Field(description="Empty only in the usage chunk that include_usage asks for")
+    usage: CompletionUsage | None = Field(None, description="On the last chunk")

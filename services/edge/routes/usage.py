@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import to_datetime
@@ -14,6 +17,18 @@ from services.edge.routes.access import PlatformOf, Reader
 from services.edge.routes.schemas import UsageDay, UsageModel, UsageReport, UsageTotals
 
 router = APIRouter(tags=["usage"])
+
+ISO_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _written_as_day(text: str) -> str:
+    """pydantic alone would take a number too, as seconds since 1970."""
+    if not ISO_DAY.fullmatch(text):
+        raise PydanticCustomError("day", "must be a day as YYYY-MM-DD")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_written_as_day)]
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
@@ -24,8 +39,8 @@ async def get_usage(
     caller: Reader,
     platform: PlatformOf,
     days: Annotated[int | None, Query(ge=1, le=365, description="The last N days, today included")] = None,
-    start: Annotated[date | None, Query(description="First day, UTC; instead of days")] = None,
-    end: Annotated[date | None, Query(description="Last day, UTC; default: today")] = None,
+    start: Annotated[Day | None, Query(description="First day, UTC; instead of days")] = None,
+    end: Annotated[Day | None, Query(description="Last day, UTC; default: today")] = None,
 ) -> UsageReport:
     today = to_datetime(platform.clock.now_us()).date()
     first, last = range_of(today, days, start, end)

@@ -18,6 +18,9 @@ MAX_DEPTH = 12
 MAX_PROPERTIES = 256  # of the whole schema
 MAX_VALUES = 512  # of all enums together
 MAX_LENGTH = 4096  # for minLength, minItems and their like: each is a counter in the grammar
+MAX_ITEMS = (
+    16_384  # for the items of all lists, summed: wherever they stand, 60 lists of 4,096 stopped all slots for 4 s
+)
 ANNOTATIONS = {"title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated"} | {
     "readOnly",
     "writeOnly",
@@ -49,6 +52,7 @@ class _Checker:
     param: str
     properties: int = 0
     values: int = 0
+    items: int = 0  # that the counters of all lists so far reach
     defined: set[str] = field(default_factory=set)  # names that may be referred to
     used: set[str] = field(default_factory=set)
     root: str = ""  # what the root is called where it is referred to: in a grammar it may be a part of something else
@@ -103,6 +107,7 @@ class _Checker:
             reduced[keyword] = self._keyword(keyword, value, f"{where}/{keyword}", depth)
         if "properties" in reduced:
             self._close(reduced, where)
+        self._count_items(reduced, where)
         return reduced
 
     def _close(self, schema: dict[str, Any], where: str) -> None:
@@ -135,6 +140,11 @@ class _Checker:
         if keyword in NUMBERS:
             return self._number(value, where, whole=False)
         raise self.fail(where, "is a keyword that is not supported")
+
+    def _count_items(self, reduced: dict[str, Any], where: str) -> None:
+        self.items += max(reduced.get("minItems", 0), reduced.get("maxItems", 0))
+        if self.items > MAX_ITEMS:
+            raise self.fail(where, f"has lists of more than {MAX_ITEMS:,} items together")
 
     def _type(self, value: Any, where: str) -> Any:
         types = value if isinstance(value, list) else [value]

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 import uvloop
 
+from services.edge.http.cors import Cors
 from services.edge.http.protocol import Bounds
 from services.edge.routes.chat import ChatLimits
 from tests.integration.edge.edge_world import Edge, StartEdge, serving
@@ -31,8 +32,12 @@ async def start_edge() -> AsyncIterator[StartEdge]:
             bounds: Bounds | None = None,
             limits: ChatLimits | None = None,
             reads: int = 600,
+            cors: str | None = None,
         ) -> Edge:
-            context = serving(gateway or ScriptedGateway(), bounds or Bounds(), limits or ChatLimits(), reads)
+            pages = Cors.parse(cors)
+            context = serving(
+                gateway or ScriptedGateway(), bounds or Bounds(), limits or ChatLimits(), reads, cors=pages
+            )
             return await stack.enter_async_context(context)
 
         yield start

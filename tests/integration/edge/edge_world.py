@@ -11,6 +11,7 @@ import httpx
 
 from servicekit.clock import Clock, SystemClock
 from services.edge.app import EdgeApp
+from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
 from services.edge.http.listener import address_of, listen
 from services.edge.http.protocol import Bounds
@@ -55,16 +56,19 @@ async def serving(
     limits: ChatLimits,
     reads: int,
     *,
+    cors: Cors | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = new_request_id,
 ) -> AsyncIterator[Edge]:
-    app = EdgeApp(gateway, clock=clock or SystemClock(), limits=limits, reads_per_minute=reads, new_id=new_id)
+    app = EdgeApp(
+        gateway, clock=clock or SystemClock(), limits=limits, reads_per_minute=reads, new_id=new_id, cors=cors
+    )
     started = asyncio.Event()
 
     async def on_started() -> None:
         started.set()
 
-    server = HttpServer(app, bounds=bounds, keepalive_timeout=5, drain_timeout=1, on_started=on_started)
+    server = HttpServer(app, bounds=bounds, keepalive_timeout=5, drain_timeout=1, cors=cors, on_started=on_started)
     listener = listen("127.0.0.1:0")
     address = address_of(listener)
     task = asyncio.create_task(server.run_on(listener))

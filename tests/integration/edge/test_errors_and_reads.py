@@ -164,6 +164,8 @@ async def test_a_range_of_days_reaches_quota(edge: Edge) -> None:
         ("days=x", "days"),
         ("days=5&start=2026-01-01", "days"),
         ("start=yesterday", "start"),
+        ("end=0", "end"),
+        ("end=2026-01-01T00:00:00", "end"),
         ("start=2026-02-30", "start"),
         ("start=2026-02-02&end=2026-02-01", "start"),
         ("start=2020-01-01&end=2026-02-01", "start"),
@@ -211,19 +213,6 @@ async def test_metrics_count_requests_by_route(edge: Edge) -> None:
     assert 'muhgpt_edge_requests_total{route="/v1/chat/completions",status="200"}' in page
     assert 'muhgpt_edge_requests_total{route="/v1/models/{model}",status="404"}' in page
     assert "canary" not in page
-
-
-async def test_the_description_names_every_route_and_error(edge: Edge) -> None:
-    document = (await edge.client.get("/openapi.json")).json()
-    assert {CHAT, "/v1/models", "/v1/models/{model}", "/v1/usage", "/healthz", "/readyz"} <= set(document["paths"])
-    post = document["paths"][CHAT]["post"]
-    assert {"200", "400", "401", "402", "403", "404", "413", "415", "429", "502", "503"} == set(post["responses"])
-    assert post["security"] == [{"ApiKey": []}]
-    assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
-    text = str(document)
-    assert "422" not in text
-    for name in {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}:
-        assert name in document["components"]["schemas"]
 
 
 async def test_receipts_are_listed_as_openai_lists_are(start_edge: StartEdge) -> None:

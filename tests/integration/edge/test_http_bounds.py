@@ -43,6 +43,14 @@ def assert_shape(headers: dict[str, str], body: Any) -> None:
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
         b"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Nul: a\x00b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Bare: a\nb: c\rd\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n",
     ],
 )
 async def test_a_malformed_request_gets_the_one_shape(edge: Edge, data: bytes) -> None:
@@ -163,6 +171,35 @@ async def test_a_client_that_asks_first_is_told_to_keep_its_body(edge: Edge) -> 
     reader, writer = await edge.raw(f"{head}Authorization: Bearer wrong\r\n\r\n".encode())
     status, _, _ = await read_answer(reader)
     assert status == 401
+    writer.close()
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(edge: Edge) -> None:
+    head, _, body = request_bytes("POST", CHAT, HELLO, extra="Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+    reader, writer = await edge.raw(head + b"\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    status, _, answer = await read_answer(reader)
+    assert (status, answer["object"]) == (200, "chat.completion")
+    writer.close()
+
+
+@pytest.mark.parametrize("second", [f"Bearer {KEY}", "Bearer mghp_other", "Basic eDp5", ""])
+@pytest.mark.parametrize(("method", "path"), [("POST", CHAT), ("GET", "/v1/models")])
+async def test_of_two_credentials_none_is_believed(edge: Edge, method: str, path: str, second: str) -> None:
+    reader, writer = await edge.raw(request_bytes(method, path, HELLO, extra=f"Authorization: {second}\r\n"))
+    status, headers, body = await read_answer(reader)
+    assert (status, body["error"]["code"]) == (401, "invalid_api_key")
+    assert_shape(headers, body)
+    assert edge.gateway.opened == []
+    writer.close()
+
+
+async def test_what_follows_a_body_is_a_request_of_its_own_and_not_smuggled_into_it(edge: Edge) -> None:
+    second = request_bytes("GET", "/v1/models", b"")
+    reader, writer = await edge.raw(request_bytes("POST", CHAT, HELLO) + second)
+    kinds = [(await read_answer(reader))[2]["object"] for _ in range(2)]
+    assert kinds == ["chat.completion", "list"]
     writer.close()
 
 

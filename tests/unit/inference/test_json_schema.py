@@ -29,6 +29,20 @@ ENDLESS_PAIR = {
 }
 
 
+def lists_within_lists(depth: int, items: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"maxItems": items, "type": "array", "items": schema}
+    return schema
+
+
+def test_long_lists_pass_within_each_other_and_side_by_side() -> None:
+    deep = lists_within_lists(4, 4096)
+    side_by_side = {"type": "object", "properties": {key: {"type": "array", "maxItems": 4096} for key in "abcd"}}
+    assert parse_schema(json.dumps(deep), "p") == deep
+    assert parse_schema(json.dumps(side_by_side), "p")["properties"] == side_by_side["properties"]
+
+
 def test_annotations_go_and_objects_are_closed() -> None:
     schema = {
         "$schema": "x",
@@ -123,6 +137,15 @@ def test_a_schema_that_refers_to_itself_is_taken_when_it_can_end(way_out: dict[s
         ({"type": "string", "allOf": [{"maxLength": 3}]}, "/allOf cannot stand beside other keywords"),
         ({"type": "string", "format": "uri"}, "/format must be one of date, date-time"),
         ({"type": "string", "format": []}, "/format must be one of"),
+        (lists_within_lists(5, 4096), "has lists of more than 16,384 items together"),
+        (
+            {"type": "object", "properties": {key: {"type": "array", "maxItems": 4096} for key in "abcde"}},
+            "/properties/e has lists of more than 16,384 items together",
+        ),
+        (
+            {"items": {"$ref": "#/$defs/a"}, "maxItems": 4096, "$defs": {"a": lists_within_lists(4, 4096)}},
+            "has lists of more than 16,384 items together",
+        ),
         ({"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}}, "/properties/a/pattern is a keyword"),
         ({"type": "object", "properties": {"a": 7}}, "/properties/a is not an object"),
         ({"type": "object", "properties": {}, "required": ["b"]}, "requires 'b'"),

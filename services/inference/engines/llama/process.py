@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import sys
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,8 @@ from pathlib import Path
 from servicekit.errors import StartupError
 
 STOP_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+# Otherwise each of the worker's HTTP threads keeps what it freed in an arena of its own (docs/engine.md).
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 
 
 def _new_marker() -> str:
@@ -87,6 +90,7 @@ class Worker:
             *(sys.executable, "-P", "-m", "services.inference.engines.llama.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env={**FEW_ARENAS, **os.environ},
         )
         try:
             async with asyncio.timeout(config.start_timeout):

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from services.edge.chat_request import ChatRequest, FunctionDefinition, Message
 from services.edge.http_errors import ApiError
 from services.edge.validation import parse_chat_request
 
 USER = {"role": "user", "content": "Hello"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+ANSWERED = {"role": "tool", "content": "sunny", "tool_call_id": "call_1"}
+TEXT = {"type": "text", "text": "What?"}
+WRITERS = ("system", "developer", "user", "assistant")
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.jpg"}}
 
 
@@ -49,6 +54,28 @@ def refusal(raw: bytes) -> ApiError:
         ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "refusal"}]}]}, "messages[0].content[0].refusal"),
+        ({"messages": [{"role": "assistant", "refusal": 5}]}, "messages[0].refusal"),
+        ({"messages": [{"role": "user", "content": "x", "refusal": "no"}]}, "messages[0].refusal"),
+        ({"messages": [{"role": "user", "content": "x", "name": 5}]}, "messages[0].name"),
+        ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages[0].role"),
+        (
+            {"messages": [{"role": "assistant", "content": "x", "function_call": {"name": "f"}}]},
+            "messages[0].function_call",
+        ),
+        ({"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]}, "messages[0].audio"),
+        ({"messages": [USER, ANSWERED]}, "messages[1].role"),
+        ({"messages": [CALLING, {**ANSWERED, "tool_call_id": "call_2"}]}, "messages[1].tool_call_id"),
+        ({"messages": [CALLING, ANSWERED, USER, ANSWERED]}, "messages[3].role"),
+        ({"messages": [CALLING, USER]}, "messages[0].tool_calls[0]"),
+        ({"messages": [USER, CALLING]}, "messages[1].tool_calls[0]"),
+        (
+            {"messages": [{**CALLING, "tool_calls": [CALL, {**CALL, "id": "call_2"}]}, ANSWERED]},
+            "messages[0].tool_calls[1]",
+        ),
         (
             {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f"}}]}]},
             "messages[0].tool_calls[0].function.arguments",
@@ -61,6 +88,7 @@ def refusal(raw: bytes) -> ApiError:
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": 5.0}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
         ({"max_tokens": "5"}, "max_tokens"),
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
@@ -85,9 +113,10 @@ def refusal(raw: bytes) -> ApiError:
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logit_bias": {"5": 101}}, "logit_bias.5"),
-        ({"logit_bias": {"five": 1}}, "logit_bias"),
-        ({"logit_bias": {str(2**31): 1}}, "logit_bias"),
-        ({"logit_bias": {"0" * 11 + "9" * 12: 1}}, "logit_bias"),
+        ({"logit_bias": {"five": 1}}, "logit_bias.five"),
+        ({"logit_bias": {str(2**31): 1}}, "logit_bias.2147483648"),
+        ({"logit_bias": {"٥": 1}}, "logit_bias.٥"),
+        ({"metadata": {"k" * 65: ""}}, "metadata." + "k" * 64 + "…"),
         ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name"),
@@ -105,6 +134,27 @@ def refusal(raw: bytes) -> ApiError:
             "tool_choice.function.name",
         ),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice.type"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"stream": True, "stream_options": {"include_obfuscation": 1}}, "stream_options.include_obfuscation"),
+        ({"user": 5}, "user"),
+        ({"store": "yes"}, "store"),
+        ({"metadata": {"a": 5}}, "metadata.a"),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a"),
+        ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
+        ({"modalities": ["text", "audio"]}, "modalities[1]"),
+        ({"modalities": []}, "modalities"),
+        ({"service_tier": 5}, "service_tier"),
+        ({"reasoning_effort": 5}, "reasoning_effort"),
+        ({"prediction": "text"}, "prediction"),
+        ({"functions": []}, "functions"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
+        ({"web_search_options": {}}, "web_search_options"),
     ],
 )
 def test_a_field_out_of_its_range_is_named(fields: dict[str, Any], param: str) -> None:
@@ -133,10 +183,20 @@ def test_a_field_out_of_its_range_is_named(fields: dict[str, Any], param: str) -
         {"tools": [], "tool_choice": "auto"},
         {"user": "u", "metadata": {"a": "b"}, "store": False},
         {"messages": [{"role": "developer", "content": "x"}, USER]},
-        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "user", "content": ""}]},
-        {"messages": [{"role": "tool", "content": "x", "tool_call_id": "call_1"}]},
+        {"messages": [CALLING, ANSWERED, {"role": "user", "content": ""}]},
+        {"messages": [{**CALLING, "tool_calls": [{**CALL, "type": None}]}, ANSWERED, ANSWERED]},
+        {"messages": [{**CALLING, "content": "", "function_call": None, "audio": None}, ANSWERED, CALLING, ANSWERED]},
+        {"messages": [USER, {"role": "assistant", "content": None, "refusal": "I will not."}, USER]},
+        {"messages": [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, USER]},
+        *({"messages": [{"role": role, "content": [TEXT, TEXT], "name": "n"}]} for role in WRITERS),
+        {"messages": [CALLING, {**ANSWERED, "content": [TEXT]}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, IMAGE]}]},
-        {"something_new": {"a": [1]}, "functions": 5},
+        {"something_new": {"a": [1]}},
+        {"service_tier": "flex", "reasoning_effort": "low", "verbosity": "low", "safety_identifier": "u"},
+        {"prediction": {"type": "content", "content": "x"}, "prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+        {"modalities": ["text"], "audio": {"voice": "alloy", "format": "wav"}},
+        {"stream": True, "stream_options": {"include_usage": False, "include_obfuscation": True}},
+        {"metadata": {"k" * 64: "v" * 512}},
     ],
 )
 def test_what_the_reference_documents_is_taken(fields: dict[str, Any]) -> None:
@@ -144,13 +204,29 @@ def test_what_the_reference_documents_is_taken(fields: dict[str, Any]) -> None:
 
 
 def test_null_means_absent_for_every_optional_field() -> None:
-    optional = [
-        "model stream stream_options max_tokens max_completion_tokens temperature top_p n stop frequency_penalty",
-        "presence_penalty seed logprobs top_logprobs logit_bias response_format tools tool_choice",
-        "parallel_tool_calls user metadata store",
-    ]
-    request = parse_chat_request(body(**dict.fromkeys(" ".join(optional).split())))
+    request = parse_chat_request(body(**dict.fromkeys(name for name in ChatRequest.model_fields if name != "messages")))
     assert (request.alias, request.choices, request.output_limit) == ("muh-chat", 1, None)
+
+
+def test_null_means_absent_within_messages_and_tools_too() -> None:
+    message = {**dict.fromkeys(Message.model_fields), **USER}
+    function = {**dict.fromkeys(FunctionDefinition.model_fields), "name": "f"}
+    image = {
+        "type": "image_url",
+        "text": None,
+        "refusal": None,
+        "image_url": {"url": "https://x.test/", "detail": None},
+    }
+    schema = {"name": "n", "description": None, "schema": {}, "strict": None}
+    parse_chat_request(
+        body(
+            messages=[message, {"role": "user", "content": [image]}],
+            tools=[{"type": "function", "function": function}],
+            response_format={"type": "json_schema", "json_schema": schema},
+            stream=True,
+            stream_options={"include_usage": None, "include_obfuscation": None},
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,14 @@ def test_roles_and_tool_turns_arrive() -> None:
     assert (tool.role, tool.tool_call_id, tool.content[0].text) == (pb.Message.ROLE_TOOL, "call_1", "sunny")
 
 
+def test_what_an_assistant_refused_is_what_it_said() -> None:
+    parts = [{"type": "text", "text": "Hm."}, {"type": "refusal", "refusal": "I will not."}]
+    messages = [{"role": "assistant", "content": None, "refusal": "No."}, {"role": "assistant", "content": parts}]
+    whole, in_parts = translated(messages=messages).messages
+    assert [part.text for part in whole.content] == ["No."]
+    assert [part.text for part in in_parts.content] == ["Hm.", "I will not."]
+
+
 def test_tools_and_formats_arrive_with_their_schemas_as_text() -> None:
     schema = {"type": "object", "properties": {"ü": {"type": "string"}}}
     proto = translated(
