@@ -34,7 +34,7 @@ from servicekit.client import connect
 from servicekit.clock import SystemClock
 from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve, Settle
-from services.quota.domain.outcomes import Reserved, Settled
+from services.quota.domain.outcomes import Outcome, Reserved, Settled
 from services.quota.domain.pricing import Price
 from services.quota.domain.writer import Writer
 from services.quota.main import opened, shards
@@ -70,6 +70,43 @@ async def load(pair: Pair, accounts: list[str], seconds: float, in_flight: int) 
 
     await asyncio.gather(*(client(number) for number in range(in_flight)))
     return done / (time.perf_counter() - started)
+
+
+class StoreLoad:
+    """Pairs through a writer with callbacks, as quota's own session does it: no task or future for an operation."""
+
+    def __init__(self, writer: Writer, accounts: list[str]) -> None:
+        self._writer = writer
+        self._accounts = accounts
+        self._done = self._running = 0
+
+    async def run(self, seconds: float, in_flight: int) -> float:
+        """Pairs a second with in_flight pairs under way."""
+        self._over = asyncio.get_running_loop().create_future()
+        self._end = time.perf_counter() + seconds
+        self._running, started = in_flight, time.perf_counter()
+        for number in range(in_flight):
+            self._reserve(number)
+        await self._over
+        return self._done / (time.perf_counter() - started)
+
+    def _reserve(self, number: int) -> None:
+        operation = reservation(self._accounts[number % len(self._accounts)])
+        self._writer.submit(operation, lambda outcome: self._settle(operation, outcome))
+
+    def _settle(self, operation: Reserve, outcome: Outcome) -> None:
+        assert isinstance(outcome, Reserved), outcome
+        self._writer.submit(Settle(operation.hold_id, 30), self._settled)
+
+    def _settled(self, outcome: Outcome) -> None:
+        assert isinstance(outcome, Settled), outcome
+        self._done += 1
+        if time.perf_counter() < self._end:
+            self._reserve(self._done)
+            return
+        self._running -= 1
+        if not self._running:
+            self._over.set_result(None)
 
 
 async def latency(reserve: Pair, count: int = 400) -> tuple[float, float]:
@@ -110,25 +147,20 @@ async def through_store(settings: QuotaSettings, folder: Path, seconds: float, i
         running = asyncio.create_task(writer.run())
         await asyncio.gather(*(writer.do(Grant(f"g-{each}", each, 10**12)) for each in [*ACCOUNTS, "hot"]))
 
-        async def pair(account: str) -> None:
-            operation = reservation(account)
-            assert isinstance(await writer.do(operation), Reserved)
-            assert isinstance(await writer.do(Settle(operation.hold_id, 30)), Settled)
-
         async def reserve(account: str) -> None:
             await writer.do(reservation(account))
 
-        await load(pair, ACCOUNTS, 0.5, in_flight)
+        await StoreLoad(writer, ACCOUNTS).run(0.5, in_flight)
         batches.clear()
         ours, theirs = time.process_time(), database_cpu_seconds(folder)
-        many = await load(pair, ACCOUNTS, seconds, in_flight)
+        many = await StoreLoad(writer, ACCOUNTS).run(seconds, in_flight)
         pairs = many * seconds / 1e6
         cpu = {
             "cpu_us": (time.process_time() - ours) / pairs,
             "database_cpu_us": (database_cpu_seconds(folder) - theirs) / pairs,
         }
         mean_batch = statistics.mean(batches)
-        hot = await load(pair, ["hot"], seconds, in_flight)
+        hot = await StoreLoad(writer, ["hot"]).run(seconds, in_flight)
         p50, p99 = await latency(reserve)
         running.cancel()
     return {"pairs_1000": many, "pairs_hot": hot, "p50_ms": p50, "p99_ms": p99, "batch": mean_batch, **cpu}
