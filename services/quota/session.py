@@ -15,7 +15,7 @@ from services.quota.domain.admission import WINDOW_TOKENS
 from services.quota.domain.outcomes import Outcome, Refused
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.writer import Writer
-from services.quota.metrics import OUTCOMES
+from services.quota.metrics import outcomes
 from services.quota.store.protocol import Store
 
 log = get_logger(__name__)
@@ -90,7 +90,7 @@ class EdgeSession:
         self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome))
 
     def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome) -> None:
-        OUTCOMES.labels(kind, _name(outcome)).inc()
+        outcomes(kind, _name(outcome)).inc()
         self._outcomes.outcomes.outcomes.append(to_message(hold_id, outcome))
         self._wake.set()
 

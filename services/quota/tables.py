@@ -36,6 +36,7 @@ class AccountRow(Base, table=True):
     last_admitted_us: int = Field(sa_type=BigInteger)
     version: int = Field(sa_type=BigInteger)
     requests_per_minute: int = Field(sa_type=BigInteger)
+    revision: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class KeyRow(Base, table=True):

@@ -1,5 +1,7 @@
 """A state machine over the Store: any order of operations, repeats, crashes and clock steps, on both databases.
 
+On PostgreSQL two replicas take turns in any order: what one remembers of an account must not outlive the other's work.
+
 The model beside it is as plain as can be: it keeps what was granted and each hold's numbers, and says for each answer
 of the store whether it was the only right one (G1, G2, G3, G5, G12).
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +19,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from services.quota.domain.operations import Expire, Grant, Operation, Progress, Refund, Release, Reserve, Settle
 from services.quota.domain.outcomes import Balanced, Outcome, Progressed, Reason, Refused, Released, Reserved, Settled
 from services.quota.domain.pricing import Price
+from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import opened
@@ -82,9 +94,25 @@ class LedgerMachine(RuleBasedStateMachine):
         self._open()
 
     def _open(self) -> None:
-        self.context = opened(self.url, self.clock)
-        self.database, self.store = self.run(self.context.__aenter__())
-        self.reader = Reader(self.database)
+        replicas = 1 if self.url.startswith("sqlite") else 2
+        self.contexts = [opened(self.url, self.clock) for _ in range(replicas)]
+        entered = [self.run(context.__aenter__()) for context in self.contexts]
+        self.stores = [store for _, store in entered]
+        self.reader = Reader(entered[0][0])
+
+    def _close(self) -> None:
+        for context in self.contexts:
+            self.run(context.__aexit__(None, None, None))
+
+    @initialize(seed=st.integers(0, 2**16))
+    def draw_turns(self, seed: int) -> None:
+        """Which replica answers is drawn ahead, so that a failing run can be repeated and made shorter."""
+        self.turns = random.Random(seed)
+
+    @property
+    def store(self) -> Store:
+        """The replica whose turn it is."""
+        return self.turns.choice(self.stores)
 
     def run(self, awaitable: Any) -> Any:
         return self.loop.run_until_complete(awaitable)
@@ -95,7 +123,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return outcome
 
     def teardown(self) -> None:
-        self.run(self.context.__aexit__(None, None, None))
+        self._close()
 
     @rule(credits=st.integers(0, 2000))
     def grant(self, credits: int) -> None:
@@ -215,7 +243,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """The process is gone and comes back; only what was committed counts."""
-        self.run(self.context.__aexit__(None, None, None))
+        self._close()
         self._open()
 
     @rule(seconds=st.floats(0.0, 70.0))

@@ -14,6 +14,7 @@ from servicekit.logging import get_logger
 from services.edge import pipeline_metrics as metrics
 from services.edge.peers.heart import Heart
 from services.edge.peers.hold import Hold
+from services.edge.peers.hold_id import new_hold_id
 from services.edge.peers.link import Link, StreamBroken
 
 log = get_logger(__name__)
@@ -60,8 +61,8 @@ class QuotaLink:
         return 0.0 if self.up else self._clock.monotonic() - self._down_since
 
     def hold(self, wake: Callable[[], None]) -> Hold:
-        """A new hold under a fresh id of 128 random bits."""
-        hold = Hold(secrets.token_bytes(16), self._touch, wake)
+        """A new hold under a fresh id."""
+        hold = Hold(new_hold_id(self._clock.now_us()), self._touch, wake)
         self._holds[hold.id] = hold
         metrics.HOLDS_OPEN.inc()
         return hold

@@ -20,7 +20,10 @@ class State(enum.IntEnum):
 
 @dataclass(slots=True)
 class Account:
-    """Money in credits; `held <= balance` always. `last_seq` numbers admissions without gaps."""
+    """Money in credits; `held <= balance` always. `last_seq` numbers admissions without gaps.
+
+    `revision` changes with everything that belongs to the account, where several replicas write (store/memory.py).
+    """
 
     id: str
     balance: int = 0
@@ -29,6 +32,7 @@ class Account:
     last_admitted_us: int = 0
     version: int = 0
     requests_per_minute: int = 0
+    revision: int = 0
     new: bool = False
     dirty: bool = False
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.operations import Grant, Operation, Refund, Reserve
-from services.quota.domain.rate_window import WINDOW_US
 from services.quota.domain.records import Account, Books, EntryKind, Key, KeyMonth
 
 
@@ -67,54 +66,6 @@ class Needs:
             instants = (books.now_us, books.accounts[account_id].last_admitted_us, books.keys[key_id].last_admitted_us)
             pairs.add((key_id, day_and_month(max(instants))[1]))
         return pairs
-
-    def account_ranges(self, books: Books) -> list[tuple[str, int, int]]:
-        """(account, lowest, highest sequence number) whose admission times a decision can ask for."""
-        found = []
-        for account_id, limits in self.account_limits.items():
-            account = books.accounts[account_id]
-            every = limits | ({account.requests_per_minute} if account.requests_per_minute else set())
-            found += _ranges(account_id, account.last_seq, every, self.reserves[account_id])
-        return found
-
-    def key_ranges(self, books: Books) -> list[tuple[str, int, int]]:
-        """The same for keys that have a limit of their own."""
-        found = []
-        for key_id, account_id in self.keys.items():
-            key = books.keys[key_id]
-            every = set(self.key_limits.get(key_id, ()))
-            if key.requests_per_minute is not None:
-                every.add(key.requests_per_minute)
-            found += _ranges(key_id, key.last_seq, every, self.reserves[account_id])
-        return found
-
-    def active_accounts(self, books: Books) -> list[tuple[str, int, int]]:
-        """(account, lowest, highest sequence number) among which the first of a window is, if it is not empty."""
-        owners = ((books.accounts[name], limits) for name, limits in self.account_limits.items())
-        return _active(owners, books.now_us - WINDOW_US)
-
-    def active_keys(self, books: Books) -> list[tuple[str, int, int]]:
-        """The same for keys that have a limit of their own."""
-        owners = ((books.keys[name], self.key_limits.get(name, set())) for name in self.keys)
-        return _active(owners, books.now_us - WINDOW_US)
-
-
-def _active(owners: Iterable[tuple[Account | Key, set[int]]], since: int) -> list[tuple[str, int, int]]:
-    found = []
-    for owner, limits in owners:
-        most = max((*limits, owner.requests_per_minute or 0))
-        if owner.last_admitted_us > since and most:
-            found.append((owner.id, max(1, owner.last_seq + 1 - most), owner.last_seq))
-    return found
-
-
-def _ranges(name: str, last_seq: int, limits: Iterable[int], reserves: int) -> list[tuple[str, int, int]]:
-    found = []
-    for limit in limits:
-        low, high = max(1, last_seq + 1 - limit), last_seq + reserves - limit
-        if high >= low:
-            found.append((name, low, min(high, last_seq)))
-    return found
 
 
 def complete_months(books: Books, pairs: set[tuple[str, int]]) -> None:

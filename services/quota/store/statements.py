@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from services.quota.store import columns
 from services.quota.store.changes import Change
@@ -14,11 +15,26 @@ TYPES = {
     **dict.fromkeys(("hold_id", "session_id"), "bytea"),
     **dict.fromkeys(("state", "choices", "month", "kind"), "int"),
 }
+BIGINT = "bigint"
+NUMBERS = (BIGINT, "int")
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
 def _parameters(names: Sequence[str], first: int) -> str:
-    return ", ".join(f"${number}::{TYPES.get(name, 'bigint')}[]" for number, name in enumerate(names, first))
+    return ", ".join(_parameter(name, number) for number, name in enumerate(names, first))
+
+
+def _parameter(name: str, number: int) -> str:
+    kind = TYPES.get(name, BIGINT)
+    return f"${number}::text::{kind}[]" if kind in NUMBERS else f"${number}::{kind}[]"
+
+
+def array(name: str, values: Iterable[Any]) -> Any:
+    """One column of a batch as its parameter. asyncpg asks two abstract classes of every element of an array whether it
+    is one, 0.3 µs each: as long as all else. So numbers go as one text."""
+    if TYPES.get(name, BIGINT) not in NUMBERS:
+        return values
+    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 
 @dataclass(frozen=True)
@@ -55,12 +71,13 @@ def _columns(names: Sequence[str], table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names)
 
 
+# Each row comes with an instant taken once it is locked; the latest of them was taken under all locks.
 LOCK_ACCOUNTS = (
-    f"SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id IN"
+    f"WITH locked AS MATERIALIZED (SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id IN"
     " (SELECT unnest($1::text[]) UNION SELECT account_id FROM charges WHERE hold_id = ANY($2::bytea[]))"
-    " ORDER BY id FOR UPDATE"
+    f" ORDER BY id FOR UPDATE) SELECT *, {NOW} FROM locked"
 )
-# Taken under the locks; the rows of the batch's keys ride along, with their months from the earliest likely one on.
+# The rows of keys, with their months from the earliest likely one on; and the time, for a batch that locked nothing.
 LOAD_KEYS = (
     f"SELECT n.now, {_columns(columns.KEY, 'k')}, {_columns(columns.MONTH, 'm')} FROM (SELECT {NOW} AS now) n"
     " LEFT JOIN (unnest($1::text[]) AS r(id) JOIN keys k ON k.id = r.id"
