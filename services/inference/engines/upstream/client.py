@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
@@ -17,6 +18,7 @@ KEEPALIVE = 15.0  # seconds that an idle connection is kept
 MOST_BODY = 8 * 1024 * 1024  # bytes of an answer that is no stream: a million token ids
 MOST_ERROR = 64 * 1024  # bytes of an error's body
 ERROR_PATIENCE = 5.0  # seconds for an error's body
+REUSED = "reused"
 TAIL_PATIENCE = 0.05  # seconds for the end of a stream after its last event, so that its connection can be used again
 
 
@@ -28,13 +30,19 @@ class UpstreamClient:
 
     def __init__(self, headers: Mapping[str, str], *, connect_timeout: float, reuse: bool) -> None:
         """`reuse`: connections are used again; not with llama.cpp, which closes a stream's without saying so."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=True) if not reuse else None
-        self._http = aiohttp.ClientSession(
-            connector=connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
-            headers={**headers, "Content-Type": "application/json", "Accept-Encoding": "identity"},
+        self._headers = {**headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
+        self._fresh = self._session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._http = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)) if reuse else self._fresh
+
+    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
+            timeout=self._timeout,
             auto_decompress=False,
+            trace_configs=[_tells_reuse()],
         )
 
     async def stream(self, url: str, body: bytes) -> AsyncGenerator[list[bytes]]:
@@ -70,14 +78,14 @@ class UpstreamClient:
     async def close(self) -> None:
         """Closes all connections."""
         await self._http.close()
+        await self._fresh.close()
 
     @asynccontextmanager
     async def _sending(
         self, url: str, body: bytes, timeout: aiohttp.ClientTimeout | None = None
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        options = {} if timeout is None else {"timeout": timeout}
         try:
-            response = await self._http.post(url, data=body, allow_redirects=False, **options)  # type: ignore[arg-type]
+            response = await self._send(url, body, timeout or self._timeout)
             try:
                 yield response
             finally:  # what was read to its end has given its connection back already
@@ -88,6 +96,28 @@ class UpstreamClient:
             raise TargetFailed("the upstream did not answer in time", "timeout") from None
         except aiohttp.ClientError as error:
             raise TargetFailed(f"the upstream broke the connection: {type(error).__name__}", "cut") from None
+
+    async def _send(self, url: str, body: bytes, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        used: set[str] = set()
+        try:
+            return await self._http.post(url, data=body, allow_redirects=False, timeout=timeout, trace_request_ctx=used)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if REUSED not in used:
+                raise
+            # The server had just closed an idle connection, which says nothing of its health: once more, on a new one.
+            return await self._fresh.post(url, data=body, allow_redirects=False, timeout=timeout)
+
+
+def _tells_reuse() -> aiohttp.TraceConfig:
+    """Puts REUSED into a request's own set when its connection had served another before."""
+
+    async def reused(session: aiohttp.ClientSession, context: Any, params: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.add(REUSED)
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
 
 
 async def _error_body(response: aiohttp.ClientResponse) -> bytes:
