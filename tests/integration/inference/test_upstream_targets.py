@@ -13,6 +13,7 @@ from servicekit.clock import SystemClock
 from services.inference.domain.chat import ChatRequest, Message, Role, Sampling
 from services.inference.domain.engine import Delta, Usage
 from services.inference.domain.errors import EngineUnavailable, InvalidRequest, Overloaded
+from services.inference.engines.routed.breaker import FAILURES
 from services.inference.engines.routed.budget import MOST_ATTEMPTS
 from services.inference.engines.routed.engine import RoutedEngine
 from tests.fakes import FakeClock
@@ -130,46 +131,46 @@ async def test_when_all_asked_for_a_pause_the_client_is_told_the_shortest() -> N
 async def test_a_target_that_fails_is_left_alone_and_one_probe_brings_it_back() -> None:
     clock = FakeClock()
     async with routed(status(500), GOOD, order=[1, 2], clock=clock) as (servers, engine):
-        for _ in range(5):
+        for _ in range(8):
             assert await answer(engine) == "ok"
-        assert asked(servers) == [3, 5], "after three failures in a row"
+        assert asked(servers) == [5, 8], "after five failures in a row"
         clock.advance(1.01)
         assert await answer(engine) == "ok"
-        assert asked(servers) == [4, 6], "a probe that fails costs its request nothing"
+        assert asked(servers) == [6, 9], "a probe that fails costs its request nothing"
         clock.advance(1.5)
         await answer(engine)
-        assert asked(servers) == [4, 7], "the second pause is longer"
+        assert asked(servers) == [6, 10], "the second pause is longer"
         servers[0].play(GOOD)
         clock.advance(0.6)
         await answer(engine)
         await answer(engine)
-        assert asked(servers) == [6, 7]
+        assert asked(servers) == [8, 10]
 
 
 async def test_while_a_probe_is_under_way_nobody_else_is_sent_there() -> None:
     clock = FakeClock()
     async with routed(status(500), GOOD, order=[1, 2], clock=clock) as (servers, engine):
-        for _ in range(3):
+        for _ in range(FAILURES):
             await answer(engine)
         clock.advance(2)
         servers[0].play(silence)
         probe = asyncio.create_task(answer(engine))
         async with asyncio.timeout(5):
-            while len(servers[0].requests) < 4:  # noqa: ASYNC110  the server says nothing when it is asked
+            while len(servers[0].requests) < FAILURES + 1:  # noqa: ASYNC110  the server says nothing when it is asked
                 await asyncio.sleep(0.002)
         assert await answer(engine) == "ok"
-        assert len(servers[0].requests) == 4
+        assert len(servers[0].requests) == FAILURES + 1
         probe.cancel()
         await asyncio.gather(probe, return_exceptions=True)
         servers[0].play(GOOD)
         await answer(engine)
-        assert len(servers[0].requests) == 5, "a probe that its client gave up has said nothing"
+        assert len(servers[0].requests) == FAILURES + 2, "a probe that its client gave up has said nothing"
 
 
 async def test_when_all_are_down_it_is_unavailable_and_not_ready_until_the_pause_is_over() -> None:
     clock = FakeClock()
     async with routed(status(500), status(500), clock=clock) as (servers, engine):
-        for _ in range(2):
+        for _ in range(2 * FAILURES):
             with pytest.raises(EngineUnavailable):
                 await answer(engine)
         assert not engine.ready
@@ -248,7 +249,7 @@ async def test_a_later_order_is_for_failures_not_for_load() -> None:
 
 async def test_with_the_first_order_down_the_slots_are_the_next_ones() -> None:
     async with routed(status(500), GOOD, order=[1, 2], slots=[2, 50]) as (_, engine):
-        for _ in range(3):
+        for _ in range(FAILURES):
             await answer(engine)
         assert engine.slots == 50
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from servicekit.clock import Clock
 
-FAILURES = 3  # in a row that open it
+FAILURES = 5  # in a row that open it; more than one request can cause alone (budget.py)
 FIRST_PAUSE = 1.0  # seconds; doubled each time a probe fails
 LONGEST_PAUSE = 4.0  # seconds: traffic returns within 5 of a target's return, its first token included
 JITTER = 0.25  # of a pause is at random, so that replicas do not probe together
