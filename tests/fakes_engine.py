@@ -21,6 +21,7 @@ import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.access import Tokens
@@ -43,6 +44,9 @@ from services.inference.domain.registry import ModelCard, Registry
 from services.inference.engines.llama.engine import LlamaEngine, ModelTraits
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.supervisor import Patience
+from services.inference.engines.routed.engine import RoutedEngine
+from services.inference.engines.routed.route import Route
+from services.inference.engines.upstream.engine import UpstreamConfig, UpstreamEngine
 from services.inference.service import InferenceServicer
 from services.model_list import DEFAULT_FILE
 
@@ -227,6 +231,45 @@ async def start_llama(
         yield engine
     finally:
         await engine.close()
+
+
+@contextlib.asynccontextmanager
+async def start_upstream(address: str, key: str = "", **fields: Any) -> AsyncIterator[RoutedEngine]:
+    """The upstream engine with one target, as the model list makes it; `fields` are the target's."""
+    clock = SystemClock()
+    engine = RoutedEngine("muh-chat", [upstream_route(address, key, clock=clock, **fields)], clock, lambda: 0.0)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def upstream_route(
+    address: str,
+    key: str = "",
+    *,
+    clock: Clock,
+    name: str = "upstream",
+    weight: int = 1,
+    order: int = 1,
+    abilities: frozenset[str] = frozenset({"tools", "json"}),
+    **fields: Any,
+) -> Route:
+    """One target. `fields` are UpstreamConfig's."""
+    numbers = itertools.count()
+    settings = {
+        "model_id": "muh-chat",
+        "target": name,
+        "base_url": f"{address}/v1",
+        "model": "served-name",
+        "server": "openai",
+        "headers": (("authorization", f"Bearer {key}"),) if key else (),
+        "context_length": 2048,
+        "slots": 4,
+        **fields,
+    }
+    engine = UpstreamEngine(UpstreamConfig(abilities=abilities, **settings), clock, lambda: f"call_{next(numbers)}")
+    return Route("muh-chat", name, engine, clock, lambda: 0.0, weight=weight, order=order)
 
 
 @dataclass(frozen=True)

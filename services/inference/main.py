@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -11,48 +12,44 @@ from servicekit.access import Tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.metrics import serve_metrics
 from servicekit.process import run
+from servicekit.reload import Reloads
 from servicekit.server import Server
 from servicekit.settings import load, read_secret
 from services.inference import metrics
 from services.inference.domain.images import ImageLimits, ImageLoader
 from services.inference.domain.preparation import Handles, Preparer
-from services.inference.domain.registry import ModelCard, Registry
-from services.inference.engines.llama.engine import LlamaEngine, ModelTraits
-from services.inference.engines.llama.process import WorkerConfig
-from services.inference.engines.llama.supervisor import Patience
+from services.inference.engines.factory import EngineFactory
+from services.inference.fleet import Fleet
 from services.inference.images.decoders import DecoderPool
 from services.inference.images.fetcher import FetchLimits, ImageFetcher
 from services.inference.service import InferenceServicer
 from services.inference.settings import InferenceSettings
-from services.model_list import DEFAULT_FILE, ModelEntry, load_model_list
-
-# The model list does not tell when an alias was added, and OpenAI's clients want a number: the platform's first day.
-CREATED = 1_767_225_600
+from services.model_list import load_model_list
 
 
 async def main() -> None:
-    """Serves until SIGTERM. Raises StartupError that says what is wrong and where."""
+    """Serves until SIGTERM; reads the model list again on SIGHUP. Raises StartupError that says what is wrong where."""
     settings = load(InferenceSettings)
     logging.configure("inference", format=settings.log_format, level=settings.log_level)
     tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
-    entries = list(load_model_list(settings.models_file).models.values())
     clock = SystemClock()
-    engines = [_engine(entry, settings, clock) for entry in entries]
-    images = Images(settings) if any("vision" in entry.abilities for entry in entries) else None
+    images = Images(settings)
+    fleet = Fleet(EngineFactory(settings, clock, os.environ), settings.queue_limit, images.start)
+    reloads = Reloads(lambda: fleet.reload(load_model_list(settings.models_file)))
     try:
-        if images is not None:
-            await images.decoders.start()
-        await start_all(engines)
+        await fleet.start(load_model_list(settings.models_file))
         serve_metrics(settings.metrics_listen)
-        await _serve(settings, tokens, entries, engines, images, clock)
+        reloading = asyncio.create_task(reloads.run())
+        await _serve(settings, tokens, fleet, images, clock)
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
     finally:
-        await asyncio.gather(*(engine.close() for engine in engines))
-        if images is not None:
-            await images.close()
+        await fleet.close()
+        await images.close()
 
 
 class Images:
-    """What loads images, when a model has vision."""
+    """What loads images; its processes are started for the first model that has vision."""
 
     def __init__(self, settings: InferenceSettings) -> None:
         self.decoders = DecoderPool(
@@ -66,6 +63,14 @@ class Images:
             memory=settings.images_memory_mib * 1024 * 1024,
         )
         self.loader = ImageLoader(self.fetcher, self.decoders, limits)
+
+        self._started = False
+
+    async def start(self) -> None:
+        """Starts the processes, once."""
+        if not self._started:
+            await self.decoders.start()
+            self._started = True
 
     async def close(self) -> None:
         """Ends downloads and processes."""
@@ -83,20 +88,7 @@ def _fetch_limits(settings: InferenceSettings) -> FetchLimits:
     )
 
 
-async def start_all(engines: list[LlamaEngine]) -> None:
-    """Loads the models one after the other: together they would fight for the cores and the disk."""
-    for engine in engines:
-        await engine.start()
-
-
-async def _serve(
-    settings: InferenceSettings,
-    tokens: Tokens,
-    entries: list[ModelEntry],
-    engines: list[LlamaEngine],
-    images: Images | None,
-    clock: Clock,
-) -> None:
+async def _serve(settings: InferenceSettings, tokens: Tokens, fleet: Fleet, images: Images, clock: Clock) -> None:
     server = Server(
         name="inference",
         listen=settings.listen,
@@ -105,38 +97,15 @@ async def _serve(
         max_message_bytes=settings.max_message_bytes,
         address_file=settings.address_file,
     )
-    models = [(_card(entry, engine), engine) for entry, engine in zip(entries, engines, strict=True)]
-    registry = Registry(models, settings.queue_limit)
+    registry = fleet.registry
     metrics.WAITING.set_function(lambda: registry.load.read().waiting)
     metrics.RUNNING.set_function(lambda: registry.load.read().running)
-    preparer = Preparer(registry, settings.max_prompt_bytes, images.loader if images else None)
+    preparer = Preparer(registry, settings.max_prompt_bytes, images.loader)
     handles = Handles(clock, lambda: secrets.token_bytes(16), settings.prepared_limit)
     servicer = InferenceServicer(registry, preparer, handles, clock, server.draining)
     descriptor = inference_pb2.DESCRIPTOR.services_by_name["Inference"]
     server.add(servicer, inference_pb2_grpc.add_InferenceServicer_to_server, descriptor)
     await server.run()
-
-
-def _engine(entry: ModelEntry, settings: InferenceSettings, clock: Clock) -> LlamaEngine:
-    config = WorkerConfig(
-        file=settings.model_file or entry.file or DEFAULT_FILE,
-        context_length=entry.context_length,
-        slots=settings.llama_slots,
-        threads=settings.threads,
-        prompt_cache_mib=settings.llama_prompt_cache_mib,
-        start_timeout=settings.llama_start_timeout,
-        projector=entry.projector,
-    )
-    patience = Patience(stall=settings.llama_stall_timeout)
-    return LlamaEngine(ModelTraits(entry.id, entry.abilities), config, clock, _new_call_id, patience)
-
-
-def _card(entry: ModelEntry, engine: LlamaEngine) -> ModelCard:
-    return ModelCard(entry.id, entry.aliases, engine.context_length, entry.abilities, CREATED)
-
-
-def _new_call_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
 
 
 if __name__ == "__main__":

@@ -24,3 +24,18 @@ WAITING = Gauge("muhgpt_inference_waiting", "Requests waiting for an engine slot
 RUNNING = Gauge("muhgpt_inference_running", "Requests generating")
 WORKER_RESTARTS = Counter("muhgpt_inference_worker_restarts_total", "Restarts of an engine's worker", ["model"])
 WORKER_UP = Gauge("muhgpt_inference_worker_up", "1 while an engine's worker answers", ["model"])
+TARGET_REQUESTS = Counter(
+    "muhgpt_inference_target_requests_total",
+    "Requests to a model's targets, by outcome",
+    ["model", "target", "outcome"],
+)
+TARGET_RETRIES = Counter("muhgpt_inference_target_retries_total", "Requests sent once more, before a token", ["model"])
+TARGET_CIRCUIT = Gauge(
+    "muhgpt_inference_target_circuit", "0 closed, 1 half open, 2 open: a target is left alone", ["model", "target"]
+)
+TARGET_FIRST_TOKEN = Histogram(
+    "muhgpt_inference_target_first_token_seconds",
+    "From sending a request to a target to its first output",
+    ["model", "target"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)

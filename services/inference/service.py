@@ -27,7 +27,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
 
     async def Session(self, request_iterator: Requests, context: Context) -> None:
         """Carries many generations of one edge worker."""
-        session = EdgeSession(self._preparer, self._handles, self._registry.load, self._clock, self._draining)
+        session = EdgeSession(self._preparer, self._handles, self._registry, self._clock, self._draining)
         await session.run(request_iterator, context)
 
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareResponse:

@@ -13,9 +13,9 @@ from services.inference import convert
 from services.inference.domain.engine import Failed
 from services.inference.domain.errors import HelloExpected, InvalidRequest, Overloaded
 from services.inference.domain.generation import Generation, Order, PreparedRequest
-from services.inference.domain.load import LoadMeter
 from services.inference.domain.outbox import Outbox
 from services.inference.domain.preparation import Handles, Preparer
+from services.inference.domain.registry import Registry
 
 log = get_logger(__name__)
 
@@ -31,11 +31,12 @@ class EdgeSession:
     """Runs one Session call until its edge leaves, or until the replica drains and all generations have ended."""
 
     def __init__(
-        self, preparer: Preparer, handles: Handles, load: LoadMeter, clock: Clock, draining: asyncio.Event
+        self, preparer: Preparer, handles: Handles, registry: Registry, clock: Clock, draining: asyncio.Event
     ) -> None:
         self._preparer = preparer
         self._handles = handles
-        self._load = load
+        self._registry = registry
+        self._load = registry.load
         self._clock = clock
         self._draining = draining
         self._outbox = Outbox()
@@ -50,7 +51,8 @@ class EdgeSession:
         log.info("session_opened", edge=hello.edge_name)
         await context.write(pb.SessionResponse(welcome=pb.SessionWelcome(load=convert.from_load(self._load.read()))))
         helpers = [
-            asyncio.create_task(work) for work in (self._read(requests), self._watch_load(), self._watch_drain())
+            asyncio.create_task(work)
+            for work in (self._read(requests), self._watch_load(), self._watch_models(), self._watch_drain())
         ]
         try:
             await self._write(context)
@@ -136,6 +138,9 @@ class EdgeSession:
             if self._outbox.load is not None:
                 load, self._outbox.load = self._outbox.load, None
                 await context.write(pb.SessionResponse(load=convert.from_load(load)))
+            if self._outbox.models_changed:
+                self._outbox.models_changed = False
+                await context.write(pb.SessionResponse(models_changed=pb.SessionModelsChanged()))
             while batch := self._outbox.take():
                 events = pb.Events(events=[convert.from_event(*item) for item in batch])
                 await context.write(pb.SessionResponse(events=events))
@@ -148,6 +153,14 @@ class EdgeSession:
                 self._outbox.load = self._load.read()
                 self._outbox.wake()
                 await asyncio.sleep(LOAD_INTERVAL)
+
+    async def _watch_models(self) -> None:
+        with self._registry.watch() as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                self._outbox.models_changed = True
+                self._outbox.wake()
 
     async def _watch_drain(self) -> None:
         await self._draining.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from muhgpt.quota.v1 import quota_pb2
@@ -13,8 +14,10 @@ from servicekit import logging
 from servicekit.access import Tokens
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
+from servicekit.logging import get_logger
 from servicekit.metrics import serve_metrics
 from servicekit.process import run
+from servicekit.reload import Reloads
 from servicekit.server import Server
 from servicekit.settings import load, read_secret
 from services.model_list import load_model_list
@@ -29,17 +32,19 @@ from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
 from services.quota.store.sqlite import SqliteStore
 
+log = get_logger(__name__)
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def main() -> None:
     settings = load(QuotaSettings)
     logging.configure("quota", format=settings.log_format, level=settings.log_level)
-    models = load_model_list(settings.models_file)
-    prices = PriceBook({name: Price(each.price.input, each.price.output) for name, each in models.models.items()})
+    prices = PriceBook(read_prices(settings))
     tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
     clock = SystemClock()
     serve_metrics(settings.metrics_listen)
+    reloads = Reloads(partial(reload_prices, prices, settings))
     async with opened(settings) as (database, store):
         writer = Writer(store.apply, shards=shards(settings, database), observe=BATCH.observe)
         server = Server(
@@ -62,12 +67,26 @@ async def main() -> None:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(writer.run()),
+                group.create_task(reloads.run()),
                 group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
             ]
             await server.run()
             await writer.drained()
             for task in background:
                 task.cancel()
+
+
+def read_prices(settings: QuotaSettings) -> dict[str, Price]:
+    """What the model list says that models cost. Raises StartupError with file, line and field."""
+    models = load_model_list(settings.models_file).models
+    return {name: Price(each.price.input, each.price.output) for name, each in models.items()}
+
+
+async def reload_prices(prices: PriceBook, settings: QuotaSettings) -> None:
+    """Takes the list's prices for new requests. Raises StartupError, and keeps the old ones then."""
+    new = await asyncio.to_thread(read_prices, settings)
+    prices.replace(new)
+    log.info("prices_reloaded", models=list(new))
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class InferenceLink:
         self.models: dict[str, inference_pb2.Model] = {}  # by alias, as last told
         self.up = False
         self.draining = False
-        self.greeted = asyncio.Event()  # a new session began: its models are to be asked
+        self.greeted = asyncio.Event()  # a new session began, or the models changed: they are to be asked
         self.link = Link(self, clock)
         self._clock = clock
         self._edge_name = edge_name
@@ -135,6 +135,8 @@ class InferenceLink:
                 self.link.wake()
         elif kind == "load":
             self._note(response.load)
+        elif kind == "models_changed":
+            self.greeted.set()
         elif kind == "draining":
             self.draining = True
             self.link.wake()

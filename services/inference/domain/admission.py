@@ -30,9 +30,12 @@ class Admission:
     needs and nobody overtakes it, so a request for many choices is not starved by single ones.
     """
 
-    def __init__(self, slots: int, queue_limit: int, changed: Callable[[], None] = lambda: None) -> None:
-        self._free = slots
-        self._slots = slots
+    def __init__(
+        self, slots: int | Callable[[], int], queue_limit: int, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """`slots`: how many there are, or what tells how many there are now."""
+        self._slots: Callable[[], int] = slots if callable(slots) else lambda: slots
+        self._used = 0
         self._queue_limit = queue_limit
         self._queues: OrderedDict[str, deque[Ticket]] = OrderedDict()
         self._changed = changed
@@ -47,7 +50,7 @@ class Admission:
     @asynccontextmanager
     async def slot(self, account: str, choices: int) -> AsyncIterator[None]:
         """Waits for the slots of this many choices, at most all there are. Raises Overloaded when the queue is full."""
-        ticket = self._enter(account, min(choices, self._slots))
+        ticket = self._enter(account, choices)
         try:
             await ticket.granted
             yield
@@ -56,7 +59,7 @@ class Admission:
 
     def _enter(self, account: str, weight: int) -> Ticket:
         ticket = Ticket(account, weight, asyncio.get_running_loop().create_future())
-        if self._queues or ticket.weight > self._free:
+        if self._queues or not self._fits(ticket):
             self.check()
             self._queues.setdefault(account, deque()).append(ticket)
             self.waiting += 1
@@ -67,7 +70,7 @@ class Admission:
 
     def _leave(self, ticket: Ticket) -> None:
         if ticket.held:
-            self._free += ticket.weight
+            self._used -= ticket.weight
             self.running -= 1
         else:
             self._forget(ticket)
@@ -85,15 +88,20 @@ class Admission:
         while self._queues:
             account, queue = next(iter(self._queues.items()))
             ticket = queue[0]
-            if ticket.weight > self._free:
+            if not self._fits(ticket):
                 return
             self._forget(ticket)
             if account in self._queues:
                 self._queues.move_to_end(account)
             self._take(ticket)
 
+    def _fits(self, ticket: Ticket) -> bool:
+        slots = self._slots()
+        return self._used + min(ticket.weight, slots) <= slots
+
     def _take(self, ticket: Ticket) -> None:
-        self._free -= ticket.weight
+        ticket.weight = min(ticket.weight, max(1, self._slots()))
+        self._used += ticket.weight
         self.running += 1
         ticket.held = True
         if not ticket.granted.done():  # cancelled, but its owner has not run yet: _leave gives the slots back

@@ -59,7 +59,10 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an engine says at the end: its own counts. `estimated`: the engine gave none, they were counted here."""
+    """What an engine says at the end: its own counts. `estimated`: the engine gave none, they were counted here.
+
+    `output_tokens` may be below the sum of the deltas' when these had to be estimated on the way; never above.
+    """
 
     prompt_tokens: int
     output_tokens: int
@@ -68,7 +71,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The prompt was counted; `max_tokens` is what the context leaves for one choice, at least 1."""
+    """The prompt was counted; `max_tokens` is what the context leaves for one choice, at least 1.
+
+    `estimated`: it is a count that another server gave or an upper bound, and what is charged for is what that server
+    says at the end, if that is less.
+    """
 
     prompt_tokens: int
     max_tokens: int
@@ -77,7 +84,8 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All choices have ended. `output_tokens` is the sum of the deltas' tokens."""
+    """All choices have ended. `output_tokens` is the engine's own count: the sum of the deltas' tokens, unless an
+    upstream's running count had to be estimated and was too high."""
 
     prompt_tokens: int
     output_tokens: int
@@ -121,7 +129,7 @@ class Engine(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many choices it generates at once."""
+        """How many choices it generates at once; may change while it runs."""
         ...
 
     async def prepare(self, request: ChatRequest) -> Prompt:

@@ -64,6 +64,18 @@ class EngineUnavailable(DomainError):
     reason = "ENGINE_UNAVAILABLE"
 
 
+class TargetFailed(EngineUnavailable):
+    """One target of a model failed; another may answer. `outcome` is a fixed word for metrics.
+
+    `pause`: seconds for which the target asked not to be called (429 with Retry-After).
+    """
+
+    def __init__(self, message: str, outcome: str, *, pause: float | None = None) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.pause = pause
+
+
 class Overloaded(DomainError):
     """A bounded queue is full. `retry_after` is in seconds."""
 

@@ -116,6 +116,7 @@ class Generation:
             metrics.PROMPT_TOKENS.labels(self._model).inc(self._prompt_tokens)
             self._open = set(range(prepared.choices))
             usage = await self._generate(prepared.prompt, max_tokens, started)
+        self._tokens = min(self._tokens, usage.output_tokens)
         self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated))
 
     async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:

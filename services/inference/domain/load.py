@@ -29,6 +29,10 @@ class LoadMeter:
         """Counts one more engine's admission."""
         self._admissions.append(admission)
 
+    def remove(self, admission: Admission) -> None:
+        """Counts it no more."""
+        self._admissions.remove(admission)
+
     def read(self) -> Load:
         """The load at this moment."""
         return Load(sum(a.waiting for a in self._admissions), sum(a.running for a in self._admissions))

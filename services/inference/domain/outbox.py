@@ -18,6 +18,7 @@ class Outbox:
         self._events: list[tuple[Lane, Event]] = []
         self._filled = asyncio.Event()
         self.load: Load | None = None  # only the newest is worth sending
+        self.models_changed = False
 
     def lane(self, generation_id: int) -> Lane:
         """One generation's own way into the box."""

@@ -33,6 +33,10 @@ class PriceBook:
     def __init__(self, prices: dict[str, Price]) -> None:
         self._prices = prices
 
+    def replace(self, prices: dict[str, Price]) -> None:
+        """New prices for new requests; a charge keeps the one it was admitted at."""
+        self._prices = prices
+
     def get(self, model: str) -> Price | None:
         """The price of a canonical model id; None when it has none."""
         return self._prices.get(model)

@@ -34,6 +34,7 @@ class SessionClient:
         self.call = self.stub.Session(metadata=peer.metadata())
         self.session_id = session_id
         self.draining = asyncio.Event()
+        self.models_changed = asyncio.Event()
         self.loads: list[pb.Load] = []
         self.messages = 0
         self._numbers = itertools.count(1)
@@ -52,6 +53,8 @@ class SessionClient:
             self.messages += 1
             if response.WhichOneof("message") == "draining":
                 self.draining.set()
+            elif response.WhichOneof("message") == "models_changed":
+                self.models_changed.set()
             elif response.WhichOneof("message") == "load":
                 self.loads.append(response.load)
             for event in response.events.events:

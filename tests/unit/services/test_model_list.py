@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from servicekit.errors import StartupError
-from services.model_list import DEFAULT_FILE, Price, load_model_list
+from services.model_list import (
+    DEFAULT_FILE,
+    LlamaTarget,
+    ModelEntry,
+    Price,
+    Secret,
+    UpstreamTarget,
+    load_model_list,
+)
 
 GOOD = """\
 models:
@@ -27,19 +35,26 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def llama_of(entry: ModelEntry) -> LlamaTarget:
+    (target,) = entry.targets
+    assert isinstance(target, LlamaTarget)
+    return target
+
+
 def test_the_shipped_list_serves_the_references_aliases_at_1_and_3_credits_a_token() -> None:
     models = load_model_list(None)
     for alias in ("muh-chat", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4o"):
         entry = models.resolve(alias)
         assert entry is not None
-        assert (entry.id, entry.file, entry.price) == ("muh-chat", DEFAULT_FILE, Price(1_000_000, 3_000_000))
+        assert (entry.id, entry.price) == ("muh-chat", Price(1_000_000, 3_000_000))
+        assert entry.targets == (LlamaTarget("llama", DEFAULT_FILE, 2048),)
 
 
 def test_a_file_is_relative_to_the_list(tmp_path: Path) -> None:
     models = load_model_list(written(tmp_path, GOOD))
     entry = models.resolve("other")
     assert entry is not None
-    assert entry.file == tmp_path / "models" / "small.gguf"
+    assert llama_of(entry).file == tmp_path / "models" / "small.gguf"
     assert models.resolve("unknown") is None
     assert list(models.names()) == ["small", "other"]
 
@@ -49,7 +64,7 @@ def test_a_projector_gives_its_model_vision(tmp_path: Path) -> None:
         text = GOOD.replace("[tools]", f"{abilities}\n    projector: models/eyes.gguf")
         entry = load_model_list(written(tmp_path, text)).resolve("small")
         assert entry is not None
-        assert entry.projector == tmp_path / "models" / "eyes.gguf"
+        assert llama_of(entry).projector == tmp_path / "models" / "eyes.gguf"
         assert entry.abilities == all_of_them
 
 
@@ -72,7 +87,7 @@ def test_a_projector_gives_its_model_vision(tmp_path: Path) -> None:
             "    engine: llama\n    engine: llama\n",
             r"models.yaml:4: models.small.engine: stands twice",
         ),
-        ("models:", "modles:", r"models.yaml:1: the file.modles: unknown field; known: models"),
+        ("models:", "modles:", r"models.yaml:1: the file.modles: unknown field; known: aliases, models"),
         ("{input: 1, output: 2}", "{input: 1", r"models.yaml:\d+: not YAML"),
         (GOOD, "", r"the file is empty"),
         (GOOD, "models: {}", r"it names no model"),
@@ -94,3 +109,121 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"cannot read the model list .*nothing.yaml"):
         load_model_list(tmp_path / "nothing.yaml")
+
+
+UPSTREAM = """\
+models:
+  big:
+    context_length: 32768
+    abilities: [tools, json, vision]
+    price: {input: 1, output: 2}
+    aliases: [gpt-4o]
+    targets:
+      - engine: upstream
+        base_url: http://vllm-1:8000/v1/
+        model: Qwen/Qwen3-8B
+        server: vllm
+        weight: 3
+        key_env: VLLM_KEY
+        headers: {X-Team: chat}
+        first_token_timeout: 12.5
+      - engine: upstream
+        name: provider
+        base_url: https://api.example.com/v1
+        model: qwen-8b
+        order: 2
+        key_file: key.txt
+aliases:
+  best: newest
+  newest: gpt-4o
+"""
+
+
+def test_a_model_has_several_targets_with_weight_and_fallback_order(tmp_path: Path) -> None:
+    entry = load_model_list(written(tmp_path, UPSTREAM)).models["big"]
+    first, second = entry.targets
+    assert first == UpstreamTarget(
+        name="vllm-1:8000",
+        base_url="http://vllm-1:8000/v1",
+        model="Qwen/Qwen3-8B",
+        context_length=32768,
+        server="vllm",
+        secret=Secret(variable="VLLM_KEY"),
+        headers=(("X-Team", "chat"),),
+        first_token_timeout=12.5,
+        weight=3,
+    )
+    assert isinstance(second, UpstreamTarget)
+    assert (second.name, second.order, second.secret) == ("provider", 2, Secret(file=tmp_path / "key.txt"))
+
+
+def test_one_upstream_may_stand_in_the_model_itself(tmp_path: Path) -> None:
+    text = GOOD.replace("engine: llama", "engine: upstream\n    base_url: http://a/v1\n    model: m").replace(
+        "    file: models/small.gguf\n", ""
+    )
+    (target,) = load_model_list(written(tmp_path, text)).models["small"].targets
+    assert target == UpstreamTarget("a", "http://a/v1", "m", 2048)
+
+
+def test_an_alias_may_name_another_alias(tmp_path: Path) -> None:
+    names = load_model_list(written(tmp_path, UPSTREAM)).names()
+    assert names == {"big": "big", "gpt-4o": "big", "best": "big", "newest": "big"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("best: newest\n  newest: gpt-4o", "a: b\n  b: a", r"models.yaml:23: aliases.a: leads in a circle: a → b → a"),
+        ("newest: gpt-4o", "newest: gpt-5", r"models.yaml:24: aliases.newest: there is no model or alias 'gpt-5'"),
+        ("newest: gpt-4o", "newest: newest", r"leads in a circle"),
+        ("best: newest", "big: newest", r"models.yaml:23: aliases.big: the name 'big' belongs to big already"),
+        ("weight: 3", "weight: 0", r"models.yaml:12: models.big.targets\[0\].weight: must be 1 to 1000, not 0"),
+        ("order: 2", "order: last", r"models.yaml:20: models.big.targets\[1\].order: must be a whole number"),
+        ("server: vllm", "server: ollama", r"models.yaml:11: .*server: unknown 'ollama'; known: openai, vllm"),
+        (
+            "server: vllm",
+            "file: a.gguf",
+            r"models.yaml:11: .*\[0\].file: unknown field of engine upstream; known: base",
+        ),
+        ("http://vllm-1:8000/v1/", "vllm-1:8000", r"models.yaml:9: .*base_url: must be an http or https URL"),
+        ("http://vllm-1:8000/v1/", "http://a:b@vllm/v1", r"base_url: must hold no user name or password"),
+        ("http://vllm-1:8000/v1/", "http://vllm:99999/", r"base_url: must be an http or https URL"),
+        ("http://vllm-1:8000/v1/", "http://vllm/v1?key=a", r"base_url: must end with its path"),
+        ("        model: qwen-8b\n", "", r"models.yaml:16: models.big.targets\[1\].model: is missing"),
+        ("VLLM_KEY", "sk-abc", r"models.yaml:13: .*key_env: must be the name of an environment variable"),
+        (
+            "X-Team: chat",
+            "Authorization: a",
+            r"models.yaml:14: .*Authorization: cannot be set here; a key",
+        ),
+        ("X-Team: chat", "'X Team': chat", r"models.yaml:14: .*is not an HTTP header"),
+        ("12.5", "never", r"models.yaml:15: .*first_token_timeout: must be a number of seconds"),
+        ("12.5", "0", r"first_token_timeout: must be above 0 and at most 3600 seconds, not 0"),
+        ("key_file: key.txt", "key_file: k\n        key_env: K", r"key_file: stands beside key_env; keep one of them"),
+        ("name: provider", "name: vllm-1:8000", r"models.yaml:16: .*another target is called 'vllm-1:8000'"),
+        ("    targets:", "    engine: llama\n    targets:", r"models.yaml:7: models.big.engine: belongs into a target"),
+        ("engine: upstream\n        base", "engine: llama\n        base", r"unknown field of engine llama"),
+    ],
+)
+def test_what_is_wrong_with_targets_and_aliases_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in UPSTREAM
+    with pytest.raises(StartupError, match=problem):
+        load_model_list(written(tmp_path, UPSTREAM.replace(old, new)))
+
+
+def test_a_key_is_read_from_where_the_list_says_and_errors_name_the_line(tmp_path: Path) -> None:
+    first, second = load_model_list(written(tmp_path, UPSTREAM)).models["big"].targets
+    assert isinstance(first, UpstreamTarget)
+    assert isinstance(second, UpstreamTarget)
+    assert first.secret is not None
+    assert second.secret is not None
+    assert first.secret.read({"VLLM_KEY": " sk-1\n"}) == "sk-1"
+    with pytest.raises(StartupError, match=r"models.yaml:13: .*key_env: the environment variable VLLM_KEY is not set"):
+        first.secret.read({})
+    with pytest.raises(StartupError, match=r"models.yaml:21: .*key_file: cannot read the key's file .*key.txt"):
+        second.secret.read({})
+    (tmp_path / "key.txt").write_text("sk-2\n")
+    assert second.secret.read({}) == "sk-2"
+    with pytest.raises(StartupError, match="characters that no HTTP header can carry") as caught:
+        first.secret.read({"VLLM_KEY": "sk-\x01secret"})
+    assert "secret" not in str(caught.value)

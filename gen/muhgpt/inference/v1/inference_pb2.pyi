@@ -91,16 +91,18 @@ class Cancel(_message.Message):
     def __init__(self) -> None: ...
 
 class SessionResponse(_message.Message):
-    __slots__ = ("welcome", "events", "load", "draining")
+    __slots__ = ("welcome", "events", "load", "draining", "models_changed")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    MODELS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     welcome: SessionWelcome
     events: Events
     load: Load
     draining: SessionDraining
-    def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., events: _Optional[_Union[Events, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., draining: _Optional[_Union[SessionDraining, _Mapping]] = ...) -> None: ...
+    models_changed: SessionModelsChanged
+    def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., events: _Optional[_Union[Events, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., draining: _Optional[_Union[SessionDraining, _Mapping]] = ..., models_changed: _Optional[_Union[SessionModelsChanged, _Mapping]] = ...) -> None: ...
 
 class SessionWelcome(_message.Message):
     __slots__ = ("load",)
@@ -115,6 +117,10 @@ class Load(_message.Message):
     waiting: int
     running: int
     def __init__(self, waiting: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
+
+class SessionModelsChanged(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class SessionDraining(_message.Message):
     __slots__ = ()

@@ -21,6 +21,8 @@ class WorkerClient:
     """Talks to one worker process. Raises EngineUnavailable whenever it does not answer as it should."""
 
     def __init__(self, address: str, key: str, connections: int) -> None:
+        self.address = address
+        self.key = key
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._http = aiohttp.ClientSession(
             base_url=address,

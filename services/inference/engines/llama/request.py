@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from services.inference.domain.chat import ChatRequest, FormatKind, Image, Message, Sampling, Tool
+from services.inference.domain.abilities import check_abilities
+from services.inference.domain.chat import ChatRequest, Message, Sampling, Tool
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.images import refuse_images
 from services.inference.engines.llama.completion import LAST_FIELDS
 from services.inference.engines.llama.grammar import calls_in_text, grammar_of
 
@@ -33,14 +33,7 @@ class SamplingDefaults:
 
 def check_supported(request: ChatRequest, model: str, abilities: frozenset[str], vocabulary: int) -> None:
     """Raises InvalidRequest, naming the field, for whatever this engine or model would otherwise ignore."""
-    if "vision" not in abilities:
-        refuse_images(request, model)
-    if any(isinstance(part, Image) for message in request.messages for part in message.content):
-        raise TypeError("an image that was not decoded here must not reach the engine (docs/engine.md)")
-    if request.may_call_tools and "tools" not in abilities:
-        raise InvalidRequest(f"the model {model} cannot call tools", param="tools")
-    if request.response_format.kind is not FormatKind.TEXT and "json" not in abilities:
-        raise InvalidRequest(f"the model {model} cannot be held to JSON", param="response_format")
+    check_abilities(request, model, abilities)
     for token in request.sampling.logit_bias:
         if not 0 <= token < vocabulary:
             raise InvalidRequest(f"the model {model} has no token {token}", param=f"logit_bias.{token}")

@@ -1,0 +1,160 @@
+"""An engine over several targets: one is chosen, and before the first output another takes over when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from servicekit.clock import Clock
+from services.inference import metrics
+from services.inference.domain.chat import ChatRequest
+from services.inference.domain.engine import Delta, Prepared, Prompt, Usage
+from services.inference.domain.errors import EngineUnavailable, InvalidRequest, TargetFailed
+from services.inference.engines.routed.budget import MOST_ATTEMPTS, RetryBudget, backoff
+from services.inference.engines.routed.choosing import Routes
+from services.inference.engines.routed.route import Route
+
+LEAST_BUDGET = 10  # retries that even a small engine may save up
+
+
+class RoutedEngine:
+    """Implements services/inference/domain/engine.py over a model's targets."""
+
+    def __init__(
+        self,
+        model: str,
+        routes: Sequence[Route],
+        clock: Clock,
+        random: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.model = model
+        self.routes = Routes(routes)
+        self.clock = clock
+        self.random = random
+        self.sleep = sleep
+        self.budget = RetryBudget(max(LEAST_BUDGET, sum(route.engine.slots for route in routes)))
+
+    @property
+    def context_length(self) -> int:
+        """The largest of the targets'."""
+        return max(route.engine.context_length for route in self.routes.all)
+
+    @property
+    def ready(self) -> bool:
+        return self.routes.ready
+
+    @property
+    def slots(self) -> int:
+        return self.routes.slots
+
+    async def prepare(self, request: ChatRequest) -> RoutedPrompt:
+        """See domain/engine.py."""
+        tried: list[Route] = []
+        failure = EngineUnavailable("none of the model's targets is healthy")
+        while (route := self.routes.for_preparing(tried)) is not None:
+            tried.append(route)
+            try:
+                return RoutedPrompt(self, request, route, await route.engine.prepare(request))
+            except EngineUnavailable as error:
+                route.failed(error)
+                route.count(outcome_of(error))
+                failure = error
+        raise failure
+
+    async def close(self) -> None:
+        """Stops all targets."""
+        await asyncio.gather(*(route.engine.close() for route in self.routes.all))
+
+
+@dataclass
+class RoutedPrompt:
+    """A prompt that one target has counted. Another that generates it counts it again."""
+
+    engine: RoutedEngine
+    request: ChatRequest
+    route: Route
+    prompt: Prompt
+
+    @property
+    def prepared(self) -> Prepared:
+        """As the first target counted. Another may count otherwise, so it is an estimate when there are several."""
+        said = self.prompt.prepared
+        return Prepared(said.prompt_tokens, said.max_tokens, said.estimated or len(self.engine.routes.all) > 1)
+
+    async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+        """See domain/engine.py."""
+        engine, choices = self.engine, self.request.sampling.choices
+        engine.budget.request()
+        tried: list[Route] = []
+        while True:
+            route = await engine.routes.take(choices, tried, self.route)
+            attempt = Attempt(engine, route, choices)
+            try:
+                async with aclosing(self._steps(route, max_tokens)) as steps:
+                    async for step in steps:
+                        attempt.answered()
+                        yield step
+                return
+            except EngineUnavailable as error:
+                attempt.failed(error)
+                tried.append(route)
+                if attempt.started or len(tried) >= MOST_ATTEMPTS or not engine.budget.take():
+                    raise
+            except InvalidRequest:
+                attempt.refused()
+                raise
+            finally:
+                attempt.end()
+            metrics.TARGET_RETRIES.labels(engine.model).inc()
+            await engine.sleep(backoff(len(tried), engine.random()))
+
+    async def _steps(self, route: Route, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+        prompt = self.prompt if route is self.route else await route.engine.prepare(self.request)
+        async with aclosing(prompt.generate(min(max_tokens, prompt.prepared.max_tokens))) as steps:
+            async for step in steps:
+                yield step
+
+
+class Attempt:
+    """One request to one target: occupies it, and tells its health and the metrics how it went, once."""
+
+    def __init__(self, engine: RoutedEngine, route: Route, choices: int) -> None:
+        self.started = False
+        self._engine = engine
+        self._route = route
+        self._choices = choices
+        self._probe = route.breaker.enter()
+        self._sent = engine.clock.monotonic()
+        self._outcome = "cancelled"
+
+    def answered(self) -> None:
+        """Output came."""
+        if not self.started:
+            self.started, self._outcome = True, "answered"
+            self._route.succeeded()
+            self._route.observe_first(self._engine.clock.monotonic() - self._sent)
+
+    def refused(self) -> None:
+        """The request is wrong: the target works."""
+        self._outcome = "refused"
+        self._route.succeeded()
+
+    def failed(self, error: EngineUnavailable) -> None:
+        """The target did not answer as it should."""
+        self._outcome = outcome_of(error)
+        self._route.failed(error)
+
+    def end(self) -> None:
+        """Whatever came of it."""
+        if self._probe:
+            self._route.breaker.leave()
+        self._route.count(self._outcome)
+        self._engine.routes.release(self._route, self._choices)
+
+
+def outcome_of(error: EngineUnavailable) -> str:
+    """A fixed word for metrics."""
+    return error.outcome if isinstance(error, TargetFailed) else "failed"

@@ -1,0 +1,163 @@
+"""One OpenAI-compatible server as an engine. Which of several gets a request is the business of engines/routed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from servicekit.clock import Clock
+from servicekit.logging import get_logger
+from services.inference.domain.abilities import check_abilities
+from services.inference.domain.chat import ChatRequest
+from services.inference.domain.engine import Delta, Prepared, Usage
+from services.inference.domain.errors import ContextTooLong, TargetFailed
+from services.inference.engines.upstream import request as words
+from services.inference.engines.upstream.chunks import ChunkReader
+from services.inference.engines.upstream.client import UpstreamClient
+from services.inference.engines.upstream.prompt_count import PromptCounter
+
+log = get_logger(__name__)
+
+USAGE_PATIENCE = 5.0  # seconds that the usage may come behind the last choice's end
+
+# What makes a server tell its running count of tokens; OpenAI itself refuses fields that it does not know.
+RUNNING_COUNT: dict[str, dict[str, Any]] = {
+    "vllm": {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+    "sglang": {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+    "llama.cpp": {"timings_per_token": True},
+}
+
+
+@dataclass(frozen=True)
+class UpstreamConfig:
+    """What is to be known of an upstream; times in seconds. `headers` hold the key."""
+
+    model_id: str  # ours, for messages
+    abilities: frozenset[str]
+    target: str
+    base_url: str
+    model: str
+    server: str
+    headers: tuple[tuple[str, str], ...]
+    context_length: int
+    slots: int
+    connect_timeout: float = 5.0
+    first_token_timeout: float = 60.0
+    token_timeout: float = 30.0
+    max_output_tokens: int | None = None
+    max_tokens_field: str = "max_tokens"
+    image_tokens: int = 2048
+
+
+class UpstreamEngine:
+    """Implements services/inference/domain/engine.py. Raises TargetFailed where the protocol says EngineUnavailable."""
+
+    ready = True  # what a server is worth asking is judged by its circuit breaker
+
+    def __init__(self, config: UpstreamConfig, clock: Clock, new_call_id: Callable[[], str]) -> None:
+        self.config = config
+        self.clock = clock
+        self.new_call_id = new_call_id
+        self.client = UpstreamClient(
+            dict(config.headers), connect_timeout=config.connect_timeout, reuse=config.server != "llama.cpp"
+        )
+        self._counter = PromptCounter(
+            self.client, config.base_url, config.server, config.image_tokens, target=config.target
+        )
+
+    @property
+    def context_length(self) -> int:
+        return self.config.context_length
+
+    @property
+    def slots(self) -> int:
+        return self.config.slots
+
+    async def prepare(self, request: ChatRequest) -> UpstreamPrompt:
+        """See domain/engine.py."""
+        config = self.config
+        check_abilities(request, config.model_id, config.abilities)
+        body = words.chat_body(request, config.model)
+        count = await self._counter.count(request, body)
+        if count.exact and count.most >= config.context_length:
+            raise ContextTooLong(count.most, config.context_length)
+        left = max(1, config.context_length - count.likely)
+        left = min(left, config.max_output_tokens or left)
+        # A prompt that does not fit is refused by the upstream, so its bound need not be above what fits.
+        prompt_tokens = min(count.most, config.context_length - 1)
+        return UpstreamPrompt(self, request, Prepared(prompt_tokens, left, estimated=True), body)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self.client.close()
+
+
+@dataclass(frozen=True)
+class UpstreamPrompt:
+    """A counted request in the upstream's words."""
+
+    engine: UpstreamEngine
+    request: ChatRequest
+    prepared: Prepared
+    body: dict[str, Any]
+
+    async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+        """See domain/engine.py."""
+        config = self.engine.config
+        reader = ChunkReader(self.request.sampling.choices, max_tokens, self.engine.new_call_id)
+        try:
+            async with (
+                aclosing(self._events(max_tokens)) as events,
+                aclosing(_timed(events, reader, self.engine)) as steps,
+            ):
+                async for deltas in steps:
+                    yield deltas
+            last, usage = reader.finish(self.prepared.prompt_tokens)
+        except TargetFailed as error:
+            if error.outcome == "unauthorized":
+                log.error("upstream_refuses_key", model=config.model_id, target=config.target)
+            raise
+        if reader.overrun:
+            log.warning("upstream_over_limit", model=config.model_id, target=config.target)
+        yield last
+        yield usage
+
+    def _events(self, max_tokens: int) -> AsyncGenerator[list[bytes]]:
+        config = self.engine.config
+        body = {**self.body, "stream": True, "stream_options": {"include_usage": True}}
+        body |= {config.max_tokens_field: max_tokens, **RUNNING_COUNT.get(config.server, {})}
+        return self.engine.client.stream(f"{config.base_url}/chat/completions", orjson.dumps(body))
+
+
+async def _timed(
+    events: AsyncGenerator[list[bytes]], reader: ChunkReader, engine: UpstreamEngine
+) -> AsyncGenerator[list[Delta]]:
+    """The output of each step, until the answer is whole. Raises TargetFailed when one does not come in time.
+
+    Comments and chunks without output do not count as progress before the first token.
+    """
+    config = engine.config
+    first_until = engine.clock.monotonic() + config.first_token_timeout
+    started = False
+    while not (reader.done or reader.overrun):
+        patience = config.token_timeout if started else max(0.0, first_until - engine.clock.monotonic())
+        if reader.complete:
+            patience = min(patience, USAGE_PATIENCE)
+        try:
+            async with asyncio.timeout(patience):
+                together = await anext(events)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if reader.complete:
+                return
+            what = "next" if started else "first"
+            raise TargetFailed(f"the {what} token did not come within its time", "timeout") from None
+        if deltas := [delta for event in together for delta in reader.read(event)]:
+            started = True
+            yield deltas

@@ -1,0 +1,28 @@
+"""The model list: one file that inference reads for engines and quota for prices (docs/models.md)."""
+
+from services.model_list.entries import (
+    LlamaTarget,
+    ModelEntry,
+    ModelList,
+    Place,
+    Price,
+    Secret,
+    Target,
+    UpstreamTarget,
+)
+from services.model_list.reader import SHIPPED, load_model_list
+from services.model_list.targets import DEFAULT_FILE
+
+__all__ = [
+    "DEFAULT_FILE",
+    "SHIPPED",
+    "LlamaTarget",
+    "ModelEntry",
+    "ModelList",
+    "Place",
+    "Price",
+    "Secret",
+    "Target",
+    "UpstreamTarget",
+    "load_model_list",
+]
