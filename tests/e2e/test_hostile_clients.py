@@ -30,6 +30,7 @@ FLOOD = {
     "stream": True,
     "response_format": {"type": "json_schema", "json_schema": {"name": "list", "schema": LIST}},
 }
+AGAIN = 2  # times that a request is repeated which was told to come back
 OVERLOADED = (503, "engine_overloaded")
 STALLED = 60
 ROOM = 160 * 1024 * 1024  # bytes that a process may have grown by: allocators keep what they had at their peak
@@ -97,6 +98,11 @@ async def test_hundreds_of_hostile_bodies_cost_nobody_else_anything(own: Platfor
         async def send(name: str, body: bytes) -> tuple[int, Any]:
             async with turn:
                 answer = await hostile.post(CHAT, content=body)
+                for _ in range(AGAIN):
+                    if answer.status_code != 503:
+                        break  # 503: the machine was too busy, and says that the same may go better in a moment
+                    await asyncio.sleep(float(answer.headers.get("retry-after", 0.05)))
+                    answer = await hostile.post(CHAT, content=body)
             kind = outcome(answer)
             assert kind[0] in (200, 400, 404, 413) or kind == OVERLOADED, f"{name}: {answer.text[:500]}"
             return kind
