@@ -38,16 +38,16 @@ class Remote:
         except RpcFailure as failure:
             raise explain(failure, self._name, self._address) from None
 
-    async def call_idempotent(self, method: str, request: Any) -> Any:
+    async def call_idempotent(self, method: str, request: Any, *, timeout: float = CALL_TIMEOUT) -> Any:
         """As call, repeated when the outcome is unknown; only for calls that may be repeated. Raises CallFailed."""
         for attempt in range(1, ATTEMPTS):
             try:
-                return await self.call(method, request)
+                return await self.call(method, request, timeout=timeout)
             except CallFailed as failed:
                 if not failed.outcome_unknown:
                     raise
                 await asyncio.sleep(0.2 * attempt)
-        return await self.call(method, request)
+        return await self.call(method, request, timeout=timeout)
 
 
 class Operator:
@@ -78,7 +78,7 @@ class Operator:
 
     async def account(self, email: str) -> auth_pb2.Account:
         """The account of an email address. Raises CallFailed when there is none."""
-        answer = await self.auth.call("GetAccount", auth_pb2.GetAccountRequest(email=email))
+        answer = await self.auth.call_idempotent("GetAccount", auth_pb2.GetAccountRequest(email=email))
         return answer.account
 
     async def accounts(self) -> AsyncIterator[auth_pb2.Account]:
@@ -86,7 +86,7 @@ class Operator:
         token = ""
         while True:
             request = auth_pb2.ListAccountsRequest(page_size=PAGE, page_token=token)
-            page = await self.auth.call("ListAccounts", request)
+            page = await self.auth.call_idempotent("ListAccounts", request)
             for account in page.accounts:
                 yield account
             token = page.next_page_token
@@ -98,7 +98,7 @@ class Operator:
         token = ""
         while True:
             request = auth_pb2.ListKeysRequest(account_id=account_id, page_size=PAGE, page_token=token)
-            page = await self.auth.call("ListKeys", request)
+            page = await self.auth.call_idempotent("ListKeys", request)
             for key in page.keys:
                 yield key
             token = page.next_page_token

@@ -17,7 +17,9 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
     # A replica that comes back is found within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Not a pause, whatever it is called: how long one attempt to connect may take. A peer that is busy for a moment is
+    # not away (seen: a busy machine took 0.3 s to accept, and the call's own deadline of 10 s never counted).
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Services reach each other directly, whatever http_proxy says about the world outside.
     ("grpc.enable_http_proxy", 0),

@@ -177,7 +177,7 @@ async def _with_balances(operator: Operator, accounts: list[auth_pb2.Account]) -
 async def _switch(system: System, email: str, method: str, request: Any) -> auth_pb2.Account:
     async with Operator(system) as operator:
         account = await operator.account(email)
-        answer = await operator.auth.call(method, request(account_id=account.account_id), timeout=30.0)
+        answer = await operator.auth.call_idempotent(method, request(account_id=account.account_id), timeout=30.0)
         return answer.account
 
 

@@ -133,7 +133,8 @@ def revoke(
 
     async def call() -> auth_pb2.RevokeKeyResponse:
         async with Operator(find(data_dir)) as operator:
-            return await operator.auth.call("RevokeKey", auth_pb2.RevokeKeyRequest(key_id=key_id), timeout=30.0)
+            request = auth_pb2.RevokeKeyRequest(key_id=key_id)
+            return await operator.auth.call_idempotent("RevokeKey", request, timeout=30.0)
 
     answer = run(call())
     if as_json:
