@@ -71,6 +71,9 @@ def run() -> None:
     except CliError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+    except UnicodeEncodeError:
+        sys.stderr.write("error: what was given is not valid UTF-8, or a key holds other characters than a key can\n")
+        sys.exit(1)
     except BrokenPipeError:
         # Whoever read our output has gone, as in `muhgpt accounts list | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

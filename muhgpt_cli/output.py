@@ -31,6 +31,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     if not lines:
         stdout.print(empty)
         return
+    if _width(columns, lines) > stdout.width:
+        _print_records(columns, lines, title)
+        return
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
         numeric = any(isinstance(line[number], int) for line in lines)
@@ -41,6 +44,22 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     for line in lines:
         table.add_row(*(_cell(value) for value in line))
     stdout.print(table)
+
+
+def _width(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> int:
+    """What a table takes with no cell broken and a gap of two between columns."""
+    cells = ([heading, *(_cell(line[number]) for line in lines)] for number, heading in enumerate(columns))
+    return sum(max(map(len, column)) for column in cells) + 2 * len(columns)
+
+
+def _print_records(columns: Sequence[str], lines: Sequence[Sequence[object]], title: str) -> None:
+    """Row by row, for a terminal too narrow for the table: broken words and lost columns say less, or lie."""
+    if title:
+        stdout.print(title)
+    for number, line in enumerate(lines):
+        if number or title:
+            stdout.print("")
+        print_facts(dict(zip(columns, line, strict=True)))
 
 
 def print_facts(facts: dict[str, object]) -> None:

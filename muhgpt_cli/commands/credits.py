@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -16,13 +17,29 @@ from muhgpt_cli.system import System, find
 
 app = typer.Typer(no_args_is_help=True, help="Credits: grant and take back.")
 
+
+def _long(least: int, most: int) -> Callable[[str | None], str | None]:
+    """A check of an option's length. An empty name is refused: `--id "$UNSET"` must not mean a random one."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and not least <= len(value) <= most:
+            raise typer.BadParameter(f"it must have {least} to {most} characters, not {len(value)}")
+        return value
+
+    return check
+
+
 Amount = Annotated[int, typer.Argument(metavar="N", min=1, max=MOST_CREDITS, help="Whole credits.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the ledger, at most 200 characters.")]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", metavar="TEXT", callback=_long(0, 200), help="For the ledger, at most 200 characters."),
+]
 MoveId = Annotated[
     str | None,
     typer.Option(
         "--id",
         metavar="ID",
+        callback=_long(1, 64),
         help="Name of this movement, at most 64 characters; a repeat with it changes nothing. Default: random.",
         show_default=False,
     ),

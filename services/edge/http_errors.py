@@ -128,6 +128,12 @@ class ApiError(Exception):
         return cls(415, INVALID, message, code="unsupported_media_type")
 
     @classmethod
+    def compressed(cls) -> ApiError:
+        """415: the body is compressed."""
+        message = 'Compressed request bodies are not accepted. Send it without "Content-Encoding".'
+        return cls(415, INVALID, message, code="unsupported_media_type")
+
+    @classmethod
     def header_too_large(cls, limit: int) -> ApiError:
         """431; limit is in bytes."""
         return cls(431, INVALID, f"The request's header is larger than {limit} bytes.", code="header_too_large")

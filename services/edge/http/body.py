@@ -40,8 +40,10 @@ def _check_media_type(exchange: Exchange) -> None:
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     )
     coding = exchange.headers.get(b"content-encoding", b"identity").strip().lower()
-    if not json or coding != b"identity":
+    if not json:
         raise ApiError.not_json()
+    if coding != b"identity":
+        raise ApiError.compressed()
 
 
 def _too_large(limit: int) -> ApiError:

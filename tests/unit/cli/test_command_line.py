@@ -62,6 +62,20 @@ def test_wrong_usage_is_exit_code_2() -> None:
     assert (answer.returncode, answer.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(("option", "value"), [("--id", ""), ("--id", "x" * 65), ("--reason", "x" * 201)])
+def test_a_name_or_reason_of_the_wrong_length_moves_no_credits(option: str, value: str) -> None:
+    answer = muhgpt("credits", "grant", "--account", "a@b.example", "5", option, value)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "characters" in answer.stderr
+
+
+def test_bytes_that_are_no_text_are_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUHGPT_CLI_BASE_URL", "http://127.0.0.1:1/v1")
+    answer = muhgpt("chat", "Hello!", "--key", "mghp_ü")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert re.fullmatch(r"error: .*UTF-8.*\n", answer.stderr)
+
+
 def test_chat_without_a_key_says_where_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUHGPT_API_KEY", raising=False)
     monkeypatch.setenv("MUHGPT_CLI_BASE_URL", "http://127.0.0.1:1/v1")
