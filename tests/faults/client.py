@@ -97,6 +97,11 @@ class Client:
         self._reading: asyncio.Future[bytes] | None = None
         self.stalled = asyncio.Event()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is to come whole, not streamed."""
+        return not self._body["stream"]
+
     def start(self) -> asyncio.Task[Received]:
         """Runs in a task of its own."""
         return asyncio.create_task(self.run())

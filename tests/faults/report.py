@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 @dataclass
 class Row:
-    """Counts of one scenario. `stuck` is the longest that a hold outlived its request, in seconds."""
+    """Counts of one scenario. `stuck` is the longest that a hold outlived its request, in seconds.
+
+    `unseen`: whole answers that were paid and whose edge was killed before it wrote them (docs/guarantees.md).
+    """
 
     faults: int = 0
     requests: int = 0
     lost: int = 0
     doubled: int = 0
     negative: int = 0
+    unseen: int = 0
     stuck: float = 0.0
 
     def __iadd__(self, other: Row) -> Row:
@@ -23,6 +27,7 @@ class Row:
         self.lost += other.lost
         self.doubled += other.doubled
         self.negative += other.negative
+        self.unseen += other.unseen
         self.stuck = max(self.stuck, other.stuck)
         return self
 
@@ -42,8 +47,9 @@ class Report:
         """The table as Markdown, with a sum below it; nothing when there is nothing to tell."""
         if not self._rows:
             return
-        yield "| scenario | database | faults injected | requests | lost | doubled | negative | longest stuck hold |"
-        yield "|---|---|--:|--:|--:|--:|--:|--:|"
+        counts = "faults injected | requests | lost | doubled | negative | paid unseen"
+        yield f"| scenario | database | {counts} | longest stuck hold |"
+        yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
         total = Row()
         for (scenario, database), row in sorted(self._rows.items()):
             total += row
@@ -52,7 +58,7 @@ class Report:
 
 
 def _line(scenario: str, database: str, row: Row) -> str:
-    counts = f"{row.faults} | {row.requests} | {row.lost} | {row.doubled} | {row.negative}"
+    counts = f"{row.faults} | {row.requests} | {row.lost} | {row.doubled} | {row.negative} | {row.unseen}"
     return f"| {scenario} | {database} | {counts} | {row.stuck:.1f} s |"
 
 
