@@ -85,7 +85,7 @@ class PromptBuilder:
         return Illustrated(text, files, tokens)
 
     def _part(self, picture: Picture, files: list[str]) -> dict[str, Any]:
-        """A picture in the conversation: for now only its place, so that nothing is looked for in its file."""
+        """A picture in the conversation: at first only its place, so that nothing is looked for in its file."""
         files.append(base64.b64encode(picture.jpeg).decode())
         place = f"{self._nonce}p{len(files) - 1:06d}"
         return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{place}"}}
