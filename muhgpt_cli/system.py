@@ -30,6 +30,7 @@ class CliSettings(BaseSettings):
     base_url: str | None = None
     operator_token: str | None = None
     operator_token_file: Path | None = None
+    tls_directory: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from muhgpt_cli.errors import CliError
 SERVICES = ("auth", "quota", "inference", "edge")
 OURS = ("MUHGPT_CLI_", "MUHGPT_API_KEY")
 # What `muhgpt up` decides itself; from outside it would be overruled in silence.
-DECIDED = ("LISTEN", "ADDRESS_FILE", "EDGE_TOKEN_FILE", "OPERATOR_TOKEN_FILE")
+DECIDED = ("LISTEN", "ADDRESS_FILE", "EDGE_TOKEN_FILE", "OPERATOR_TOKEN_FILE", "TLS_DIRECTORY")
 DECIDED_FOR_EDGE = ("WORKERS", "AUTH_ADDRESS", "QUOTA_ADDRESS", "INFERENCE_ADDRESS")
 
 

@@ -22,6 +22,7 @@ class EdgeSettings(ProcessSettings):
     auth_address: str = Field(description="host:port of auth")
     quota_address: str = Field(description="host:port of quota")
     inference_address: str = Field(description="host:port of inference")
+    resolve_interval: float = Field(5.0, ge=0.05, le=3600, description="between two looks at DNS for replicas")
 
     # At most what a message to inference can carry (peers/inference.py).
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024, le=60 * 1024 * 1024, description="larger requests get 413")
