@@ -10,22 +10,21 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
 import sqlalchemy.exc
-from alembic import command, context
-from alembic.config import Config
-from sqlalchemy import MetaData, event, text
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.errors import DatabaseUnavailable, StartupError
 from servicekit.logging import get_logger
+from servicekit.schema import Schema
 
 log = get_logger(__name__)
 
@@ -33,6 +32,7 @@ Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 CONNECT_TIMEOUT = 5.0  # seconds
 QUERY_TIMEOUT = 2.0  # seconds for one read() or write() block
+MIGRATE_WAIT = 60.0  # seconds that a start waits for another process that migrates the same database
 
 # What drivers raise when the server is gone, restarting, or out of connections.
 OUTAGES = (
@@ -98,35 +98,121 @@ def outages_translated() -> Iterator[None]:
         log.warning("database_unavailable", error=type(error).__name__)
         raise DatabaseUnavailable("the database does not answer") from error
     except sqlalchemy.exc.DBAPIError as error:
-        # While it connects, SQLAlchemy hides the driver's own error one level deeper.
-        cause = error.orig.__cause__ if error.orig else None
-        if error.connection_invalidated or isinstance(error.orig, OUTAGES) or isinstance(cause, OUTAGES):
+        if _is_outage(error):
             log.warning("database_unavailable", error=type(error).__name__)
             raise DatabaseUnavailable("the database does not answer") from error
         raise
 
 
+def _is_outage(error: BaseException) -> bool:
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return isinstance(error, OUTAGES)
+    # While it connects, SQLAlchemy hides the driver's own error one level deeper.
+    cause = error.orig.__cause__ if error.orig else None
+    return bool(error.connection_invalidated) or isinstance(error.orig, OUTAGES) or isinstance(cause, OUTAGES)
+
+
 @asynccontextmanager
 async def open_database(
-    url: str, *, migrations: Path, schema: str | None = None, setting: str = "DATABASE_URL", synchronous: str = "NORMAL"
+    url: str,
+    *,
+    migrations: Path,
+    schema: str | None = None,
+    setting: str = "DATABASE_URL",
+    synchronous: str = "NORMAL",
+    migrate: bool = True,
+    migrate_command: str = "the service's migrate command",
 ) -> AsyncIterator[Database]:
-    """Opens, locks (SQLite) and migrates a database. Raises StartupError: names the setting, hides the password."""
+    """Opens, locks (SQLite) and migrates a database. Raises StartupError: names the setting, hides the password.
+
+    migrate=False only checks: StartupError when the schema is older than this version needs.
+    """
     parsed, dialect = _parse(url, setting)
-    with _single_process(parsed) if dialect == "sqlite" else _no_lock():
+    versions = Schema(migrations, schema)
+    async with _single_process(parsed, wait=0) if dialect == "sqlite" else nullcontext():
+        if migrate:
+            await _upgrade(parsed, dialect, versions, schema, setting, wait=MIGRATE_WAIT)
         engine = _engine(parsed, dialect, schema, synchronous)
         try:
-            await _migrate(engine, dialect, schema, migrations, setting)
+            if not migrate:
+                with _failures(setting, engine):
+                    await versions.check(engine, migrate_command)
             yield Database(engine, dialect, parsed, schema)
         finally:
             await engine.dispose()
 
 
-def run_migrations(metadata: MetaData) -> None:
-    """What a service's migrations/env.py calls; open_database passes the connection."""
-    connection: Connection = context.config.attributes["connection"]
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
-    with context.begin_transaction():
-        context.run_migrations()
+async def migrate_database(
+    url: str, *, migrations: Path, schema: str | None = None, setting: str = "DATABASE_URL", wait: float = 60.0
+) -> str:
+    """Brings a database up to date and gives its revision. Harmless to repeat, and from several processes at once.
+
+    Waits at most `wait` seconds each for the database to answer and for another that migrates it. Raises StartupError.
+    """
+    parsed, dialect = _parse(url, setting)
+    versions = Schema(migrations, schema)
+    if dialect == "sqlite":
+        # A file that is up to date may be in use; only changing it takes its lock.
+        if not await _file_is_current(parsed, versions, schema):
+            async with _single_process(parsed, wait=wait):
+                await _upgrade(parsed, dialect, versions, schema, setting, wait=wait)
+    else:
+        await _answers(parsed, schema, wait)
+        await _upgrade(parsed, dialect, versions, schema, setting, wait=wait)
+    return versions.newest
+
+
+async def _upgrade(
+    url: URL, dialect: Dialect, versions: Schema, schema: str | None, setting: str, *, wait: float
+) -> None:
+    """On an engine of its own: a migration may take longer than any statement of a service."""
+    engine = _engine(url, dialect, schema, "NORMAL", command_timeout=None)
+    try:
+        with _failures(setting, engine):
+            await versions.upgrade(engine, wait=wait)
+    finally:
+        await engine.dispose()
+
+
+async def _file_is_current(url: URL, versions: Schema, schema: str | None) -> bool:
+    if not Path(str(url.database)).exists():
+        return False
+    engine = _engine(url, "sqlite", schema, "NORMAL")
+    try:
+        return await versions.current(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _answers(url: URL, schema: str | None, wait: float) -> None:
+    """Returns when PostgreSQL takes connections, or after `wait` seconds: what is wrong then shows at the next step."""
+    deadline = asyncio.get_running_loop().time() + wait
+    engine = _engine(url, "postgresql", schema, "NORMAL")
+    try:
+        while asyncio.get_running_loop().time() < deadline:
+            try:
+                async with engine.connect():
+                    return
+            except (*OUTAGES, sqlalchemy.exc.DBAPIError) as error:
+                if not _is_outage(error):
+                    return
+                log.info("database_awaited", error=type(error).__name__)
+            await asyncio.sleep(0.5)
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def _failures(setting: str, engine: AsyncEngine) -> Iterator[None]:
+    """What a driver raises while a database is opened, in words for the operator and without the password."""
+    try:
+        yield
+    except (*OUTAGES, asyncpg.PostgresError, sqlalchemy.exc.DBAPIError) as error:
+        cause = getattr(error, "orig", None) or error
+        where = engine.url.render_as_string(hide_password=True)
+        raise StartupError(
+            f"{setting}: cannot open {where}: {cause}; start the database or correct the setting"
+        ) from None
 
 
 def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
@@ -145,32 +231,37 @@ def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
     return parsed.set(drivername=driver), "postgresql"
 
 
-@contextmanager
-def _single_process(url: URL) -> Iterator[None]:
-    path = f"{url.database}.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+@asynccontextmanager
+async def _single_process(url: URL, *, wait: float) -> AsyncIterator[None]:
+    """Holds the file's lock. Raises StartupError: another process had it for more than `wait` seconds."""
+    deadline = asyncio.get_running_loop().time() + wait
+    handle = os.open(f"{url.database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise StartupError(
-            f"another process uses {url.database}; stop it, or use PostgreSQL, which several replicas can share"
-        ) from None
-    try:
+        while not _locked(handle):
+            if asyncio.get_running_loop().time() >= deadline:
+                raise StartupError(
+                    f"another process uses {url.database}; stop it, or use PostgreSQL, which several replicas can share"
+                )
+            await asyncio.sleep(0.1)
         yield
     finally:
         os.close(handle)
 
 
-@contextmanager
-def _no_lock() -> Iterator[None]:
-    yield
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _engine(url: URL, dialect: Dialect, schema: str | None, synchronous: str) -> AsyncEngine:
+def _engine(
+    url: URL, dialect: Dialect, schema: str | None, synchronous: str, command_timeout: float | None = 30
+) -> AsyncEngine:
     if dialect == "postgresql":
         server_settings = {"search_path": schema} if schema else {}
-        arguments = {"timeout": CONNECT_TIMEOUT, "command_timeout": 30, "server_settings": server_settings}
+        arguments = {"timeout": CONNECT_TIMEOUT, "command_timeout": command_timeout, "server_settings": server_settings}
         return create_async_engine(
             url, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
         )
@@ -204,27 +295,3 @@ class _SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):  # closed already, or broken: there is nothing to roll back
             self.rollback()
         super().close()
-
-
-async def _migrate(engine: AsyncEngine, dialect: Dialect, schema: str | None, migrations: Path, setting: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-
-    def upgrade(connection: Connection) -> None:
-        if dialect == "postgresql":
-            # Two replicas that start together: the second waits and finds the work done.
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"migrate:{schema}"})
-            if schema:
-                connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(upgrade)
-    except (*OUTAGES, asyncpg.PostgresError, sqlalchemy.exc.DBAPIError) as error:
-        cause = getattr(error, "orig", None) or error
-        where = engine.url.render_as_string(hide_password=True)
-        raise StartupError(
-            f"{setting}: cannot open {where}: {cause}; start the database or correct the setting"
-        ) from None

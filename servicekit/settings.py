@@ -43,14 +43,30 @@ class ServiceSettings(ProcessSettings):
     )
 
 
+class DatabaseSettings(BaseSettings):
+    """What a service with data takes beside, and all that its migrate command needs."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    database_url: str = Field(description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/DATABASE for replicas")
+    database_schema: str | None = Field(
+        None, pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="PostgreSQL schema of the tables; made when missing"
+    )
+
+
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
-def load(cls: type[Settings], environment: Mapping[str, str] | None = None) -> Settings:
-    """Reads a settings class. Raises StartupError naming every variable that is missing, wrong or unknown."""
+def load(
+    cls: type[Settings], environment: Mapping[str, str] | None = None, *, part_of: type[BaseSettings] | None = None
+) -> Settings:
+    """Reads a settings class. Raises StartupError naming every variable that is missing, wrong or unknown.
+
+    `part_of`: cls needs only some of that class's settings; the others may be set, and are left alone.
+    """
     environment = os.environ if environment is None else environment
     prefix = str(cls.model_config.get("env_prefix", ""))
-    problems = _unknown(cls, prefix, environment)
+    problems = _unknown(part_of or cls, prefix, environment)
     try:
         settings = cls()
     except ValidationError as error:

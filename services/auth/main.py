@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from pathlib import Path
 
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
@@ -23,6 +22,7 @@ from services.auth.domain.pulse import Pulse
 from services.auth.domain.revocation import Confirmations
 from services.auth.domain.sessions import Heartbeats, SessionPolicy
 from services.auth.domain.watch import Watches
+from services.auth.migrate import COMMAND, MIGRATIONS
 from services.auth.service import AuthServicer
 from services.auth.settings import AuthSettings
 from services.auth.store.accounts import AccountTable
@@ -30,7 +30,6 @@ from services.auth.store.changes import ChangeTable
 from services.auth.store.keys import KeyTable
 from services.key_format import RandomBytes
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 SERVICE = auth_pb2.DESCRIPTOR.services_by_name["Auth"]
 
 # Nobody else writes to a SQLite file, so there the pulse only catches a commit whose outcome was unknown.
@@ -66,6 +65,8 @@ async def main() -> None:
         migrations=MIGRATIONS,
         schema=settings.database_schema,
         setting="MUHGPT_AUTH_DATABASE_URL",
+        migrate=settings.migrate,
+        migrate_command=COMMAND,
     ) as database:
         server = Server(
             name="auth",

@@ -5,19 +5,24 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import ServiceSettings
+from servicekit.settings import DatabaseSettings, ServiceSettings
 from services.auth.domain.limits import MAX_REQUESTS_PER_MINUTE
 
 
-class AuthSettings(ServiceSettings):
-    """Read once, in main."""
+class AuthDatabaseSettings(DatabaseSettings):
+    """Where accounts and keys are."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="MUHGPT_AUTH_")
 
     database_url: str = Field("sqlite:///auth.db", description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
-    database_schema: str | None = Field(
-        None, pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="PostgreSQL schema of auth's tables; made when missing"
-    )
+
+
+class AuthSettings(ServiceSettings, AuthDatabaseSettings):
+    """Read once, in main."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="MUHGPT_AUTH_")
+
+    migrate: bool = Field(True, description="bring the database up to date at start; else only check that it is")
     default_requests_per_minute: int = Field(
         60, ge=1, le=MAX_REQUESTS_PER_MINUTE, description="for accounts that have no limit of their own"
     )

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
@@ -25,6 +24,7 @@ from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.sweeper import run_sweeper
 from services.quota.domain.writer import Writer
 from services.quota.metrics import BATCH
+from services.quota.migrate import COMMAND, MIGRATIONS
 from services.quota.service import Leases, QuotaServicer
 from services.quota.settings import QuotaSettings
 from services.quota.store.postgres import PostgresStore
@@ -33,8 +33,6 @@ from services.quota.store.reader import Reader
 from services.quota.store.sqlite import SqliteStore
 
 log = get_logger(__name__)
-
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def main() -> None:
@@ -97,6 +95,8 @@ async def opened(settings: QuotaSettings) -> AsyncIterator[tuple[Database, Store
         migrations=MIGRATIONS,
         schema=settings.database_schema,
         setting="MUHGPT_QUOTA_DATABASE_URL",
+        migrate=settings.migrate,
+        migrate_command=COMMAND,
         synchronous=settings.database_synchronous,
     ) as database:
         store = await _store(settings, database)

@@ -8,16 +8,21 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import ServiceSettings
+from servicekit.settings import DatabaseSettings, ServiceSettings
 
 
-class QuotaSettings(ServiceSettings):
+class QuotaDatabaseSettings(DatabaseSettings):
+    """Where the books are."""
+
+    model_config = SettingsConfigDict(env_prefix="MUHGPT_QUOTA_", frozen=True, extra="forbid")
+
+
+class QuotaSettings(ServiceSettings, QuotaDatabaseSettings):
     """Read once, in main."""
 
     model_config = SettingsConfigDict(env_prefix="MUHGPT_QUOTA_", frozen=True, extra="forbid")
 
-    database_url: str = Field(description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/DATABASE for replicas")
-    database_schema: str | None = Field(None, description="PostgreSQL schema, when services share a database")
+    migrate: bool = Field(True, description="bring the database up to date at start; else only check that it is")
     database_synchronous: Literal["NORMAL", "FULL"] = Field(
         "NORMAL", description="SQLite: NORMAL survives a crash of the process, FULL a power cut too"
     )

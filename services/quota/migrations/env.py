@@ -1,6 +1,6 @@
-"""Alembic's entry: servicekit's open_database passes the connection."""
+"""Alembic's entry: servicekit/schema.py passes the connection."""
 
-from servicekit.database import run_migrations
+from servicekit.schema import run_migrations
 from services.quota import tables
 
 run_migrations(tables.Base.metadata)

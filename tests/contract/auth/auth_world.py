@@ -21,7 +21,8 @@ from servicekit.server import Server
 from services import key_format
 from services.auth.domain.principal import Defaults
 from services.auth.domain.sessions import SessionPolicy
-from services.auth.main import MIGRATIONS, SERVICE, make_servicer
+from services.auth.main import SERVICE, make_servicer
+from services.auth.migrate import MIGRATIONS
 
 TOKENS = Tokens(edge="edge-token-of-the-test", operator="operator-token-of-the-test")
 DEFAULTS = Defaults(requests_per_minute=60, max_open_streams=64)

@@ -22,7 +22,7 @@ from services.edge.http_errors import ApiError
 from services.edge.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.writer import Writer
-from services.quota.main import MIGRATIONS
+from services.quota.migrate import MIGRATIONS
 from services.quota.service import Leases, QuotaServicer
 from services.quota.store.reader import Reader
 from services.quota.store.sqlite import SqliteStore

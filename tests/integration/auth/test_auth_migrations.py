@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from servicekit.database import open_database
-from services.auth.main import MIGRATIONS
+from services.auth.migrate import MIGRATIONS
 from services.auth.tables import Table
 
 

@@ -17,7 +17,7 @@ from services.auth.domain.change import ChangeKind
 from services.auth.domain.errors import AccountUnknown, EmailTaken, HelloExpected, KeyNotFound, TooManyKeys
 from services.auth.domain.key import KeyTerms, NewKey, mint
 from services.auth.domain.page import Cursor
-from services.auth.main import MIGRATIONS
+from services.auth.migrate import MIGRATIONS
 from services.auth.store.accounts import AccountTable
 from services.auth.store.changes import ChangeTable
 from services.auth.store.keys import KeyTable

@@ -11,7 +11,7 @@ from services.auth.domain.change import Bell
 from services.auth.domain.errors import RevocationUnconfirmed, SessionLapsed
 from services.auth.domain.revocation import Confirmations
 from services.auth.domain.sessions import Heartbeats, SessionPolicy
-from services.auth.main import MIGRATIONS
+from services.auth.migrate import MIGRATIONS
 from services.auth.store.changes import ChangeTable
 from tests.fakes import FakeClock
 

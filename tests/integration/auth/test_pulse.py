@@ -9,7 +9,7 @@ from servicekit.database import open_database
 from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import Bell
 from services.auth.domain.pulse import Pulse
-from services.auth.main import MIGRATIONS
+from services.auth.migrate import MIGRATIONS
 from services.auth.store.accounts import AccountTable
 from services.auth.store.changes import ChangeTable
 
