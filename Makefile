@@ -5,8 +5,16 @@ BIN := .venv/bin
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate --upgrade
 
+# What `make images` builds, and under which names (deploy/images/Dockerfile).
+TARGETS := auth quota inference edge cli
+IMAGE_PREFIX ?= localhost/muhgpt
+TAG ?= dev
+BASE_IMAGE ?= docker.io/library/python:3.11-slim
+# More extras that every image gets.
+IMAGE_EXTRAS :=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults bench lint proto lock conformance-lock
+.PHONY: help setup run test conformance golden faults bench lint proto lock image-locks images conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -53,6 +61,17 @@ proto: setup ## regenerates gen/ from protos/
 
 lock: setup ## resolves pyproject.toml anew into requirements.lock (needs uv on the PATH)
 	$(COMPILE) --all-extras pyproject.toml -o requirements.lock
+	$(MAKE) image-locks
+
+image-locks: ## the part of requirements.lock that each image needs (needs uv on the PATH)
+	for target in $(TARGETS); do \
+		$(COMPILE) --extra $$target $(addprefix --extra ,$(IMAGE_EXTRAS)) --constraints requirements.lock pyproject.toml \
+			-o deploy/images/requirements-$$target.lock || exit 1; \
+	done
+	printf 'setuptools>=77\n' | $(COMPILE) --constraints requirements.lock - -o deploy/images/requirements-build.lock
+
+images: ## builds the images with docker or podman (IMAGE_PREFIX, TAG and BASE_IMAGE name them)
+	@IMAGE_PREFIX='$(IMAGE_PREFIX)' TAG='$(TAG)' BASE_IMAGE='$(BASE_IMAGE)' deploy/images/build $(TARGETS)
 
 conformance-lock: ## resolves the packages of the conformance clients anew (needs uv and npm on the PATH)
 	for file in tests/conformance/*/*.in; do $(COMPILE) $$file -o $${file%.in}.lock || exit 1; done

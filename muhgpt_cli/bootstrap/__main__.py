@@ -1,0 +1,30 @@
+"""The bootstrap Job's command: 0 when every Secret is there, 2 with the reason on stderr when not."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+
+from muhgpt_cli.bootstrap.cluster import Secrets
+from muhgpt_cli.bootstrap.secrets import ensure_all
+from muhgpt_cli.bootstrap.settings import BootstrapSettings
+from servicekit.clock import SystemClock, to_datetime
+from servicekit.errors import StartupError
+from servicekit.process import START_FAILED
+from servicekit.settings import load
+
+
+def main() -> int:
+    """Makes what is missing, and says what it made."""
+    try:
+        with Secrets(load(BootstrapSettings, {})) as cluster:
+            made = ensure_all(cluster, to_datetime(SystemClock().now_us()), lambda: secrets.token_hex(32))
+    except StartupError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return START_FAILED
+    sys.stdout.write(f"made: {', '.join(made)}\n" if made else "everything was there\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
