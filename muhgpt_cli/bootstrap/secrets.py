@@ -32,7 +32,12 @@ def _databases(secrets: Secrets, new_token: Callable[[], str]) -> list[str]:
     made = ["postgres"] if secrets.ensure("postgres", lambda: {name: new_token().encode() for name in names}) else []
     passwords = secrets.read("postgres")
     for service in WITH_DATABASE:
-        url = b"postgresql://%b:%b@%b/%b" % (service.encode(), passwords[service], DATABASE_HOST.encode(), service.encode())
+        url = b"postgresql://%b:%b@%b/%b" % (
+            service.encode(),
+            passwords[service],
+            DATABASE_HOST.encode(),
+            service.encode(),
+        )
         if secrets.ensure(f"{service}-database", lambda url=url: {"url": url}):  # type: ignore[misc]
             made.append(f"{service}-database")
     return made
