@@ -25,10 +25,10 @@ Result = TypeVar("Result")
 class Remote:
     """One service. `call` names a method of its stub."""
 
-    def __init__(self, name: str, address: str, token: str, stub: Any) -> None:
+    def __init__(self, name: str, system: System, stub: Any) -> None:
         self._name = name
-        self._address = address
-        self.peer: Peer = connect(address, token=token)
+        self._address = system.address(name)
+        self.peer: Peer = connect(self._address, token=system.operator_token, service=name, tls=system.tls)
         self._stub = stub(self.peer.channel)
 
     async def call(self, method: str, request: Any, *, timeout: float = CALL_TIMEOUT) -> Any:
@@ -107,7 +107,7 @@ class Operator:
 
     def _remote(self, name: str, stub: Any) -> Remote:
         if name not in self._remotes:
-            self._remotes[name] = Remote(name, self._system.address(name), self._system.operator_token, stub)
+            self._remotes[name] = Remote(name, self._system, stub)
         return self._remotes[name]
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from muhgpt_cli.errors import CliError
+from servicekit.client import check_plaintext
 from servicekit.errors import StartupError
 from servicekit.settings import load, read_secret
+from servicekit.tls import TlsDirectory
 
 DEFAULT_DATA_DIR = Path(".muhgpt")
 RUN_FILE = "run.json"
@@ -31,6 +33,7 @@ class CliSettings(BaseSettings):
     operator_token: str | None = None
     operator_token_file: Path | None = None
     tls_directory: Path | None = None
+    plaintext: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class System:
     addresses: Mapping[str, str]
     known_base_url: str | None = None
     known_token: str | None = None
+    tls: TlsDirectory | None = None
 
     def address(self, service: str) -> str:
         """host:port of auth, quota or inference. Raises CliError when it is not known."""
@@ -56,10 +60,18 @@ class System:
         return self.known_base_url.rstrip("/")
 
     @property
-    def operator_token(self) -> str:
-        """The secret by which operators are known. Raises CliError when there is none."""
+    def operator_token(self) -> str | None:
+        """The secret by which operators are known; None with TLS, where the certificate says who we are.
+
+        Raises CliError when there is neither.
+        """
+        if self.tls is not None:
+            return None
         if self.known_token is None:
-            raise CliError("the operator token is not known; set MUHGPT_CLI_OPERATOR_TOKEN_FILE to its file")
+            raise CliError(
+                "the operator token is not known; set MUHGPT_CLI_OPERATOR_TOKEN_FILE to its file, "
+                "or MUHGPT_CLI_TLS_DIRECTORY to the operator's certificate"
+            )
         return self.known_token
 
 
@@ -70,7 +82,7 @@ def find(data_dir: Path | None) -> System:
     """
     try:
         settings = load(CliSettings)
-        told = settings.model_dump(exclude_none=True)
+        told = settings.model_dump(exclude_defaults=True)
         if data_dir is None and told:
             return _from_environment(settings)
         return _from_data_dir(data_dir or DEFAULT_DATA_DIR)
@@ -84,14 +96,20 @@ def _from_environment(settings: CliSettings) -> System:
         "quota": settings.quota_address,
         "inference": settings.inference_address,
     }
+    addresses = {name: address for name, address in named.items() if address}
+    tls = TlsDirectory(settings.tls_directory, "operator") if settings.tls_directory else None
+    if tls is None and not settings.plaintext:
+        for address in addresses.values():
+            check_plaintext(address, prefix="MUHGPT_CLI_")
     token = settings.operator_token
     if token is None and settings.operator_token_file is not None:
         token = read_secret(settings.operator_token_file)
     return System(
         source="the environment",
-        addresses={name: address for name, address in named.items() if address},
+        addresses=addresses,
         known_base_url=settings.base_url,
         known_token=token,
+        tls=tls,
     )
 
 

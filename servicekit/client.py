@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
 
 from servicekit import request_id
+from servicekit.address import Address
+from servicekit.errors import StartupError
 from servicekit.rpc_status import from_rpc_error
-from servicekit.tls import TlsFiles
+from servicekit.tls import Identity, TlsDirectory, channel_credentials, name_of
 
 OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
@@ -27,17 +30,36 @@ OPTIONS = [
     ("grpc.enable_retries", 0),
 ]
 
+LINGER = 30 * 86_400.0  # seconds that the streams of a replaced channel may go on: longer than any answer
+
 
 class Peer:
-    """One service at one address. Make stubs with `peer.channel`."""
+    """One service at one address. Make stubs with `peer.channel` for each call: it changes with our certificate."""
 
-    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
-        self.channel = channel
-        self._authorization = f"Bearer {token}"
+    def __init__(
+        self, address: str, options: list[tuple[str, Any]], token: str | None, tls: TlsDirectory | None
+    ) -> None:
+        self.address = address
+        self._options = options
+        self._authorization = f"Bearer {token}" if token else None
+        self._tls = tls
+        self._identity: Identity | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._parting: set[asyncio.Task[None]] = set()
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel for a new call. After our files changed it is another one; calls under way end on the old."""
+        identity = self._tls.current() if self._tls else None
+        if self._channel is None or identity is not self._identity:
+            self._part()
+            self._identity = identity
+            self._channel = self._dial(identity)
+        return self._channel
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Metadata for opening a call: who we are and, within a request, its id."""
-        metadata = (("authorization", self._authorization),)
+        metadata = (("authorization", self._authorization),) if self._authorization else ()
         current = request_id.current.get()
         return (*metadata, (request_id.METADATA_KEY, current)) if current else metadata
 
@@ -49,17 +71,63 @@ class Peer:
             raise from_rpc_error(error) from None
 
     async def close(self) -> None:
-        """Closes the channel; calls under way are cancelled."""
-        await self.channel.close()
+        """Closes the channel; calls under way are cancelled. Streams of former channels are their openers' to end."""
+        for task in self._parting:
+            task.cancel()
+        await asyncio.gather(*self._parting, return_exceptions=True)
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def close_when_idle(self) -> None:
+        """Takes no new calls, and returns when those under way have ended and all is closed."""
+        self._part()
+        await asyncio.gather(*self._parting)
+
+    def _dial(self, identity: Identity | None) -> grpc.aio.Channel:
+        if identity is None:
+            return grpc.aio.insecure_channel(self.address, options=self._options)
+        return grpc.aio.secure_channel(self.address, channel_credentials(identity), options=self._options)
+
+    def _part(self) -> None:
+        """Lets the present channel's calls end in peace."""
+        if self._channel is None:
+            return
+        task = asyncio.create_task(self._channel.close(grace=LINGER))
+        self._parting.add(task)
+        task.add_done_callback(self._parting.discard)
 
 
-def connect(address: str, *, token: str, tls: TlsFiles | None = None, max_message_bytes: int = 4 * 1024 * 1024) -> Peer:
-    """A channel to "host:port"; it connects with the first call. Must be made inside a running event loop."""
-    options = [
+def connect(
+    address: str,
+    *,
+    token: str | None = None,
+    service: str = "",
+    tls: TlsDirectory | None = None,
+    max_message_bytes: int = 4 * 1024 * 1024,
+) -> Peer:
+    """A peer at "host:port"; it connects with the first call, which must be made inside a running event loop.
+
+    With `tls` the peer must own a certificate of the role `service`, whatever its address is.
+    """
+    options: list[tuple[str, Any]] = [
         *OPTIONS,
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
     ]
-    if tls is None:
-        return Peer(grpc.aio.insecure_channel(address, options=options), token)
-    return Peer(grpc.aio.secure_channel(address, tls.channel_credentials(), options=options), token)
+    if tls is not None:
+        if not service:
+            raise ValueError("with TLS the service that is meant must be named")
+        options.append(("grpc.ssl_target_name_override", name_of(service)))
+    return Peer(address, options, token, tls)
+
+
+def check_plaintext(address: str, *, prefix: str) -> None:
+    """Raises StartupError unless the address is on loopback: for callers without TLS and without leave.
+
+    prefix is that of the caller's settings, "MUHGPT_EDGE_".
+    """
+    if not Address.parse(address).loopback:
+        raise StartupError(
+            f"{address} would be spoken to in plaintext: name a certificate with {prefix}TLS_DIRECTORY, "
+            f"or allow it with {prefix}PLAINTEXT=true"
+        )

@@ -60,7 +60,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         metrics.RPC_STARTED.labels(method).inc()
         started, code = time.monotonic(), grpc.StatusCode.OK
         try:
-            self._access.check(method, str(metadata.get("authorization", "")))
+            self._access.check(method, str(metadata.get("authorization", "")), certified_names(context))
             yield
         except DomainError as error:
             code = CODES[error.kind]
@@ -83,6 +83,14 @@ class CallGuard(grpc.aio.ServerInterceptor):
             metrics.RPC_HANDLED.labels(method, code.name).inc()
             metrics.RPC_SECONDS.labels(method).observe(seconds)
             log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
+
+
+def certified_names(context: Context) -> list[str]:
+    """The DNS names in the certificate that the caller proved to own; none on a connection without TLS 1.3."""
+    connection = context.auth_context()
+    if connection.get("ssl_tls_version") != [b"TLSv1.3"]:
+        return []
+    return [name.decode("ascii", "replace") for name in connection.get("peer_dns", ())]
 
 
 def _plain(behaviour: Any, guard: Callable[[Context], Any]) -> Any:

@@ -11,15 +11,17 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from servicekit.access import AccessList, Tokens
 from servicekit.address import Address
 from servicekit.errors import StartupError
+from servicekit.health import Health, HealthPort
 from servicekit.interceptors import CallGuard
 from servicekit.logging import get_logger
-from servicekit.tls import TlsFiles
+from servicekit.metrics import CERTIFICATE_EXPIRES
+from servicekit.tls import TlsDirectory
 
 log = get_logger(__name__)
 
@@ -36,7 +38,9 @@ class Server:
     """Start, serve, drain.
 
     `draining` is set when the process was asked to stop: streams tell their peers and end when these have left. What is
-    still open after `drain_timeout` seconds is cut.
+    still open after `drain_timeout` seconds is cut. With `tls` callers are known by their certificates, and tokens are
+    not looked at. `plaintext` allows to listen without TLS beyond loopback. With `health_listen` there is a port for
+    probes, and `health_address` tells where.
     """
 
     def __init__(
@@ -44,21 +48,30 @@ class Server:
         *,
         name: str,
         listen: str,
-        tokens: Tokens,
-        tls: TlsFiles | None = None,
+        tokens: Tokens | None,
+        tls: TlsDirectory | None = None,
+        plaintext: bool = False,
+        health_listen: str | None = None,
         drain_timeout: float = 30.0,
         max_message_bytes: int = 4 * 1024 * 1024,
         address_file: Path | None = None,
     ) -> None:
         self.draining = asyncio.Event()
         self._name = name
+        self._setting = f"MUHGPT_{name.upper()}_"
         self._listen = Address.parse(listen)
         self._tls = tls
+        self._plaintext = plaintext
         self._drain_timeout = drain_timeout
         self._address_file = address_file
-        self._access = AccessList(tokens)
+        self._access = AccessList(tokens if tls is None else None)
         self._names: list[str] = []
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
+        self._health_port = (
+            HealthPort(self._health, health_listen, f"{self._setting}HEALTH_LISTEN") if health_listen else None
+        )
+        self.address = ""  # once it serves
+        self.health_address: str | None = None
         self._server = grpc.aio.server(
             interceptors=[CallGuard(f"{name}.muhgpt", self._access)],
             options=[*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)],
@@ -71,22 +84,31 @@ class Server:
         add_to_server(servicer, self._server)
 
     async def start(self) -> str:
-        """Serves; returns the bound address as "host:port". Raises StartupError when the port is taken."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        """Serves; returns the bound address as "host:port". Raises StartupError: port taken, plaintext not allowed."""
+        self._check_plaintext()
+        self._health.add_to(self._server)
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        await self._health.alive(self._names)
+        if self._health_port is not None:
+            self.health_address = str(await self._health_port.start())
+        if self._tls is not None:
+            CERTIFICATE_EXPIRES.set_function(_expiry(self._tls))
         address = Address(self._listen.host, self._bind())
         await self._server.start()
-        await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
-        self._write_address(address)
-        log.info("serving", address=str(address))
-        return str(address)
+        await self._health.serving()
+        self.address = str(address)
+        self._write_address()
+        log.info("serving", address=self.address, tls=self._tls is not None, health=self.health_address)
+        return self.address
 
     async def stop(self) -> None:
         """Drains: not ready, peers told, open calls waited for up to drain_timeout, then cut."""
         log.info("draining", seconds=self._drain_timeout)
         self.draining.set()
-        await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.draining()
         await self._server.stop(self._drain_timeout)
+        if self._health_port is not None:
+            await self._health_port.stop()
         log.info("stopped")
 
     async def run(self) -> None:
@@ -107,16 +129,24 @@ class Server:
         except RuntimeError:
             raise StartupError(
                 f"{self._name} cannot listen on {self._listen}: the port is in use or the host is not this machine's; "
-                f"stop what listens there or set MUHGPT_{self._name.upper()}_LISTEN to another host:port"
+                f"stop what listens there or set {self._setting}LISTEN to another host:port"
             ) from None
 
-    async def _tell_health(self, state: Any) -> None:
-        for name in ("", *self._names):
-            await self._health.set(name, state)
+    def _check_plaintext(self) -> None:
+        if self._tls is None and not self._plaintext and not self._listen.loopback:
+            raise StartupError(
+                f"{self._name} would listen on {self._listen} in plaintext: name its certificate with "
+                f"{self._setting}TLS_DIRECTORY, or allow it with {self._setting}PLAINTEXT=true"
+            )
 
-    def _write_address(self, address: Address) -> None:
+    def _write_address(self) -> None:
         if self._address_file is None:
             return
         scratch = self._address_file.with_suffix(".tmp")
-        scratch.write_text(str(address))
+        scratch.write_text(self.address)
         os.replace(scratch, self._address_file)
+
+
+def _expiry(tls: TlsDirectory) -> Callable[[], float]:
+    """Looks at the files when somebody asks, so that the metric is right though nobody connects."""
+    return lambda: tls.current().expires

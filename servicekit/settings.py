@@ -25,7 +25,7 @@ class ProcessSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_listen: str | None = Field(None, description="host:port for Prometheus over HTTP; absent: not served")
     drain_timeout: float = Field(30.0, gt=0, le=3600, description="seconds that SIGTERM leaves to open streams")
-    edge_token_file: Path = Field(description="file with the token by which edges are known")
+    edge_token_file: Path | None = Field(None, description="file with the token by which edges are known without TLS")
     address_file: Path | None = Field(None, description="file that gets the bound host:port once the process serves")
     tls_directory: Path | None = Field(
         None, description="directory with tls.crt, tls.key and ca.crt; absent: plaintext between services"
@@ -37,7 +37,9 @@ class ServiceSettings(ProcessSettings):
     """What a gRPC service takes."""
 
     listen: str = Field("127.0.0.1:0", description="host:port to serve gRPC on; port 0 takes a free one")
-    operator_token_file: Path = Field(description="file with the token by which operators are known")
+    operator_token_file: Path | None = Field(
+        None, description="file with the token by which operators are known without TLS"
+    )
     health_listen: str | None = Field(
         None, description="host:port for grpc.health.v1 alone, in plaintext, for probes that speak no TLS"
     )

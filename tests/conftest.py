@@ -13,6 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import servicekit  # noqa: F401  (before any test imports gRPC: it sets up gRPC's environment)
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:

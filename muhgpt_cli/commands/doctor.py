@@ -17,6 +17,7 @@ from muhgpt_cli.errors import CliError
 from muhgpt_cli.operator_client import Operator, run
 from muhgpt_cli.options import DataDir, Json, examples
 from muhgpt_cli.system import System, find
+from servicekit.client import connect
 
 GRPC_SERVICES = ("auth", "quota", "inference")
 HEALTH_TIMEOUT = 3.0  # seconds
@@ -50,13 +51,15 @@ async def _health(system: System, name: str) -> dict[str, Any]:
         address = system.address(name)
     except CliError as error:
         return {"ok": False, "address": None, "status": str(error)}
+    peer = connect(address, service=name, tls=system.tls)
     try:
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT, wait_for_ready=True)
+        stub = health_pb2_grpc.HealthStub(peer.channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT, wait_for_ready=True)
     except grpc.aio.AioRpcError as error:
         silent = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         return {"ok": False, "address": address, "status": "does not answer" if silent else error.code().name}
+    finally:
+        await peer.close()
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return {"ok": status == "SERVING", "address": address, "status": status.lower()}
 

@@ -8,12 +8,13 @@ import secrets
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
 from servicekit import logging, metrics
-from servicekit.access import Tokens
+from servicekit.access import read_tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.database import Database, open_database
 from servicekit.process import run
 from servicekit.server import Server
-from servicekit.settings import load, read_secret
+from servicekit.settings import load
+from servicekit.tls import open_tls
 from services.auth.domain.accounts import Accounts
 from services.auth.domain.change import Bell
 from services.auth.domain.keys import Keys
@@ -58,7 +59,7 @@ def make_servicer(
 async def main() -> None:
     settings = load(AuthSettings)
     logging.configure("auth", format=settings.log_format, level=settings.log_level)
-    tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
+    tokens, tls = read_tokens(settings), open_tls(settings, "auth")
     metrics.serve_metrics(settings.metrics_listen)
     async with open_database(
         settings.database_url,
@@ -72,6 +73,9 @@ async def main() -> None:
             name="auth",
             listen=settings.listen,
             tokens=tokens,
+            tls=tls,
+            plaintext=settings.plaintext,
+            health_listen=settings.health_listen,
             drain_timeout=settings.drain_timeout,
             address_file=settings.address_file,
         )

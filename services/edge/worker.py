@@ -78,7 +78,7 @@ def make_server(
 
 def make_pipeline(settings: EdgeSettings, clock: Clock) -> Pipeline:
     """The pipeline to the three services. Raises StartupError for an address or a secret that cannot be used."""
-    token = read_secret(settings.edge_token_file)
+    token = read_secret(settings.edge_token_file)  # type: ignore[arg-type]
     peers = Peers(
         auth=[connect(address, token=token) for address in Replicas.parse(settings.auth_address)],
         quota=[connect(address, token=token) for address in Replicas.parse(settings.quota_address)],

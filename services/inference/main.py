@@ -8,13 +8,14 @@ import secrets
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit import logging
-from servicekit.access import Tokens
+from servicekit.access import Tokens, read_tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.metrics import serve_metrics
 from servicekit.process import run
 from servicekit.reload import Reloads
 from servicekit.server import Server
-from servicekit.settings import load, read_secret
+from servicekit.settings import load
+from servicekit.tls import TlsDirectory, open_tls
 from services.inference import metrics
 from services.inference.domain.images import ImageLimits, ImageLoader
 from services.inference.domain.preparation import Handles, Preparer
@@ -31,7 +32,7 @@ async def main() -> None:
     """Serves until SIGTERM; reads the model list again on SIGHUP. Raises StartupError that says what is wrong where."""
     settings = load(InferenceSettings)
     logging.configure("inference", format=settings.log_format, level=settings.log_level)
-    tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
+    tokens, tls = read_tokens(settings), open_tls(settings, "inference")
     clock = SystemClock()
     images = Images(settings)
     fleet = Fleet(EngineFactory(settings, clock, os.environ), settings.queue_limit, images.start)
@@ -40,7 +41,7 @@ async def main() -> None:
         await fleet.start(load_model_list(settings.models_file))
         serve_metrics(settings.metrics_listen)
         reloading = asyncio.create_task(reloads.run())
-        await _serve(settings, tokens, fleet, images, clock)
+        await _serve(settings, tokens, tls, fleet, images, clock)
         reloading.cancel()
         await asyncio.gather(reloading, return_exceptions=True)
     finally:
@@ -88,11 +89,21 @@ def _fetch_limits(settings: InferenceSettings) -> FetchLimits:
     )
 
 
-async def _serve(settings: InferenceSettings, tokens: Tokens, fleet: Fleet, images: Images, clock: Clock) -> None:
+async def _serve(
+    settings: InferenceSettings,
+    tokens: Tokens | None,
+    tls: TlsDirectory | None,
+    fleet: Fleet,
+    images: Images,
+    clock: Clock,
+) -> None:
     server = Server(
         name="inference",
         listen=settings.listen,
         tokens=tokens,
+        tls=tls,
+        plaintext=settings.plaintext,
+        health_listen=settings.health_listen,
         drain_timeout=settings.drain_timeout,
         max_message_bytes=settings.max_message_bytes,
         address_file=settings.address_file,

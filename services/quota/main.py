@@ -10,7 +10,7 @@ from functools import partial
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
 from servicekit import logging
-from servicekit.access import Tokens
+from servicekit.access import read_tokens
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
 from servicekit.logging import get_logger
@@ -18,7 +18,8 @@ from servicekit.metrics import serve_metrics
 from servicekit.process import run
 from servicekit.reload import Reloads
 from servicekit.server import Server
-from servicekit.settings import load, read_secret
+from servicekit.settings import load
+from servicekit.tls import open_tls
 from services.model_list import load_model_list
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.sweeper import run_sweeper
@@ -39,7 +40,7 @@ async def main() -> None:
     settings = load(QuotaSettings)
     logging.configure("quota", format=settings.log_format, level=settings.log_level)
     prices = PriceBook(read_prices(settings))
-    tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
+    tokens, tls = read_tokens(settings), open_tls(settings, "quota")
     clock = SystemClock()
     serve_metrics(settings.metrics_listen)
     reloads = Reloads(partial(reload_prices, prices, settings))
@@ -49,6 +50,9 @@ async def main() -> None:
             name="quota",
             listen=settings.listen,
             tokens=tokens,
+            tls=tls,
+            plaintext=settings.plaintext,
+            health_listen=settings.health_listen,
             drain_timeout=settings.drain_timeout,
             address_file=settings.address_file,
         )

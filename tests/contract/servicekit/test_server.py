@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 import pytest
@@ -11,42 +10,18 @@ import pytest
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.access import Tokens
 from servicekit.client import Peer, connect
-from servicekit.errors import DomainError, Kind, StartupError
+from servicekit.errors import StartupError
 from servicekit.rpc_status import RpcFailure
 from servicekit.server import Server
+from tests.contract.servicekit.scripted_quota import add_to
 
 TOKENS = Tokens(edge="edge-token-of-the-test", operator="operator-token-of-the-test")
-
-
-class TooPoor(DomainError):
-    kind = Kind.PRECONDITION
-    reason = "TOO_POOR"
-
-
-class Scripted(quota_pb2_grpc.QuotaServicer):
-    """Answers or fails as the request's account says."""
-
-    async def GetBalance(self, request: Any, context: Any) -> Any:
-        if request.account_id == "poor":
-            raise TooPoor("not enough", retry_after=1.5, account="poor")
-        if request.account_id == "broken":
-            raise RuntimeError("a secret of ours")
-        return quota_pb2.GetBalanceResponse(balance=7)
-
-    async def Grant(self, request: Any, context: Any) -> Any:
-        return quota_pb2.GrantResponse(balance=request.credits)
-
-    async def Session(self, requests: Any, context: Any) -> AsyncIterator[Any]:
-        async for _ in requests:
-            raise TooPoor("not in a stream either")
-            yield  # makes this a generator, as streaming methods may be
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     server = Server(name="quota", listen="127.0.0.1:0", tokens=TOKENS, drain_timeout=2)
-    server.add(Scripted(), quota_pb2_grpc.add_QuotaServicer_to_server, quota_pb2.DESCRIPTOR.services_by_name["Quota"])
-    yield server
+    yield add_to(server)
     await server.stop()
 
 
@@ -114,20 +89,3 @@ async def test_a_port_in_use_is_a_start_up_error_that_names_it(server: Server) -
     second = Server(name="quota", listen=address, tokens=TOKENS)
     with pytest.raises(StartupError, match=f"{address}.*in use.*MUHGPT_QUOTA_LISTEN"):
         await second.start()
-
-
-async def test_health_is_open_to_probes_and_turns_when_draining(server: Server) -> None:
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    address = await server.start()
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service="muhgpt.quota.v1.Quota"))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        import asyncio
-
-        stopping = asyncio.create_task(server.stop())
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        assert server.draining.is_set()
-        watch.cancel()
-        await stopping

@@ -10,6 +10,7 @@ import pytest
 
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.system import find
+from tests.certificates import Authority, write_directory
 
 TOKEN = "a-token-of-enough-characters"
 
@@ -40,6 +41,7 @@ def test_the_environment_goes_before_the_default_directory(tmp_path: Path, monke
     token_file.write_text(TOKEN)
     monkeypatch.setenv("MUHGPT_CLI_AUTH_ADDRESS", "10.0.0.1:7001")
     monkeypatch.setenv("MUHGPT_CLI_OPERATOR_TOKEN_FILE", str(token_file))
+    monkeypatch.setenv("MUHGPT_CLI_PLAINTEXT", "true")
     system = find(None)
     assert system.address("auth") == "10.0.0.1:7001"
     assert system.operator_token == TOKEN
@@ -47,6 +49,24 @@ def test_the_environment_goes_before_the_default_directory(tmp_path: Path, monke
         system.address("quota")
     with pytest.raises(CliError, match="set MUHGPT_CLI_BASE_URL"):
         _ = system.base_url
+
+
+def test_plaintext_beyond_loopback_must_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUHGPT_CLI_AUTH_ADDRESS", "10.0.0.1:7001")
+    with pytest.raises(CliError, match=r"plaintext: .*MUHGPT_CLI_TLS_DIRECTORY.*MUHGPT_CLI_PLAINTEXT=true"):
+        find(None)
+
+
+def test_the_operators_certificate_needs_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority()
+    monkeypatch.setenv("MUHGPT_CLI_AUTH_ADDRESS", "10.0.0.1:7001")
+    monkeypatch.setenv("MUHGPT_CLI_TLS_DIRECTORY", str(write_directory(tmp_path, "operator", authority)))
+    system = find(None)
+    assert system.operator_token is None
+    assert system.tls is not None
+    write_directory(tmp_path, "edge", authority)
+    with pytest.raises(CliError, match=r"does not hold a certificate for operator\.muhgpt\.internal"):
+        find(None)
 
 
 def test_an_unknown_variable_is_named_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
