@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-DOMAIN = "muhgpt.internal"
+from servicekit.tls import name_of
+
 AUTHORITY_LIFE = timedelta(days=3650)
 CERTIFICATE_LIFE = timedelta(days=365)
 BACKDATED = timedelta(hours=1)  # clocks differ
@@ -54,7 +55,7 @@ class Authority:
         builder = builder.add_extension(_usage(signs=False), critical=True)
         both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = builder.add_extension(both, critical=False)
-        names = x509.SubjectAlternativeName([x509.DNSName(f"{role}.{DOMAIN}")])
+        names = x509.SubjectAlternativeName([x509.DNSName(name_of(role))])
         builder = builder.add_extension(names, critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         certificate = builder.add_extension(issuer, critical=False).sign(self.key, hashes.SHA256())

@@ -15,7 +15,7 @@ DATABASE_HOST = "postgres:5432"
 
 
 def ensure_all(secrets: Secrets, now: datetime, new_token: Callable[[], str]) -> list[str]:
-    """Makes what is missing and names it. Safe to repeat at any point: what others depend on is made first and read back.
+    """Makes what is missing and names it. Safe to repeat at any point: what others are made from comes first.
 
     new_token: a random text that can stand in a URL. Raises StartupError.
     """

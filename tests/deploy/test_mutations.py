@@ -227,6 +227,12 @@ MUTATIONS = [
         "not its port `health`",
     ),
     Mutation(
+        "liveness that ends with readiness",
+        probes,
+        lambda m: container(m, "auth")["livenessProbe"]["grpc"].update(service="readiness"),
+        "asks for the health of 'readiness'",
+    ),
+    Mutation(
         "a probe of a path that is not",
         probes,
         lambda m: container(m, "edge")["readinessProbe"]["httpGet"].update(path="/ready"),

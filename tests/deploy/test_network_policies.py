@@ -38,7 +38,8 @@ def test_a_port_that_a_policy_names_is_one_that_its_pods_have(manifests: Manifes
 
 
 def test_only_roles_that_methods_let_in_can_reach_a_service(manifests: Manifests) -> None:
-    roles = {name.removeprefix("CALLER_").lower() for name in callers_pb2.Caller.keys()} - {"unspecified"}
+    values = callers_pb2.Caller.DESCRIPTOR.values_by_name
+    roles = {name.removeprefix("CALLER_").lower() for name in values} - {"unspecified"}
     for service in ("auth", "quota", "inference"):
         target = next(pod for pod in policies.pods(manifests) if pod.name == service)
         reaching = {pod.name for pod in arrows.peers(manifests) if policies.allowed(manifests, pod, target, 7000)}

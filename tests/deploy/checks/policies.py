@@ -115,6 +115,6 @@ def unknown_ports(manifests: Manifests) -> Iterator[str]:
         for rule in spec.get("ingress", []):
             for port in rule.get("ports", []):
                 for workload in manifests.workloads:
-                    if selects(spec["podSelector"], workload.labels) and isinstance(port.get("port"), str):
-                        if port["port"] not in workload.ports:
-                            yield f"NetworkPolicy {policy['metadata']['name']}: {workload} has no port {port['port']}"
+                    named = selects(spec["podSelector"], workload.labels) and isinstance(port.get("port"), str)
+                    if named and port["port"] not in workload.ports:
+                        yield f"NetworkPolicy {policy['metadata']['name']}: {workload} has no port {port['port']}"

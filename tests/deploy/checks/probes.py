@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fastapi.routing import APIRoute
 
+from servicekit.health import LIVENESS, READINESS
 from services.edge.routes import health
 from tests.deploy.checks.platform import SERVICES
 from tests.deploy.rendered import Document, Manifests, Workload
@@ -38,6 +39,8 @@ def _probes(workload: Workload, container: Document) -> Iterator[str]:
             yield f"{workload} has no {kind}"
         elif "grpc" in probe and workload.ports.get("health") != probe["grpc"]["port"]:
             yield f"{workload}: {kind} asks port {probe['grpc']['port']}, which is not its port `health`"
+        elif "grpc" in probe and probe["grpc"].get("service") != (LIVENESS if kind == "livenessProbe" else READINESS):
+            yield f"{workload}: {kind} asks for the health of {probe['grpc'].get('service')!r}"
         elif "httpGet" in probe and probe["httpGet"]["port"] not in workload.ports:
             yield f"{workload}: {kind} asks port {probe['httpGet']['port']}, which it has not"
         elif "httpGet" in probe and workload.name == "edge" and probe["httpGet"]["path"] not in HEALTH_PATHS:

@@ -46,7 +46,7 @@ def _violations(document: Document, version: str) -> list[str]:
 
 @lru_cache
 def _validator(api_version: str, kind: str, version: str) -> Any:
-    """From the schemas that the package kubernetes-validate carries; its own function reads them anew for each document."""
+    """From the schemas of the package kubernetes-validate, whose own function reads them anew for each document."""
     folder = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}.0-local-strict"
     group, _, number = api_version.rpartition("/")
     name = f"{kind.lower()}-{group.split('.')[0] + '-' if group else ''}{number}.json"

@@ -1,5 +1,5 @@
-"""Which Secrets there will be in a cluster, and with which keys: made by cert-manager, CloudNativePG, the bootstrap Job or
-the operator. None may be in the manifests."""
+"""Which Secrets there will be in a cluster, with which keys: made by cert-manager, CloudNativePG, the bootstrap Job
+or the operator. None may be in the manifests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever names or selects something else in the cluster finds it: labels, Services, ports, budgets, autoscalers, roles."""
+"""Whatever names or selects something else finds it: labels, Services, ports, budgets, autoscalers, roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables are settings of the service that gets them, and valid; the required ones are given; files that they name are
+"""Variables are settings of the service that gets them, and valid; required ones are given; files that they name are
 mounted; addresses lead to Services."""
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Certificates: each role has its own, with the one name that peers look for, where the process reads it (docs/tls.md)."""
+"""Certificates: each role has its own, with the name that peers look for, where the process reads it (docs/tls.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muhgpt_cli.bootstrap.authority import DOMAIN
 from muhgpt_cli.bootstrap.secrets import ROLES
+from servicekit.tls import name_of
 from tests.deploy.checks.mounts import sources
 from tests.deploy.rendered import Manifests
 
@@ -23,8 +23,8 @@ def _certificates(manifests: Manifests) -> Iterator[str]:
         if certificate is None:
             yield f"no Certificate writes the Secret {role}-tls"
             continue
-        if certificate["spec"]["dnsNames"] != [f"{role}.{DOMAIN}"]:
-            yield f"the certificate of {role} is for {certificate['spec']['dnsNames']}, not {role}.{DOMAIN}"
+        if certificate["spec"]["dnsNames"] != [name_of(role)]:
+            yield f"the certificate of {role} is for {certificate['spec']['dnsNames']}, not {name_of(role)}"
         if not {"server auth", "client auth"} <= set(certificate["spec"]["usages"]):
             yield f"the certificate of {role} is not for servers and clients"
     for certificate in certificates.values():
