@@ -9,27 +9,21 @@ from muhgpt_cli.bootstrap.authority import Authority
 from muhgpt_cli.bootstrap.cluster import TLS, Secrets
 
 ROLES = ("auth", "quota", "inference", "edge", "operator")
-CALLERS = ("edge", "operator")
 WITH_DATABASE = ("auth", "quota")
 DATABASE_HOST = "postgres:5432"
 
 
-def ensure_all(secrets: Secrets, now: datetime, new_token: Callable[[], str]) -> list[str]:
+def ensure_all(secrets: Secrets, now: datetime, new_password: Callable[[], str]) -> list[str]:
     """Makes what is missing and names it. Safe to repeat at any point: what others are made from comes first.
 
-    new_token: a random text that can stand in a URL. Raises StartupError.
+    new_password: a random text that can stand in a URL. Raises StartupError.
     """
-    made = [name for name in (f"{caller}-token" for caller in CALLERS) if _token(secrets, name, new_token)]
-    return made + _databases(secrets, new_token) + _certificates(secrets, now)
+    return _databases(secrets, new_password) + _certificates(secrets, now)
 
 
-def _token(secrets: Secrets, name: str, new_token: Callable[[], str]) -> bool:
-    return secrets.ensure(name, lambda: {"token": new_token().encode()})
-
-
-def _databases(secrets: Secrets, new_token: Callable[[], str]) -> list[str]:
+def _databases(secrets: Secrets, new_password: Callable[[], str]) -> list[str]:
     names = ("password", *WITH_DATABASE)
-    made = ["postgres"] if secrets.ensure("postgres", lambda: {name: new_token().encode() for name in names}) else []
+    made = ["postgres"] if secrets.ensure("postgres", lambda: {name: new_password().encode() for name in names}) else []
     passwords = secrets.read("postgres")
     for service in WITH_DATABASE:
         url = b"postgresql://%b:%b@%b/%b" % (

@@ -19,7 +19,7 @@ from tests.deploy.checks import (
     shutdown,
     tls,
 )
-from tests.deploy.checks.secrets import BY_HAND, BY_HAND_WITHOUT_CLOUDNATIVE_PG
+from tests.deploy.checks.secrets import BY_HAND
 from tests.deploy.conftest import rendered
 from tests.deploy.rendered import ROOT, Manifests
 
@@ -68,7 +68,7 @@ def test_inference_scales_by_a_metric_that_it_has() -> None:
     assert names == [metrics.WAITING.describe()[0].name]
 
 
-@pytest.mark.parametrize("name", [*BY_HAND, *BY_HAND_WITHOUT_CLOUDNATIVE_PG])
+@pytest.mark.parametrize("name", BY_HAND)
 def test_the_guide_tells_how_to_make_each_secret_that_nobody_else_makes(name: str) -> None:
     assert f"create secret generic {name}" in (ROOT / "docs/kubernetes.md").read_text()
 

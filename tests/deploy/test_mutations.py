@@ -152,10 +152,10 @@ MUTATIONS = [
         "has no key address",
     ),
     Mutation(
-        "a key of a projected Secret",
+        "a file of a key that is not",
         references,
-        lambda m: m.workload("edge").pod["volumes"][0]["projected"]["sources"][0]["secret"]["items"][0].update(key="x"),
-        "edge-token has no key x",
+        lambda m: m.workload("edge").pod["volumes"][0]["secret"].update(items=[{"key": "x", "path": "x"}]),
+        "edge-tls has no key x",
     ),
     Mutation(
         "a volume that is not",
@@ -197,10 +197,10 @@ MUTATIONS = [
         "no database", settings, lambda m: container(m, "quota").pop("env"), "MUHGPT_QUOTA_DATABASE_URL: Field required"
     ),
     Mutation(
-        "a token where it is not mounted",
+        "a model list where it is not mounted",
         settings,
-        lambda m: config(m, "auth-settings-")["data"].update(MUHGPT_AUTH_EDGE_TOKEN_FILE="/run/muhgpt/edge"),
-        "edge is not mounted there",
+        lambda m: config(m, "quota-settings-")["data"].update(MUHGPT_QUOTA_MODELS_FILE="/etc/models.yaml"),
+        "models.yaml is not mounted there",
     ),
     Mutation(
         "no certificate where it is read",
@@ -368,7 +368,7 @@ MUTATIONS = [
     Mutation(
         "another role's certificate",
         tls,
-        lambda m: m.workload("edge").pod["volumes"][1]["secret"].update(secretName="operator-tls"),
+        lambda m: m.workload("edge").pod["volumes"][0]["secret"].update(secretName="operator-tls"),
         "mounts ['operator-tls'], not edge-tls",
     ),
     Mutation(

@@ -11,9 +11,8 @@ from tests.deploy.rendered import Manifests
 
 TLS_KEYS = {"tls.crt", "tls.key", "ca.crt"}
 CNPG_KEYS = {"uri", "username", "password", "dbname", "host", "port", "jdbc-uri", "pgpass", "user"}
-# What docs/kubernetes.md has the operator make; a test looks for each there.
-BY_HAND = {"edge-token": {"token"}, "operator-token": {"token"}}
-BY_HAND_WITHOUT_CLOUDNATIVE_PG = {"auth-database": {"url"}, "quota-database": {"url"}}
+# What docs/kubernetes.md has the operator make who does without CloudNativePG; a test looks for each there.
+BY_HAND = {"auth-database": {"url"}, "quota-database": {"url"}}
 
 
 def expected(manifests: Manifests) -> dict[str, set[str]]:
@@ -22,8 +21,7 @@ def expected(manifests: Manifests) -> dict[str, set[str]]:
         return _bootstrapped()
     found = {each["spec"]["secretName"]: set(TLS_KEYS) for each in manifests.of("Certificate")}
     clusters = {f"{each['metadata']['name']}-app": set(CNPG_KEYS) for each in manifests.of("Cluster")}
-    found |= BY_HAND | clusters
-    return found if clusters else found | BY_HAND_WITHOUT_CLOUDNATIVE_PG
+    return found | (clusters or BY_HAND)
 
 
 class Names:
