@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muhgpt.inference.v1 import inference_pb2
@@ -19,9 +18,10 @@ from services.edge.http_errors import ApiError
 from services.edge.live_answer import LiveAnswer
 from services.edge.opening import Opening, Order
 from services.edge.peers.auth import AuthPeer
-from services.edge.peers.inference import InferencePeer
+from services.edge.peers.inference import Channels, InferencePeer
 from services.edge.peers.principals import Principal
 from services.edge.peers.quota import QuotaPeer
+from services.edge.peers.replicas import Replicas
 from services.edge.running import Running
 
 log = get_logger(__name__)
@@ -55,16 +55,20 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Peers:
-    """Channels to the replicas of each service. For inference a pair: streams and small calls, large calls."""
+    """The replicas of each service."""
 
-    auth: Sequence[Peer]
-    quota: Sequence[Peer]
-    inference: Sequence[tuple[Peer, Peer]]
+    auth: Replicas[Peer]
+    quota: Replicas[Peer]
+    inference: Replicas[Channels]
+
+    def start(self) -> None:
+        """Follows their names."""
+        for replicas in (self.auth, self.quota, self.inference):
+            replicas.start()
 
     async def close(self) -> None:
         """Closes all channels."""
-        pairs = (peer for pair in self.inference for peer in pair)
-        await asyncio.gather(*(peer.close() for peer in (*self.auth, *self.quota, *pairs)))
+        await asyncio.gather(self.auth.close(), self.quota.close(), self.inference.close())
 
 
 class Pipeline:
@@ -74,9 +78,9 @@ class Pipeline:
         self._peers = peers
         self._clock = clock
         self._running = Running()
-        self._auth = AuthPeer(list(peers.auth), self._running, clock, edge_name=edge_name, cache_size=cached_keys)
-        self._quota = QuotaPeer(list(peers.quota), clock, edge_name=edge_name)
-        self._inference = InferencePeer(list(peers.inference), clock, edge_name=edge_name)
+        self._auth = AuthPeer(peers.auth, self._running, clock, edge_name=edge_name, cache_size=cached_keys)
+        self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name)
+        self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
         self._admission = Admission(clock)
         self._draining = False
 
@@ -84,6 +88,7 @@ class Pipeline:
 
     async def start(self) -> None:
         """Opens all streams in the background; requests are answered 503 or 502 until they are open."""
+        self._peers.start()
         self._auth.start()
         self._quota.start()
         self._inference.start()

@@ -8,17 +8,15 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 
-from servicekit.client import connect
 from servicekit.clock import Clock, SystemClock
 from servicekit.logging import get_logger
-from servicekit.settings import read_secret
 from services.edge.app import EdgeApp
+from services.edge.dialling import make_peers
 from services.edge.http.cors import Cors
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
-from services.edge.peers.inference import LARGE_MESSAGE
-from services.edge.peers.replicas import Replicas
-from services.edge.pipeline import Peers, Pipeline
+from services.edge.peers.resolver import Resolver, SystemResolver
+from services.edge.pipeline import Pipeline
 from services.edge.routes.chat import ChatLimits
 from services.edge.settings import EdgeSettings
 
@@ -76,18 +74,11 @@ def make_server(
     )
 
 
-def make_pipeline(settings: EdgeSettings, clock: Clock) -> Pipeline:
-    """The pipeline to the three services. Raises StartupError for an address or a secret that cannot be used."""
-    token = read_secret(settings.edge_token_file)  # type: ignore[arg-type]
-    peers = Peers(
-        auth=[connect(address, token=token) for address in Replicas.parse(settings.auth_address)],
-        quota=[connect(address, token=token) for address in Replicas.parse(settings.quota_address)],
-        inference=[
-            (connect(address, token=token), connect(address, token=token, max_message_bytes=LARGE_MESSAGE))
-            for address in Replicas.parse(settings.inference_address)
-        ],
+def make_pipeline(settings: EdgeSettings, clock: Clock, resolver: Resolver | None = None) -> Pipeline:
+    """The pipeline to the three services. Raises StartupError for addresses, files or a secret that cannot be used."""
+    return Pipeline(
+        make_peers(settings, resolver or SystemResolver()), clock, edge_name=f"{socket.gethostname()}:{os.getpid()}"
     )
-    return Pipeline(peers, clock, edge_name=f"{socket.gethostname()}:{os.getpid()}")
 
 
 def bounds_of(settings: EdgeSettings) -> Bounds:

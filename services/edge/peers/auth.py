@@ -18,6 +18,7 @@ from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.key_watch import KeyWatch
 from services.edge.peers.link import Link
 from services.edge.peers.principals import Principal, PrincipalCache
+from services.edge.peers.replicas import Replicas
 
 log = get_logger(__name__)
 
@@ -54,13 +55,20 @@ class AuthPeer:
     """Resolves digests. Trusts nothing once no heartbeat was answered for session_ttl, counted from sending it."""
 
     def __init__(
-        self, peers: list[Peer], running: RunningAnswers, clock: Clock, *, edge_name: str, cache_size: int = 100_000
+        self,
+        replicas: Replicas[Peer],
+        running: RunningAnswers,
+        clock: Clock,
+        *,
+        edge_name: str,
+        cache_size: int = 100_000,
     ) -> None:
+        self._replicas = replicas
         self._running = running
         self._clock = clock
         self._cache = PrincipalCache(cache_size)
         self._asking: dict[bytes, asyncio.Task[Principal]] = {}
-        self._watch = KeyWatch(peers, self, clock, edge_name)
+        self._watch = KeyWatch(replicas, self, clock, edge_name)
         self._link = Link(self._watch, clock)
         self._watch.wake = self._link.wake
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,8 +81,9 @@ class AuthPeer:
         return self._clock.monotonic() < self._watch.lapses_at
 
     def start(self) -> None:
-        """Opens the stream of key changes."""
-        self._link.start()
+        """Opens the stream of key changes, as soon as a replica is known."""
+        self._replicas.watch(self._watch.replicas_changed)
+        self._keep(self._open())
         self._keep(self._guard())
 
     async def wait_ready(self) -> None:
@@ -82,12 +91,12 @@ class AuthPeer:
         await self._session_open.wait()
 
     async def close(self) -> None:
-        """Ends the stream and all calls. The peers are closed by who made them."""
-        await self._link.close()
+        """Ends the stream and all calls. The replicas are closed by who made them."""
         tasks = [*self._tasks, *self._asking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._link.close()
 
     def remembered(self, digest: bytes) -> Principal | None:
         """The cached principal if it may be used at this instant. Raises ApiError 401 (expired) or 503 (no trust)."""
@@ -181,6 +190,10 @@ class AuthPeer:
     def _check_expiry(self, principal: Principal) -> None:
         if principal.expires_at_us is not None and self._clock.now_us() >= principal.expires_at_us:
             raise ApiError.invalid_api_key("This API key has expired.")
+
+    async def _open(self) -> None:
+        await self._replicas.known()
+        self._link.start()
 
     # Keeping trust
 

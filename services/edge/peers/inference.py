@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Container, Coroutine
+from dataclasses import dataclass
+
+import grpc
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.client import Peer
@@ -13,6 +17,7 @@ from servicekit.rpc_status import RpcFailure
 from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.generation import Generation
 from services.edge.peers.inference_link import InferenceLink, new_session_id
+from services.edge.peers.replicas import Replica, Replicas
 
 log = get_logger(__name__)
 
@@ -20,28 +25,44 @@ LARGE = 256 * 1024  # bytes of a request above which it goes through the unary P
 LARGE_MESSAGE = 64 * 1024 * 1024  # that channel's message limit
 MODELS_INTERVAL = 10.0  # seconds between questions for the models
 CALL_TIMEOUT = 5.0  # seconds for ListModels
+HAND_OVERS = 3  # replicas that a large request is offered to
 REOPEN_PATIENCE = 2.0  # seconds that a request waits for some replica to come back
 
 
-class InferencePeer:
-    """One stream for each replica. `peers` are (stream and small calls, large calls), one pair a replica."""
+@dataclass(frozen=True)
+class Channels:
+    """To one replica: `small` for the stream and small calls, `large` with the raised message limit."""
 
-    def __init__(self, peers: list[tuple[Peer, Peer]], clock: Clock, *, edge_name: str) -> None:
-        session_id = new_session_id()
-        self._links = [
-            InferenceLink(peer, large, session_id, clock, edge_name, self._tell_opened) for peer, large in peers
-        ]
+    small: Peer
+    large: Peer
+
+    async def close(self) -> None:
+        """Closes both at once."""
+        await asyncio.gather(self.small.close(), self.large.close())
+
+    async def close_when_idle(self) -> None:
+        """Closes both when their calls have ended."""
+        await asyncio.gather(self.small.close_when_idle(), self.large.close_when_idle())
+
+
+class InferencePeer:
+    """One stream for each replica, now and when others come."""
+
+    def __init__(self, replicas: Replicas[Channels], clock: Clock, *, edge_name: str) -> None:
+        self._replicas = replicas
+        self._session_id = new_session_id()
+        self._clock = clock
+        self._edge_name = edge_name
+        self._links: dict[Replica[Channels], InferenceLink] = {}
         self._waiting: set[asyncio.Event] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._told = asyncio.Event()
         self._models: dict[str, inference_pb2.Model] = {}
-        self._clock = clock
 
     def start(self) -> None:
         """Opens the streams and keeps the list of models fresh."""
-        for link in self._links:
-            link.link.start()
-            self._tasks.append(asyncio.create_task(self._refresh(link), name="models"))
+        self._replicas.watch(self._follow)
+        self._follow()
 
     async def wait_ready(self) -> None:
         """Returns when some replica has told its models."""
@@ -50,15 +71,14 @@ class InferencePeer:
     @property
     def up(self) -> bool:
         """True while some replica takes requests."""
-        return any(link.usable for link in self._links)
+        return any(link.usable for link in self._links.values())
 
     async def close(self) -> None:
-        """Ends the streams; what runs on them is cancelled by inference. The peers are closed by who made them."""
-        for task in self._tasks:
+        """Ends the streams; what runs on them is cancelled by inference. The replicas are closed by who made them."""
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in self._links:
-            await link.link.close()
+        await asyncio.gather(*(link.link.close() for link in self._links.values()))
 
     def models(self) -> dict[str, inference_pb2.Model]:
         """By alias, as last told; a model is ready when some replica has it ready. Empty: never told."""
@@ -77,12 +97,15 @@ class InferencePeer:
 
         Raises ApiError: 502 when no replica is there, and what the unary Prepare of a large request failed with.
         """
-        link = await self._choose(request.model)
         prepare = inference_pb2.Prepare(request_id=request_id, account_id=account_id)
         prepare.deadline.FromMilliseconds(max(1, int(seconds_left * 1000)))
         if request.ByteSize() > LARGE:
-            prepare.handle = await self._hand_over(link, request, request_id, account_id, seconds_left)
+            message = inference_pb2.PrepareRequest(
+                session_id=self._session_id, request=request, request_id=request_id, account_id=account_id
+            )
+            link, prepare.handle = await self._hand_over(message, seconds_left)
         else:
+            link = await self._choose(request.model)
             prepare.request.CopyFrom(request)
         generation = link.generation(wake)
         if link.up:
@@ -92,16 +115,19 @@ class InferencePeer:
             generation.break_off()
         return generation
 
-    async def _choose(self, model: str) -> InferenceLink:
-        """The usable replica that has the model (ready, if any is) and the least to do. Waits a little for one."""
-        if (link := self._best(model)) is not None:
+    async def _choose(self, model: str, but: Container[InferenceLink] = ()) -> InferenceLink:
+        """The usable replica that has the model (ready, if any is) and the least to do. Waits a little for one.
+
+        Those in `but` were tried. Raises ApiError 502.
+        """
+        if (link := self._best(model, but)) is not None:
             return link
-        if any(link.down_for() < REOPEN_PATIENCE for link in self._links):
+        if any(link.down_for() < REOPEN_PATIENCE for link in self._links.values()):
             opened = asyncio.Event()
             self._waiting.add(opened)
             try:
                 async with asyncio.timeout(REOPEN_PATIENCE):
-                    while (link := self._best(model)) is None:
+                    while (link := self._best(model, but)) is None:
                         await opened.wait()
                         opened.clear()
                 return link
@@ -111,47 +137,83 @@ class InferencePeer:
                 self._waiting.discard(opened)
         raise ApiError.upstream_error()
 
-    def _best(self, model: str) -> InferenceLink | None:
-        usable = [link for link in self._links if link.usable]
+    def _best(self, model: str, but: Container[InferenceLink]) -> InferenceLink | None:
+        usable = [link for link in self._links.values() if link.usable and link not in but]
         if len(usable) < 2:
             return usable[0] if usable else None
-        return min(usable, key=lambda link: (_rank(link, model), link.outstanding))
+        # Of equals any: all edges would choose the same first one.
+        return min(usable, key=lambda link: (_rank(link, model), link.outstanding, random.random()))
 
     async def _hand_over(
-        self,
-        link: InferenceLink,
-        request: inference_pb2.ChatRequest,
-        request_id: str,
-        account_id: str,
-        seconds_left: float,
-    ) -> bytes:
-        message = inference_pb2.PrepareRequest(
-            session_id=link.session_id, request=request, request_id=request_id, account_id=account_id
-        )
-        stub = inference_pb2_grpc.InferenceStub(link.large.channel)
-        try:
-            response = await link.large.call(stub.Prepare, message, timeout=max(0.001, seconds_left))
-        except RpcFailure as failure:
-            raise from_rpc_failure(failure, "inference") from None
-        return bytes(response.handle)
+        self, message: inference_pb2.PrepareRequest, seconds_left: float
+    ) -> tuple[InferenceLink, bytes]:
+        """Sends a large request. One that a replica did not take because it leaves goes to another. Raises ApiError."""
+        until = self._clock.monotonic() + seconds_left
+        tried: list[InferenceLink] = []
+        while True:
+            link = await self._choose(message.request.model, tried)
+            stub = inference_pb2_grpc.InferenceStub(link.large.channel)
+            try:
+                left = max(0.001, until - self._clock.monotonic())
+                response = await link.large.call(stub.Prepare, message, timeout=left)
+                return link, bytes(response.handle)
+            except RpcFailure as failure:
+                tried.append(link)
+                if failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason or len(tried) >= HAND_OVERS:
+                    raise from_rpc_failure(failure, "inference") from None
+                log.info("hand_over_repeated", request_id=message.request_id, problem=failure.message)
 
     def _tell_opened(self) -> None:
         for opened in self._waiting:
             opened.set()
 
+    def _follow(self) -> None:
+        """The replicas are others than before."""
+        for replica in self._replicas.now:
+            if replica not in self._links:
+                link = self._links[replica] = InferenceLink(
+                    replica.connection.small,
+                    replica.connection.large,
+                    self._session_id,
+                    self._clock,
+                    self._edge_name,
+                    opened=self._tell_opened,
+                    drains=self._replicas.look,
+                )
+                link.link.start()
+                self._keep(self._refresh(link))
+        for replica in [each for each in self._links if each not in self._replicas.now]:
+            self._keep(self._see_off(self._links.pop(replica)))
+        self._models = self._merged() or self._models
+
+    async def _see_off(self, link: InferenceLink) -> None:
+        """Answers that run on a replica whose address is gone go on to their ends."""
+        link.leave()
+        try:
+            await link.empty.wait()
+        finally:
+            await link.link.close()
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _refresh(self, link: InferenceLink) -> None:
-        """Asks for the models when a session began, and every few seconds."""
-        stub = inference_pb2_grpc.InferenceStub(link.peer.channel)
+        """Asks for the models when a session began, and every few seconds, until the replica is gone."""
         pause = MODELS_INTERVAL
-        while True:
+        while not link.leaving:
             try:
                 async with asyncio.timeout(pause):
                     await link.greeted.wait()
             except TimeoutError:
                 if not link.up:
                     continue
+            if link.leaving:
+                return
             link.greeted.clear()
             try:
+                stub = inference_pb2_grpc.InferenceStub(link.peer.channel)
                 response = await link.peer.call(
                     stub.ListModels, inference_pb2.ListModelsRequest(), timeout=CALL_TIMEOUT
                 )
@@ -166,7 +228,7 @@ class InferencePeer:
 
     def _merged(self) -> dict[str, inference_pb2.Model]:
         merged: dict[str, inference_pb2.Model] = {}
-        for link in self._links:
+        for link in self._links.values():
             for alias, model in link.models.items():
                 if alias not in merged or (model.ready and not merged[alias].ready):
                     merged[alias] = model

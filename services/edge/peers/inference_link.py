@@ -29,7 +29,14 @@ class InferenceLink:
     name = "inference"
 
     def __init__(
-        self, peer: Peer, large: Peer, session_id: bytes, clock: Clock, edge_name: str, opened: Callable[[], None]
+        self,
+        peer: Peer,
+        large: Peer,
+        session_id: bytes,
+        clock: Clock,
+        edge_name: str,
+        opened: Callable[[], None],
+        drains: Callable[[], None],
     ) -> None:
         self.peer = peer
         self.large = large
@@ -42,8 +49,12 @@ class InferenceLink:
         self._clock = clock
         self._edge_name = edge_name
         self._opened = opened
+        self._drains = drains
         self._down_since = clock.monotonic()
         self._load = 0
+        self.leaving = False  # the replica's address is gone
+        self.empty = asyncio.Event()  # nothing runs here
+        self.empty.set()
         self._generations: dict[int, Generation] = {}
         self._commands: deque[tuple[Generation, inference_pb2.Command]] = deque()
 
@@ -55,7 +66,11 @@ class InferenceLink:
     @property
     def usable(self) -> bool:
         """A new generation may be prepared here."""
-        return self.up and not self.draining
+        return self.up and not self.draining and not self.leaving
+
+    def leave(self) -> None:
+        """The replica's address is gone: no new generations; `empty` is set when the running ones have ended."""
+        self.leaving = True
 
     def down_for(self) -> float:
         """Seconds since a stream was open; 0 when one is."""
@@ -65,6 +80,7 @@ class InferenceLink:
         """A new generation under an id of its own."""
         generation = Generation(next(_ids), self, wake)
         self._generations[generation.id] = generation
+        self.empty.clear()
         return generation
 
     # What Generation asks of its carrier
@@ -78,6 +94,8 @@ class InferenceLink:
     def forget(self, generation: Generation) -> None:
         """Later events of it are ignored. A draining replica is left when nothing runs there any more."""
         self._generations.pop(generation.id, None)
+        if not self._generations:
+            self.empty.set()
 
     # What Link asks of a side
 
@@ -138,7 +156,9 @@ class InferenceLink:
         elif kind == "models_changed":
             self.greeted.set()
         elif kind == "draining":
+            log.info("inference_draining", edge=self._edge_name, running=len(self._generations))
             self.draining = True
+            self._drains()
             self.link.wake()
 
     def beat(self) -> None:
@@ -149,8 +169,10 @@ class InferenceLink:
         if self.up:
             self._down_since = self._clock.monotonic()
         self.up = False
+        self._drains()
         self._commands.clear()
         generations, self._generations = list(self._generations.values()), {}
+        self.empty.set()
         for generation in generations:
             generation.break_off()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,7 +12,8 @@ from servicekit.client import Peer
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from services.edge.peers.heart import Heart
-from services.edge.peers.link import StreamBroken
+from services.edge.peers.link import PeerLeaves, StreamBroken
+from services.edge.peers.replicas import Replica, Replicas
 
 log = get_logger(__name__)
 
@@ -33,12 +35,13 @@ class KeyWatch:
 
     name = "auth"
 
-    def __init__(self, peers: list[Peer], listener: Listener, clock: Clock, edge_name: str) -> None:
-        self._peers = peers
+    def __init__(self, replicas: Replicas[Peer], listener: Listener, clock: Clock, edge_name: str) -> None:
+        self._replicas = replicas
+        self._at: Replica[Peer] | None = None  # where the stream is, or will be
+        self._leaving = False
         self._listener = listener
         self._clock = clock
         self._edge_name = edge_name
-        self._turn = 0
         self._heart: Heart | None = None
         self._unacknowledged: int | None = None
         self.wake: Callable[[], None] = lambda: None  # there is something to send
@@ -47,16 +50,26 @@ class KeyWatch:
 
     @property
     def peer(self) -> Peer:
-        """The replica whose turn it is: the one that the stream is open to, or will be."""
-        return self._peers[self._turn % len(self._peers)]
+        """Of the replica that the stream is open to, or will be. There must be one."""
+        if self._at is None:  # the first: any, so that edges spread
+            self._at = random.choice(self._replicas.now)
+        return self._at.connection
 
     @property
     def spare(self) -> Peer:
-        """The replica whose turn is next; the same one when there is no other."""
-        return self._peers[(self._turn + 1) % len(self._peers)]
+        """Of the replica whose turn is next; the same one when there is no other."""
+        return self._replicas.after(self._at).connection if self._at else self.peer
+
+    def replicas_changed(self) -> None:
+        """Leaves a replica that is not there any more, once another one has taken over."""
+        if self._at is not None and self._at not in self._replicas.now:
+            self._leaving = True
+            self.wake()
 
     def open(self) -> Any:
         """A call to the replica whose turn it is."""
+        if self._at is not None and self._at not in self._replicas.now:
+            self._at = self._replicas.after(self._at)
         return auth_pb2_grpc.AuthStub(self.peer.channel).WatchKeys(metadata=self.peer.metadata())
 
     def hello(self) -> auth_pb2.WatchKeysRequest:
@@ -94,13 +107,17 @@ class KeyWatch:
             self._heart.answer(response.heartbeat.number)
             self.lapses_at = self._heart.lapses_at
         elif kind == "draining":
-            raise StreamBroken("auth is draining")
+            self._leaving = True
+            self._replicas.look()
+            self.wake()
 
     def outgoing(self) -> auth_pb2.WatchKeysRequest | None:
         """An acknowledgement first, since somebody waits for it; then a heartbeat when one is due."""
         if self._unacknowledged is not None:
             sequence, self._unacknowledged = self._unacknowledged, None
             return auth_pb2.WatchKeysRequest(ack=auth_pb2.Ack(sequence=sequence))
+        if self._leaving:
+            raise PeerLeaves("auth is draining or gone")
         number = self._heart.next() if self._heart else None
         if number is None:
             return None
@@ -117,4 +134,7 @@ class KeyWatch:
     def broken(self) -> None:
         """The next stream goes to the next replica; trust goes on until it lapses."""
         self._heart = None
-        self._turn += 1
+        self._leaving = False
+        self._replicas.look()
+        if self._at is not None:
+            self._at = self._replicas.after(self._at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
@@ -24,6 +25,10 @@ class StreamBroken(Exception):
     """The stream cannot be used any more: ended, silent, leaving, or the peer broke the protocol."""
 
 
+class PeerLeaves(StreamBroken):
+    """The peer is to be left in peace: the next stream is opened before this one ends. Raised by outgoing() alone."""
+
+
 class Side(Protocol):
     """What one peer's stream says. All methods are plain functions: nothing here waits, so nothing can be half done."""
 
@@ -42,7 +47,7 @@ class Side(Protocol):
         ...
 
     def outgoing(self) -> Any | None:
-        """The next message to send, made of all that has queued; None: nothing has."""
+        """The next message to send, made of all that has queued; None: nothing has. Raises PeerLeaves, StreamBroken."""
         ...
 
     def incoming(self, response: Any) -> None:
@@ -67,6 +72,9 @@ class Link:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._talking = self._closing = False
+        self._call: Any = None  # the stream that is listened to
+        self._former: _Former | None = None  # one whose peer is to be left
+        self._goodbyes: set[asyncio.Task[None]] = set()
         self._reconnects = metrics.RECONNECTS.labels(side.name)
 
     def wake(self) -> None:
@@ -90,7 +98,8 @@ class Link:
             self._wake.set()
             await asyncio.wait({task}, timeout=GOODBYE_PATIENCE)
         task.cancel()
-        await asyncio.wait({task})
+        await asyncio.wait({task, *self._goodbyes})
+        await self._drop_former()
 
     async def _keep_open(self) -> None:
         failures = 0
@@ -109,9 +118,13 @@ class Link:
         """Lives through one stream; says why it ended. A defect in a handler costs the stream, never the supervisor."""
         call = None
         try:
-            call = self._side.open()
+            call = self._call = self._side.open()
             interval = await self._greet(call)
+            self._leave_former()
             await self._converse(call, interval)
+        except PeerLeaves as error:
+            call = None  # goes on until there is another
+            return str(error)
         except StreamBroken as error:
             return str(error)
         except TimeoutError:
@@ -124,10 +137,26 @@ class Link:
             log.exception("stream_defect", peer=self._side.name)
             return "defect"
         finally:
+            self._call = None
             if call is not None:
                 call.cancel()
+                await self._drop_former()
             self._side.broken()
         return "ended"
+
+    def _leave_former(self) -> None:
+        """A new stream stands in for the former one, whose peer may forget us now."""
+        if self._former is not None:
+            task = asyncio.create_task(self._former.say_goodbye())
+            self._former = None
+            self._goodbyes.add(task)
+            task.add_done_callback(self._goodbyes.discard)
+
+    async def _drop_former(self) -> None:
+        """No new stream stands in for it: its peer must not think that we trust nothing any more."""
+        if self._former is not None:
+            former, self._former = self._former, None
+            await former.drop()
 
     async def _greet(self, call: Any) -> float | None:
         async with asyncio.timeout(WELCOME_TIMEOUT):
@@ -141,13 +170,18 @@ class Link:
     async def _converse(self, call: Any, interval: float | None) -> None:
         self._wake.set()
         self._talking = True
-        tasks = [asyncio.create_task(self._read(call)), asyncio.create_task(self._write(call))]
+        reader = asyncio.create_task(self._read(call))
+        tasks = [reader, asyncio.create_task(self._write(call))]
         if interval is not None:
             tasks.append(asyncio.create_task(self._beat(interval)))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except PeerLeaves:
+            tasks.remove(reader)  # to cancel it would cancel the call; nobody listens to it any more
+            self._former = _Former(call, reader)
+            raise
         finally:
             self._talking = False
             for task in tasks:
@@ -156,7 +190,8 @@ class Link:
 
     async def _read(self, call: Any) -> None:
         while (response := await call.read()) is not grpc.aio.EOF:
-            self._side.incoming(response)
+            if call is self._call:
+                self._side.incoming(response)
         raise StreamBroken(f"{(await call.code()).name}: {await call.details()}")
 
     async def _write(self, call: Any) -> None:
@@ -175,6 +210,30 @@ class Link:
             await asyncio.sleep(interval)
             self._side.beat()
             self._wake.set()
+
+
+@dataclass(frozen=True)
+class _Former:
+    """A stream that is left in peace, and the task that reads it to its end."""
+
+    call: Any
+    reader: asyncio.Task[None]
+
+    async def say_goodbye(self) -> None:
+        """Ends our side and waits a little until the peer has taken note. What it still sends concerns nobody."""
+        try:
+            async with asyncio.timeout(GOODBYE_PATIENCE):
+                await self.call.done_writing()
+                await asyncio.wait({self.reader})
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            log.info("goodbye_unheard", problem=str(error) or "no answer in time")
+        finally:
+            await self.drop()
+
+    async def drop(self) -> None:
+        """Cancels the call."""
+        self.call.cancel()
+        await asyncio.gather(self.reader, return_exceptions=True)
 
 
 def _pause(failures: int) -> float:

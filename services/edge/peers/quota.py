@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import grpc
+
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.client import Peer
 from servicekit.clock import Clock
@@ -14,6 +16,7 @@ from servicekit.rpc_status import RpcFailure
 from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.hold import Hold
 from services.edge.peers.quota_link import QuotaLink
+from services.edge.peers.replicas import Replica, Replicas
 
 CALL_TIMEOUT = 5.0  # seconds for one unary call
 UNFINISHED_MOST = 10_000  # holds without an acknowledged end, above which nothing new is admitted
@@ -22,33 +25,38 @@ GUARD_INTERVAL = 0.1  # seconds between looks at the leases
 
 
 class QuotaPeer:
-    """One session for each replica address; an account always uses the same one, so that batches stay whole."""
+    """One session for each replica; an account always uses the same one, so that batches stay whole."""
 
-    def __init__(self, peers: list[Peer], clock: Clock, *, edge_name: str) -> None:
-        self._peers = peers
-        self._links = [QuotaLink(peers, index, clock, edge_name) for index in range(len(peers))]
+    def __init__(self, replicas: Replicas[Peer], clock: Clock, *, edge_name: str) -> None:
+        self._replicas = replicas
+        self._clock = clock
+        self._edge_name = edge_name
+        self._links: dict[Replica[Peer], QuotaLink] = {}
+        self._leaving: set[QuotaLink] = set()  # of replicas that are gone: they finish their holds elsewhere
+        self._closing: set[asyncio.Task[None]] = set()
         self._guard_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Opens the streams."""
-        for link in self._links:
-            link.link.start()
+        """Opens a stream to each replica, now and when others come."""
+        self._replicas.watch(self._follow)
+        self._follow()
         self._guard_task = asyncio.create_task(self._guard(), name="quota leases")
 
     async def wait_ready(self) -> None:
-        """Returns when every session is open."""
-        for link in self._links:
+        """Returns when there are replicas and every session is open."""
+        await self._replicas.known()
+        for link in list(self._links.values()):
             await link.opened.wait()
 
     @property
     def up(self) -> bool:
         """True while some session is open or was a moment ago."""
-        return any(link.down_for() < DOWN_PATIENCE for link in self._links)
+        return any(link.down_for() < DOWN_PATIENCE for link in self._links.values())
 
     @property
     def unfinished(self) -> int:
         """Holds whose end quota has not acknowledged."""
-        return sum(link.unfinished for link in self._links)
+        return sum(link.unfinished for link in self._all())
 
     async def drained(self, timeout: float) -> bool:
         """Waits up to timeout seconds for every hold's end to be acknowledged."""
@@ -59,16 +67,16 @@ class QuotaPeer:
         return not self.unfinished
 
     async def close(self) -> None:
-        """Ends the streams. The peers are closed by who made them."""
+        """Ends the streams. The replicas are closed by who made them."""
         if self._guard_task is not None:
             self._guard_task.cancel()
             await asyncio.wait({self._guard_task})
-        for link in self._links:
-            await link.link.close()
+        await asyncio.gather(*self._closing, *(link.link.close() for link in self._all()))
 
     def link_of(self, account_id: str) -> QuotaLink:
         """The account's session. Raises ApiError 503 when it is down or owes too many acknowledgements."""
-        link = self._links[zlib.crc32(account_id.encode()) % len(self._links)]
+        replica = self._home_of(account_id)
+        link = self._links[replica]
         if link.down_for() >= DOWN_PATIENCE or self.unfinished >= UNFINISHED_MOST:
             raise unavailable()
         return link
@@ -91,18 +99,62 @@ class QuotaPeer:
         return response
 
     async def _read(self, method: str, account_id: str, request: Any) -> Any:
-        peer = self._peers[zlib.crc32(account_id.encode()) % len(self._peers)]
-        stub = quota_pb2_grpc.QuotaStub(peer.channel)
+        """Read-only, so a replica that is away or draining is replaced by the next one once."""
+        replica = self._links[self._home_of(account_id)].at
         try:
-            return await peer.call(getattr(stub, method), request, timeout=CALL_TIMEOUT)
+            try:
+                return await self._call(replica, method, request)
+            except RpcFailure as failure:
+                if failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason:
+                    raise
+                return await self._call(self._replicas.after(replica), method, request)
         except RpcFailure as failure:
             raise from_rpc_failure(failure, "quota") from None
+
+    async def _call(self, replica: Replica[Peer], method: str, request: Any) -> Any:
+        peer = replica.connection
+        stub = quota_pb2_grpc.QuotaStub(peer.channel)
+        return await peer.call(getattr(stub, method), request, timeout=CALL_TIMEOUT)
+
+    def _home_of(self, account_id: str) -> Replica[Peer]:
+        """Of the replicas whose session is open, by rendezvous hashing: when one comes or goes only its own accounts
+        move. Raises ApiError 503 when there is none at all."""
+        if not self._links:
+            raise unavailable()
+        open_now = [replica for replica, link in self._links.items() if link.up]
+        account = zlib.crc32(account_id.encode())
+        return max(open_now or self._links, key=lambda replica: _weight(account, replica.address))
+
+    def _follow(self) -> None:
+        """The replicas are others than before."""
+        for replica in self._replicas.now:
+            if replica not in self._links:
+                link = self._links[replica] = QuotaLink(self._replicas, replica, self._clock, self._edge_name)
+                link.link.start()
+        for replica in [each for each in self._links if each not in self._replicas.now]:
+            self._leaving.add(self._links.pop(replica))
+        for link in self._all():
+            link.replicas_changed()
 
     async def _guard(self) -> None:
         while True:
             await asyncio.sleep(GUARD_INTERVAL)
-            for link in self._links:
+            for link in self._all():
                 link.check_lease()
+                link.return_home()
+            for link in [each for each in self._leaving if not each.unfinished]:
+                self._leaving.discard(link)
+                task = asyncio.create_task(link.link.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    def _all(self) -> list[QuotaLink]:
+        return [*self._links.values(), *self._leaving]
+
+
+def _weight(account: int, address: str) -> int:
+    """CRCs alone are no hash here: of two replicas they would differ by the same bits for every account."""
+    return ((account ^ zlib.crc32(address.encode())) * 0x9E3779B1) & 0xFFFFFFFF
 
 
 def unavailable() -> ApiError:

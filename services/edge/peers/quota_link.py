@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import grpc
+
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.client import Peer
 from servicekit.clock import Clock
@@ -16,22 +18,33 @@ from services.edge.peers.heart import Heart
 from services.edge.peers.hold import Hold
 from services.edge.peers.hold_id import new_hold_id
 from services.edge.peers.link import Link, StreamBroken
+from services.edge.peers.replicas import Replica, Replicas
 
 log = get_logger(__name__)
 
 BATCH = 1024  # operations a message; about 100 KiB
 RETRY_PAUSE = 0.05  # seconds before an operation is repeated that quota could not decide
+RETURN_AFTER = (
+    5.0  # seconds away from home before it returns, so that one that fails again and again is not asked often
+)
+HOME_AGAIN = "home can be reached again"
 OVERDUE = 5.0  # seconds after which an unanswered operation is sent again on the same stream
 
 
 class QuotaLink:
-    """One session of this edge worker. When its stream breaks it moves on to the next replica, holds and all."""
+    """One session of this edge worker, at home with one replica.
+
+    When its stream breaks it moves on to the next replica, holds and all, and returns when home can be reached again.
+    When home is gone for good it takes no new holds, and is to be closed once those that it has are finished.
+    """
 
     name = "quota"
 
-    def __init__(self, peers: list[Peer], first: int, clock: Clock, edge_name: str) -> None:
-        self._peers = peers
-        self._turn = first
+    def __init__(self, replicas: Replicas[Peer], home: Replica[Peer], clock: Clock, edge_name: str) -> None:
+        self.home = home
+        self.at = home  # where the stream is, or will be
+        self._replicas = replicas
+        self._moving = ""  # why the stream is to be left
         self._clock = clock
         self._hello = quota_pb2.SessionHello(session_id=secrets.token_bytes(16), edge_name=edge_name)
         self._holds: dict[bytes, Hold] = {}
@@ -41,6 +54,7 @@ class QuotaLink:
         self._down_since = clock.monotonic()
         self._looked = clock.monotonic()
         self._lapsed = True
+        self._welcomed_at = 0.0
         self.lapses_at = float("-inf")  # monotonic: from then on nothing may be delivered
         self.window_tokens = 64
         self.opened = asyncio.Event()
@@ -80,11 +94,28 @@ class QuotaLink:
         for hold in live:
             hold.lose()
 
+    def replicas_changed(self) -> None:
+        """Leaves a replica that is not there any more."""
+        if self.at not in self._replicas.now:
+            self._move("quota's replica is gone")
+
+    def return_home(self) -> None:
+        """Goes back to the replica of its accounts, if it is away and home answers; called often."""
+        if self.at is self.home or not self.up or self.home not in self._replicas.now:
+            return
+        if self._clock.monotonic() - self._welcomed_at < RETURN_AFTER:
+            return
+        state = self.home.connection.channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            self._move(HOME_AGAIN)
+
     # What Link asks of a side
 
     def open(self) -> Any:
         """A call to the replica whose turn it is."""
-        peer = self._peers[self._turn % len(self._peers)]
+        if self.at not in self._replicas.now:
+            self.at = self._replicas.after(self.at)
+        peer = self.at.connection
         return quota_pb2_grpc.QuotaStub(peer.channel).Session(metadata=peer.metadata())
 
     def hello(self) -> quota_pb2.SessionRequest:
@@ -109,11 +140,14 @@ class QuotaLink:
             if hold.unanswered:
                 self._dirty[hold] = None
         self.opened.set()
+        self._welcomed_at = self._clock.monotonic()
         log.info("quota_session_open", replayed=len(self._dirty))
         return interval
 
     def outgoing(self) -> quota_pb2.SessionRequest | None:
-        """A heartbeat when one is due, else the operations that have queued."""
+        """A heartbeat when one is due, else the operations that have queued. Raises StreamBroken when it moves."""
+        if self._moving:
+            raise StreamBroken(self._moving)
         number = self._heart.next() if self._heart else None
         if number is not None:
             return quota_pb2.SessionRequest(heartbeat=quota_pb2.SessionHeartbeat(number=number))
@@ -138,6 +172,7 @@ class QuotaLink:
             self._heart.answer(response.heartbeat.number)
             self.lapses_at = self._heart.lapses_at
         elif kind == "draining":
+            self._replicas.look()
             raise StreamBroken("quota is draining")
 
     def beat(self) -> None:
@@ -157,9 +192,16 @@ class QuotaLink:
         if self._heart is not None:
             self._down_since = self._clock.monotonic()
         self._heart = None
-        self._turn += 1
+        returning = self._moving == HOME_AGAIN
+        self._moving = ""
+        self.at = self.home if returning else self._replicas.after(self.at)
+        self._replicas.look()
 
     # Inside
+
+    def _move(self, why: str) -> None:
+        self._moving = why
+        self.link.wake()
 
     def _touch(self, hold: Hold) -> None:
         if hold.ended:

@@ -12,17 +12,19 @@ from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.access import Tokens
-from servicekit.client import connect
 from servicekit.clock import Clock, SystemClock
 from servicekit.server import Server
 from services.edge.answer import Answer, Batch
-from services.edge.peers.inference import LARGE_MESSAGE
+from services.edge.dialling import Dial
 from services.edge.peers.replicas import Replicas
+from services.edge.peers.resolver import Resolver, SystemResolver
 from services.edge.pipeline import Caller, Peers, Pipeline
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.scripted_quota import ScriptedQuota
 from tests.contract.edge.wire import Wire
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, RunningInference, ScriptedEngine, start_inference
+
+RESOLVE_INTERVAL = 0.05  # seconds
 
 
 @dataclass
@@ -101,19 +103,22 @@ async def start_platform(
 
 
 async def start_pipeline(
-    stack: contextlib.AsyncExitStack, clock: Clock, *, auth: str, quota: str, inference: str, token: str = EDGE_TOKEN
+    stack: contextlib.AsyncExitStack,
+    clock: Clock,
+    *,
+    auth: str,
+    quota: str,
+    inference: str,
+    token: str = EDGE_TOKEN,
+    resolver: Resolver | None = None,
 ) -> Pipeline:
     """A pipeline to these lists of addresses, greeted by all of them. `token` is for auth and quota."""
+    resolver = resolver or SystemResolver()
+    dial, dial_inference = Dial(token), Dial(EDGE_TOKEN)
     peers = Peers(
-        [connect(address, token=token) for address in Replicas.parse(auth)],
-        [connect(address, token=token) for address in Replicas.parse(quota)],
-        [
-            (
-                connect(address, token=EDGE_TOKEN),
-                connect(address, token=EDGE_TOKEN, max_message_bytes=LARGE_MESSAGE),
-            )
-            for address in Replicas.parse(inference)
-        ],
+        Replicas("auth", auth, dial.auth, resolver, interval=RESOLVE_INTERVAL),
+        Replicas("quota", quota, dial.quota, resolver, interval=RESOLVE_INTERVAL),
+        Replicas("inference", inference, dial_inference.inference, resolver, interval=RESOLVE_INTERVAL),
     )
     pipeline = Pipeline(peers, clock, edge_name="test edge")
     stack.push_async_callback(pipeline.close)

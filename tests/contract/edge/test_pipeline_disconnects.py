@@ -24,7 +24,7 @@ async def _at_rest(platform: Platform) -> None:
     await until(lambda: platform.quota.open_holds == 0)
     await until(lambda: pipeline._quota.unfinished == 0)
     assert len(pipeline._running) == 0
-    assert all(not link._generations for link in pipeline._inference._links)
+    assert all(not link._generations for link in pipeline._inference._links.values())
 
 
 async def test_a_client_that_leaves_while_opening_leaves_nothing_behind_whatever_step_it_leaves_at() -> None:
