@@ -19,6 +19,8 @@ ENDLESS = {str(token): -100 for token in range(8)}
 MAX_TOKENS = 400
 WHOLE = 4  # one answer in so many is not streamed
 PATIENCE = 120.0  # seconds without a byte
+ATTEMPTS = 3  # at a request that was refused before its first token, as the official SDKs do
+PAUSE = 0.5  # seconds before the next
 
 
 async def main() -> None:
@@ -48,7 +50,7 @@ async def main() -> None:
 
 async def ask(base_url: str, key: str, *, whole: bool) -> dict[str, Any]:
     """One request on a connection of its own, so that it goes where new connections go."""
-    told: dict[str, Any] = {"key": key, "whole": whole, "began": time.time(), "problem": None, "tokens": 0}
+    told: dict[str, Any] = {"key": key, "whole": whole, "began": time.time(), "tokens": 0, "refused": []}
     body = {
         "model": "muh-chat",
         "messages": [{"role": "user", "content": "Count to a thousand."}],
@@ -57,24 +59,39 @@ async def ask(base_url: str, key: str, *, whole: bool) -> dict[str, Any]:
         "logprobs": True,  # one entry a token, however many tokens a chunk carries
         "logit_bias": ENDLESS,
     }
-    try:
-        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
-            headers = {"authorization": f"Bearer {key}"}
-            async with client.stream("POST", f"{base_url}/chat/completions", json=body, headers=headers) as answer:
-                told["status"] = answer.status_code
-                await (read_whole if whole or answer.status_code != 200 else read_stream)(answer, told)
-    except httpx.HTTPError as error:
-        told["problem"] = f"{type(error).__name__}: {error}"
+    for attempt in range(ATTEMPTS):
+        told["problem"] = None
+        status = await attempt_once(base_url, key, body, told)
+        if status != 503:
+            break
+        told["refused"].append(told["problem"])
+        if attempt < ATTEMPTS - 1:
+            await asyncio.sleep(PAUSE)
     told["ended"] = time.time()
     return told
 
 
+async def attempt_once(base_url: str, key: str, body: dict[str, Any], told: dict[str, Any]) -> int:
+    """The status; 0 when the connection failed."""
+    headers = {"authorization": f"Bearer {key}"}
+    try:
+        async with (
+            httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client,
+            client.stream("POST", f"{base_url}/chat/completions", json=body, headers=headers) as answer,
+        ):
+            if answer.status_code != 200:
+                told["problem"] = f"HTTP {answer.status_code}: {(await answer.aread()).decode()}"
+            else:
+                await (read_stream if body["stream"] else read_whole)(answer, told)
+            return answer.status_code
+    except httpx.HTTPError as error:
+        told["problem"] = f"{type(error).__name__}: {error}"
+        return 0
+
+
 async def read_whole(answer: httpx.Response, told: dict[str, Any]) -> None:
-    """An answer in one piece, or an error."""
+    """An answer in one piece."""
     document = json.loads(await answer.aread())
-    if answer.status_code != 200:
-        told["problem"] = f"HTTP {answer.status_code}: {document}"
-        return
     told["tokens"] = len(document["choices"][0]["logprobs"]["content"])
     told["usage"] = document["usage"]
 

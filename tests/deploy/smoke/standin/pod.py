@@ -131,7 +131,8 @@ class Pod:
     async def _ready(self, probe: Document) -> None:
         deadline = asyncio.get_running_loop().time() + START
         while not await self._answers(probe):
-            assert self._process is not None and self._process.poll() is None, f"{self.workload}\n{self.last_words()}"
+            assert self._process is not None
+            assert self._process.poll() is None, f"{self.workload} ended\n{self.last_words()}"
             assert asyncio.get_running_loop().time() < deadline, f"{self.workload} is not ready\n{self.last_words()}"
             await asyncio.sleep(BETWEEN)
 

@@ -1,9 +1,10 @@
-"""The overlay `local` on this machine: its pods as processes, PostgreSQL from a wheel, TLS and secrets by its own Job."""
+"""The overlay `local` on this machine: its pods as processes, PostgreSQL from a wheel, Secrets from its own Job."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,7 @@ class StandIn:
         for pod in (pod for pods in self._pods.values() for pod in pods):
             pod.kill()
         self._postgres.remove()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def muhgpt(self, *arguments: str) -> Any:
         container, environment = self._operator()
