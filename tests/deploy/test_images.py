@@ -1,0 +1,161 @@
+"""What images hold: the part of requirements.lock that each needs and no more, and files that the build finds."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import subprocess
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.checks.platform import SERVICES, targets
+from tests.deploy.rendered import ROOT
+
+FOLDER = ROOT / "deploy/images"
+DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+TARGETS = (*SERVICES, "cli")
+
+
+def locked(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Version with its marker, and hashes, by package."""
+    found = {}
+    for block in re.split(r"\n(?=\S)", path.read_text().strip()):
+        line = block.splitlines()[0].rstrip("\\ ")
+        name, _, rest = line.partition("==")
+        found[str(canonicalize_name(name))] = rest.strip(), frozenset(re.findall(r"sha256:[0-9a-f]{64}", block))
+    return found
+
+
+def extras() -> tuple[list[str], dict[str, list[str]]]:
+    """pyproject.toml's dependencies, and those of its extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["dependencies"], project["optional-dependencies"]
+
+
+def closure(extra: str) -> set[str]:
+    """Everything that an extra brings on this machine, by the metadata of what is installed."""
+    base, optional = extras()
+    open_requirements = [*base, *optional[extra]]
+    found: set[str] = set()
+    while open_requirements:
+        requirement = Requirement(open_requirements.pop())
+        name = str(canonicalize_name(requirement.name))
+        if name == "muhgpt":
+            open_requirements += [each for inner in requirement.extras for each in optional[inner]]
+            continue
+        key = f"{name}[{','.join(sorted(requirement.extras))}]"
+        if key in found:
+            continue
+        found |= {key, name}
+        for each in _requires(name):
+            inner = Requirement(each)
+            choices = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
+            if inner.marker is None or any(inner.marker.evaluate(choice) for choice in choices):
+                open_requirements.append(each)
+    return {each for each in found if "[" not in each}
+
+
+def _requires(name: str) -> list[str]:
+    try:
+        return requires(name) or []
+    except PackageNotFoundError:
+        return pytest.fail(f"{name} is not installed; run make setup")
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "build"])
+def test_an_image_pins_what_requirements_lock_pins(target: str) -> None:
+    whole, part = locked(ROOT / "requirements.lock"), locked(FOLDER / f"requirements-{target}.lock")
+    assert {
+        name: pin for name, pin in part.items() if whole.get(name, ("",))[0].split(" ;")[0] != pin[0].split(" ;")[0]
+    } == {}
+    assert {name: hashes for name, (_, hashes) in part.items() if hashes != whole[name][1] or not hashes} == {}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_has_all_that_its_extra_needs_and_nothing_else(target: str) -> None:
+    needed, pinned = closure(target), locked(FOLDER / f"requirements-{target}.lock")
+    here = {name for name, (rest, _) in pinned.items() if _applies(name, rest)}
+    assert sorted(here) == sorted(needed)
+
+
+def _applies(name: str, rest: str) -> bool:
+    marker = Requirement(f"{name}=={rest}").marker
+    return marker is None or marker.evaluate()
+
+
+def test_there_is_a_target_for_each_image_and_each_begins_its_service() -> None:
+    assert set(targets()) == set(TARGETS)
+    for service in SERVICES:
+        assert targets()[service] == ["python", "-m", f"services.{service}.main"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_installs_its_own_lock_with_hashes_and_runs_as_a_numbered_user(target: str) -> None:
+    build, final = _stage(f"build-{target}"), _stage(target)
+    install = f"--require-hashes --only-binary=:all: --requirement requirements-{target}.lock"
+    assert install in build
+    assert f"COPY --from=build-{target} /opt/muhgpt /opt/muhgpt" in final
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
+    assert ("libgomp1" in final) == (target == "inference")
+
+
+def test_images_have_no_compiler_and_no_health_check() -> None:
+    instructions = "\n".join(line for line in DOCKERFILE.splitlines() if not line.startswith("#"))
+    assert not re.search(r"HEALTHCHECK|gcc|g\+\+|build-essential|cargo", instructions)
+    assert re.findall(r"apt-get install .*", instructions) == [
+        "apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*"
+    ]
+
+
+def test_what_the_build_copies_is_there_and_not_ignored() -> None:
+    copied = [
+        name for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE) for name in line.split()[:-1]
+    ]
+    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in kept), name
+
+
+def test_only_what_the_build_copies_gets_out_of_the_repository() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+
+
+def test_without_an_engine_building_says_what_to_do(tmp_path: Path) -> None:
+    for program in ("bash", "dirname"):
+        (tmp_path / program).symlink_to(f"/usr/bin/{program}")
+    environment = {"PATH": str(tmp_path), "BASE_IMAGE": "x", "IMAGE_PREFIX": "x", "TAG": "x"}
+    command = ["/usr/bin/bash", str(FOLDER / "build"), "auth"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "neither docker nor podman runs here" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_each_target_is_built_with_the_engine_that_runs(tmp_path: Path, engine: str) -> None:
+    for program in ("bash", "dirname", "cat"):
+        (tmp_path / program).symlink_to(f"/usr/bin/{program}")
+    said = tmp_path / "said"
+    (tmp_path / engine).write_text(f'#!/usr/bin/bash\necho "$@" >> {said}\n')
+    os.chmod(tmp_path / engine, 0o755)
+    environment = {"PATH": str(tmp_path), "BASE_IMAGE": "slim", "IMAGE_PREFIX": "r.example.com/m", "TAG": "1"}
+    command = ["/usr/bin/bash", str(FOLDER / "build"), "auth", "edge"]
+    subprocess.run(command, env=environment, check=True, timeout=30)
+    builds = [line for line in said.read_text().splitlines() if line.startswith("build")]
+    assert builds == [
+        f"build --file deploy/images/Dockerfile --target {target} --build-arg BASE_IMAGE=slim --tag r.example.com/m/{target}:1 ."
+        for target in ("auth", "edge")
+    ]
+
+
+def _stage(name: str) -> str:
+    found = re.search(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    assert found, f"no stage {name}"
+    return found[1]
