@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -11,6 +13,7 @@ import uvloop
 from servicekit.errors import StartupError
 
 START_FAILED = 2
+FIRST = 1  # the process id of a container's only program
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None:
@@ -18,6 +21,8 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
 
     async def entry() -> None:
         await main()
+
+    _heed_sigterm()
 
     try:
         uvloop.run(entry())
@@ -27,3 +32,13 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
         sys.exit(START_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _heed_sigterm() -> None:
+    """As a container's first process, ends at SIGTERM while it starts, too.
+
+    The kernel keeps signals without a handler from such a process, so one that loads a model would be killed only when
+    its grace period is over. Once it serves, server.py and the edge's worker take the signal over.
+    """
+    if os.getpid() == FIRST and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
