@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
+import orjson
 import pytest
 
 from tests.faults.client import at_token
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
-from tests.faults.load import Load, under_load
+from tests.faults.load import PLENTY, Load, under_load
 from tests.faults.reconcile import reconcile
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
@@ -61,3 +65,36 @@ async def test_a_key_is_revoked_at_once_when_an_auth_replica_has_just_drained(cl
     assert timed_out == 0
     assert seconds < SECOND + BUSY
     await cluster.restart("auth-1")
+
+
+async def test_a_request_whose_body_is_still_coming_when_its_edge_drains_is_served(cluster: Cluster) -> None:
+    [account] = await cluster.office.accounts(1, PLENTY)
+    service = cluster.service("edge-2")
+    body = orjson.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5})
+    host, _, port = service.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {account.key}\r\n"
+    writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+    writer.write(body[:10])
+    await writer.drain()
+    await until_refused(service.address, service.terminate)
+    writer.write(body[10:])
+    answer = await reader.read()  # to the end: a draining edge closes the connection
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert await service.ended() == 0
+    assert await cluster.office.money(account) != (account.credits, 0)
+
+
+async def until_refused(address: str, terminate: Callable[[], None]) -> None:
+    """Asks an edge to stop, and returns when it takes no more connections: the drain has begun."""
+    host, _, port = address.rpartition(":")
+    terminate()
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ from services.edge.http_errors import ApiError
 from services.edge.peers import quota_link
 from services.edge.peers.inference import LARGE
 from tests.contract.edge.platform_for_edge import collect, text_of, until
-from tests.contract.edge.town import COST, ONE, PLENTY, TEXT, TWO, Town, start_town
+from tests.contract.edge.town import COST, ONE, PLENTY, PROMPT, TEXT, TWO, Town, start_town
 from tests.fakes_engine import Pause
 
 LONG_TEXT = "word " * (LARGE // 4)  # goes through the unary Prepare
@@ -196,6 +196,21 @@ async def test_a_large_request_that_a_leaving_replica_refused_goes_to_another(tm
         pause.resume()
         assert text_of(await running) == TEXT
         stopping.cancel()
+
+
+async def test_an_answer_that_outlasts_the_drain_is_cut_and_charged_for_what_was_delivered(tmp_path: Path) -> None:
+    async with start_town(tmp_path, drain_timeout=0.3) as (town, _):
+        town.engines[ONE].pause_after(100)
+        answer = await town.open()
+        began = time.monotonic()
+        draining = town.drain("inference", ONE)
+        with pytest.raises(ApiError) as caught:
+            await collect(answer)
+        assert caught.value.status == 502
+        assert time.monotonic() - began >= 0.3
+        await asyncio.wait_for(draining, 5)
+        await until(lambda: not town.pipeline._quota.unfinished)
+        assert await town.charged() == PROMPT + 3 * 100
 
 
 async def test_an_answer_whose_replica_is_gone_from_its_name_ends_there(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ ONE, TWO = "127.0.0.1", "127.0.0.2"
 WORDS = [f"w{number} " for number in range(200)]
 TEXT = "".join(WORDS)
 PLENTY = 1_000_000  # credits
-COST = 5 + 3 * len(WORDS)  # of one whole answer
+PROMPT = 5  # credits of the prompt
+COST = PROMPT + 3 * len(WORDS)  # of one whole answer
 DRAIN = 20.0  # seconds, more than a test takes
 
 
@@ -60,6 +61,7 @@ class Town:
     names: Names
     data: Data
     engines: dict[str, ScriptedEngine]
+    drain_timeout: float
     servers: dict[tuple[str, str], Server] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)
     pipeline: Pipeline = field(init=False)
@@ -72,11 +74,11 @@ class Town:
         listen = f"{host}:{self.ports.get(service, '0')}"
         if service == "inference":
             running = await stack.enter_async_context(
-                start_inference(self.engines[host], listen=listen, drain_timeout=DRAIN)
+                start_inference(self.engines[host], listen=listen, drain_timeout=self.drain_timeout)
             )
             server = running.server
         else:
-            server = Server(name=service, listen=listen, tokens=TOKENS, drain_timeout=DRAIN)
+            server = Server(name=service, listen=listen, tokens=TOKENS, drain_timeout=self.drain_timeout)
             (self._add_auth if service == "auth" else self._add_quota)(server)
             await server.start()
             stack.push_async_callback(server.stop)
@@ -161,10 +163,17 @@ class Town:
 
 
 @contextlib.asynccontextmanager
-async def start_town(folder: Path, **counts: int) -> AsyncIterator[tuple[Town, contextlib.AsyncExitStack]]:
+async def start_town(
+    folder: Path, *, drain_timeout: float = DRAIN, **counts: int
+) -> AsyncIterator[tuple[Town, contextlib.AsyncExitStack]]:
     """So many replicas of each service (one, unless told), greeted; an account with a key and plenty of credits."""
     async with contextlib.AsyncExitStack() as stack:
-        town = Town(Names(), await _open_data(stack, folder), {host: ScriptedEngine(*WORDS) for host in (ONE, TWO)})
+        town = Town(
+            Names(),
+            await _open_data(stack, folder),
+            {host: ScriptedEngine(*WORDS) for host in (ONE, TWO)},
+            drain_timeout,
+        )
         for service in ("auth", "quota", "inference"):
             hosts = [ONE, TWO][: counts.get(service, 1)]
             for host in hosts:
