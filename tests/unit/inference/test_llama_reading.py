@@ -12,7 +12,7 @@ from servicekit.errors import StartupError
 from services.inference.domain.engine import FinishReason
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.completion import CompletionReader
-from services.inference.engines.llama.gguf import control_tokens
+from services.gguf import control_tokens
 from services.model_list import DEFAULT_FILE
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
+from services.gguf import control_tokens
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable
@@ -18,7 +19,6 @@ from services.inference.domain.tool_calls import OPEN, ToolCallParser
 from services.inference.engines.llama import request as words
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.completion import CompletionReader
-from services.inference.engines.llama.gguf import control_tokens
 from services.inference.engines.llama.grammar import GrammarProof, grammar_sources, grammar_to_prove
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.prompt import Illustrated, PromptBuilder
