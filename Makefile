@@ -6,7 +6,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-find-links --no-header --no-annotate --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults bench lint proto lock conformance-lock
+.PHONY: help setup run test conformance golden faults bench bench-engine lint proto lock conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -40,6 +40,9 @@ faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite a
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)
+
+bench-engine: setup ## output tokens per CPU second of the engine, in the platform and alone (about 2 minutes)
+	$(BIN)/python bench/engine.py $(ARGS)
 
 lint: setup ## style, types, import rules, generated code
 	$(BIN)/ruff check .
