@@ -20,6 +20,8 @@ EPILOG = examples(
     "muhgpt models pull Qwen/Qwen2.5-1.5B-Instruct-GGUF --alias muh-chat",
 )
 
+OF_A_MODEL = ("id", "owned_by", "context_length", "abilities")
+
 app = typer.Typer(invoke_without_command=True)
 app.command(epilog=pull.EPILOG)(pull.pull)
 
@@ -43,7 +45,7 @@ def models(context: typer.Context, key: ApiKey = None, data_dir: DataDir = None,
 async def _of_key(system: System, key: str) -> list[dict[str, Any]]:
     async with Edge(system.base_url, key) as edge:
         listing = await edge.get("/models")
-    return [{"id": model["id"], "owned_by": model["owned_by"]} for model in listing["data"]]
+    return [{field: model[field] for field in OF_A_MODEL} for model in listing["data"]]
 
 
 async def _of_platform(system: System) -> list[dict[str, Any]]:
