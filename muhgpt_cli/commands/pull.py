@@ -150,7 +150,7 @@ def pull(
         try:
             pulled = _pull(hub, wanted, path, quiet)
         except Interrupted as interrupted:
-            raise hub.unreachable(str(interrupted)) from None
+            raise hub.unreachable(interrupted) from None
         except KeyboardInterrupt:
             raise CliError("interrupted; the same command goes on from there") from None
     next_step = _next_step(folder, ListFile(path), data_dir, models)
@@ -279,7 +279,7 @@ def _print_listing(hub: Hub, wanted: Wanted, as_json: bool) -> None:
     try:
         repository = hub.repository(wanted.repository, wanted.revision)
     except Interrupted as interrupted:
-        raise hub.unreachable(str(interrupted)) from None
+        raise hub.unreachable(interrupted) from None
     choices = choosing.models(repository)
     rows = [(choice, choosing.projector(repository, choice)) for choice in choices]
     if as_json:

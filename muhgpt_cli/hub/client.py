@@ -52,11 +52,15 @@ class Repository:
 
 
 class Interrupted(Exception):
-    """The connection broke, or the hub is busy: to be tried again, `after` so many seconds if it said so."""
+    """The connection broke, or the hub is busy: to be tried again, `after` so many seconds if it said so.
 
-    def __init__(self, what: str, after: float | None = None) -> None:
+    `answered`: the hub was reached.
+    """
+
+    def __init__(self, what: str, after: float | None = None, *, answered: bool = False) -> None:
         super().__init__(what)
         self.after = after
+        self.answered = answered
 
 
 class Hub:
@@ -66,6 +70,8 @@ class Hub:
         """`token`: of an account of the hub, for private and gated repositories."""
         self.endpoint = endpoint.rstrip("/")
         self._token = token
+        if token and not (token.isascii() and token.isprintable() and " " not in token):
+            raise CliError("the hub's token holds characters that no token has; look at HF_TOKEN or the token's file")
         headers = {"user-agent": "muhgpt", **({"authorization": f"Bearer {token}"} if token else {})}
         try:
             url = httpx.URL(self.endpoint)
@@ -75,9 +81,8 @@ class Hub:
             self._http = httpx.Client(
                 headers=headers, timeout=TIMEOUT, follow_redirects=True, trust_env=not local_host(url)
             )
-        except (httpx.InvalidURL, UnicodeEncodeError):
-            problem = f"HF_ENDPOINT {endpoint!r} is not a URL such as {DEFAULT_ENDPOINT}, or HF_TOKEN is no token"
-            raise CliError(problem) from None
+        except httpx.InvalidURL:
+            raise CliError(f"HF_ENDPOINT {endpoint!r} is not a URL such as {DEFAULT_ENDPOINT}") from None
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Hub:
@@ -138,7 +143,8 @@ class Hub:
         status, code = answer.status_code, answer.headers.get("x-error-code", "")
         said = printable(answer.headers.get("x-error-message", ""))[:300]
         if status == 429 or status >= 500:
-            raise Interrupted(f"{self.endpoint} answered HTTP {status}", _seconds(answer.headers.get("retry-after")))
+            after = _seconds(answer.headers.get("retry-after"))
+            raise Interrupted(f"{self.endpoint} answered HTTP {status}", after, answered=True)
         raise CliError(self._refusal(status, code, said, name, what))
 
     def _refusal(self, status: int, code: str, said: str, name: str, what: str) -> str:
@@ -160,8 +166,11 @@ class Hub:
             return f"{self.endpoint} refuses access to {name} (HTTP 403){told}; look at {page}, and at HF_TOKEN"
         return f"{self.endpoint} answered HTTP {status} for the {what} of {name}{told}"
 
-    def unreachable(self, why: str) -> CliError:
+    def unreachable(self, why: Interrupted) -> CliError:
         """What to say when trying again did not help."""
+        if why.answered:
+            after = f" in {why.after:.0f} s" if why.after else " in a while"
+            return CliError(f"{why}: it is busy or broken; try again{after}, or name a mirror in HF_ENDPOINT")
         return CliError(
             f"cannot fetch from {self.endpoint} ({why}); is this machine online? HF_ENDPOINT names another hub or a"
             " mirror, HTTPS_PROXY a proxy; a GGUF file that is here already can be named in the model list"

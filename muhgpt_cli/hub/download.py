@@ -95,19 +95,18 @@ class Downloader:
             self._progress("checking", file, opened.tell())
         failures = 0
         while (have := opened.tell()) < file.size:
+            why = Interrupted("it ended too early", answered=True)
             try:
                 digest = self._stream(opened, file, digest)
-                why, after = f"it ended after {size(opened.tell())} of {size(file.size)}", None
             except Interrupted as interrupted:
-                why, after = str(interrupted), interrupted.after
+                why = interrupted
             if opened.tell() >= file.size:
                 break
             failures = 1 if opened.tell() > have else failures + 1
             if failures >= ATTEMPTS:
                 raise self._stopped(file, opened.tell(), why)
-            pause = min(FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE)
             self._progress("waiting to try again", file, opened.tell())
-            self._sleep(min(after, 2 * LAST_PAUSE) if after is not None else pause)
+            self._sleep(min(why.after or FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE))
         opened.flush()
         os.fsync(opened.fileno())
         self._prove(file, digest.hexdigest(), part)
@@ -147,7 +146,7 @@ class Downloader:
                 self._progress("checking", file, opened.tell())
         return digest.hexdigest()
 
-    def _stopped(self, file: RemoteFile, at: int, why: str) -> CliError:
+    def _stopped(self, file: RemoteFile, at: int, why: Interrupted) -> CliError:
         if at == 0:
             return self._hub.unreachable(why)
         return CliError(

@@ -242,8 +242,8 @@ def test_a_projector_comes_with_its_model_and_gives_it_vision(desk: Desk, projec
         (404, "RepoNotFound", "", "there is no repository"),
         (404, "RevisionNotFound", "", "revision 'main'"),
         (418, "", "", "HTTP 418"),
-        (503, "", "", "HF_ENDPOINT"),
-        (429, "", "", "HTTP 429"),
+        (503, "", "", "HTTP 503: it is busy or broken; try again"),
+        (429, "", "", "HTTP 429: it is busy or broken; try again"),
     ],
 )
 def test_every_refusal_says_what_to_do(desk: Desk, status: int, code: str, message: str, said: str) -> None:
@@ -260,6 +260,10 @@ def test_a_token_is_shown_to_the_hub_alone_and_a_wrong_one_is_called_so(desk: De
     error = desk.pull(ORG, code=1, HF_TOKEN="hf_wrong")
     assert "does not take the token" in error
     assert "hf_wrong" not in error
+    for token in ("hf_wr\nong", "hf_wr ong", "hf_wröng"):
+        error = desk.pull(ORG, code=1, HF_TOKEN=token)
+        assert "HF_TOKEN" in error
+        assert token not in error
     desk.pull(ORG, HF_TOKEN="hf_right")
     assert desk.hub.tokens_at_store == [""]
     (desk.folder / "hf").mkdir()
