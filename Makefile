@@ -14,7 +14,7 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 IMAGE_EXTRAS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults bench lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
+.PHONY: help setup run test conformance golden faults bench bench-engine lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -48,6 +48,9 @@ faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite a
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)
+
+bench-engine: setup ## output tokens per CPU second of the engine, in the platform and alone (about 2 minutes)
+	$(BIN)/python bench/engine.py $(ARGS)
 
 lint: setup ## style, types, import rules, generated code
 	$(BIN)/ruff check .

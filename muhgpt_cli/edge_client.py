@@ -18,8 +18,12 @@ DATA = "data: "
 
 def http_client(url: str, **options: Any) -> httpx.AsyncClient:
     """A client for one server. Proxies of the environment are for other machines, never for this one."""
-    local = httpx.URL(url).host in ("localhost", "127.0.0.1", "::1")
-    return httpx.AsyncClient(trust_env=not local, **options)
+    return httpx.AsyncClient(trust_env=not local_host(httpx.URL(url)), **options)
+
+
+def local_host(url: httpx.URL) -> bool:
+    """Whether it leads to this machine itself."""
+    return url.host in ("localhost", "127.0.0.1", "::1")
 
 
 class Edge:

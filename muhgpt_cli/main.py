@@ -58,7 +58,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(credits.app, name="credits")
 app.command(epilog=usage.EPILOG)(usage.usage)
-app.command(epilog=models.EPILOG)(models.models)
+app.add_typer(models.app, name="models")
 app.command(epilog=chat.EPILOG)(chat.chat)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 

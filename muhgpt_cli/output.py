@@ -89,3 +89,13 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
+
+
+def size(count: int) -> str:
+    """Bytes for people, as disks and hubs count them: "4.68 GB"."""
+    value, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{value:.3g} {unit}"

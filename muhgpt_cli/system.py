@@ -126,14 +126,17 @@ def _from_data_dir(data_dir: Path) -> System:
         raise CliError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise CliError(f"{path} is damaged; stop the system and start it again with `muhgpt up`") from None
-    if not _alive(pid):
+    if not alive(pid):
         raise CliError(
             f"the system in {data_dir} is not running any more (process {pid} is gone); start it with `muhgpt up`"
         )
     return System(str(data_dir), addresses, base_url, read_secret(data_dir / OPERATOR_TOKEN_FILE))
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int | None) -> bool:
+    """Whether a process runs; None is none."""
+    if pid is None:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

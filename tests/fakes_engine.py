@@ -9,7 +9,9 @@ async with start_inference(engine) as running:       # real gRPC on a loopback p
     engine.fail_after(2, EngineUnavailable("died"))  # every generation from now on; engine.fail_after(None) ends it
     engine.fail_prepare(InvalidRequest("no", param="messages"))
     engine.ready = False                             # as when a worker is being restarted
+    engine.gate = asyncio.Semaphore(0)               # each generation that has begun waits for one release
     engine.requests, engine.max_tokens               # what it was asked
+    engine.started                                   # the last message's text of each generation that has begun
     engine.tokens_made, engine.stopped               # tokens given out; generations closed before their end
 """
 
@@ -123,6 +125,8 @@ class ScriptedEngine:
         self.ready = True
         self.requests: list[ChatRequest] = []
         self.max_tokens: list[int] = []
+        self.started: list[str] = []
+        self.gate: asyncio.Semaphore | None = None
         self.tokens_made = 0
         self.stopped = 0
         self.closed = False
@@ -164,7 +168,10 @@ class ScriptedEngine:
         self.max_tokens.append(max_tokens)
         sampling = prompt.request.sampling
         ended, made = False, 0
+        self.started.append(prompt.request.messages[-1].text)
         try:
+            if self.gate is not None:
+                await self.gate.acquire()
             for deltas in self._steps(sampling.choices, max_tokens, logprobs=sampling.logprobs):
                 await self._at(made // sampling.choices)
                 made += sum(delta.tokens for delta in deltas)

@@ -67,7 +67,7 @@ def grant(
         return quota_pb2.GrantRequest(grant_id=name, account_id=account_id, credits=credits, reason=reason)
 
     document = run(_move(find(data_dir), account, "Grant", request, name))
-    _print({**document, "credits": credits}, f"Granted {credits:,} credits to", as_json)
+    _print({**document, "credits": credits}, "Granted", "to", as_json)
 
 
 @app.command(epilog=examples("muhgpt credits refund --account ada@example.com 20000 --reason 'order 1007'"))
@@ -86,7 +86,7 @@ def refund(
         return quota_pb2.RefundRequest(refund_id=name, account_id=account_id, credits=credits, reason=reason)
 
     document = run(_move(find(data_dir), account, "Refund", request, name))
-    _print({**document, "credits": credits}, f"Took {credits:,} credits from", as_json)
+    _print({**document, "credits": credits}, "Took", "from", as_json)
 
 
 async def _move(system: System, email: str, method: str, request: Any, move_id: str) -> dict[str, Any]:
@@ -98,14 +98,20 @@ async def _move(system: System, email: str, method: str, request: Any, move_id: 
             if not failed.outcome_unknown:
                 raise
             raise CliError(f"{failed}. Whether it was done is not known; repeat it with --id {move_id}") from None
-    return {"id": move_id, "account_id": account_id, "email": email, "balance": answer.balance}
+    document = {"id": move_id, "account_id": account_id, "email": email}
+    return {**document, "balance": answer.balance, "repeated": answer.repeated}
 
 
-def _print(document: dict[str, Any], sentence: str, as_json: bool) -> None:
+def _print(document: dict[str, Any], did: str, preposition: str, as_json: bool) -> None:
     if as_json:
         output.print_json(document)
+        return
+    what = f"{did} {document['credits']:,} credits {preposition} {document['email']}"
+    if document["repeated"]:
+        text = f"{what} before, under the id {document['id']}; the balance was {document['balance']:,} then. "
+        output.stdout.print(f"{text}Nothing was changed now.", soft_wrap=True)
     else:
-        output.stdout.print(f"{sentence} {document['email']}; its balance is {document['balance']:,}.", soft_wrap=True)
+        output.stdout.print(f"{what}; its balance is {document['balance']:,}.", soft_wrap=True)
 
 
 def _new_id(kind: str) -> str:

@@ -38,12 +38,12 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 async def examine(system: System) -> dict[str, Any]:
-    """The whole report, {"ok", "services", "books"}. Raises nothing: what cannot be reached is part of it."""
+    """The report: ok, services, accounts, books. Raises nothing: what cannot be reached is part of it."""
     healths = await asyncio.gather(*(_health(system, name) for name in GRPC_SERVICES), _edge(system))
     services = dict(zip((*GRPC_SERVICES, "edge"), healths, strict=True))
-    books = await _books(system)
-    ok = books["ok"] and all(service["ok"] for service in services.values())
-    return {"ok": ok, "services": services, "books": books}
+    accounts, books = await asyncio.gather(_accounts(system), _books(system))
+    ok = books["ok"] and accounts is not None and all(service["ok"] for service in services.values())
+    return {"ok": ok, "services": services, "accounts": accounts, "books": books}
 
 
 async def _health(system: System, name: str) -> dict[str, Any]:
@@ -78,6 +78,15 @@ async def _edge(system: System) -> dict[str, Any]:
     return {"ok": ready, "address": address, "status": "serving" if ready else f"not ready (HTTP {answer.status_code})"}
 
 
+async def _accounts(system: System) -> int | None:
+    """How many accounts there are; the books know only those that were ever given credits. None: auth does not say."""
+    try:
+        async with Operator(system) as operator:
+            return sum([1 async for _ in operator.accounts()])
+    except CliError:
+        return None
+
+
 async def _books(system: System) -> dict[str, Any]:
     try:
         async with Operator(system) as operator:
@@ -107,15 +116,16 @@ def _print(report: dict[str, Any]) -> None:
     if "error" in books:
         output.stdout.print(f"The books could not be checked: {books['error']}", soft_wrap=True)
     else:
-        _print_books(books)
+        _print_books(books, report["accounts"])
     output.stdout.print("All is well." if report["ok"] else "Something is wrong.")
 
 
-def _print_books(books: dict[str, Any]) -> None:
+def _print_books(books: dict[str, Any], accounts: int | None) -> None:
     came, went = books["granted"] + books["purchased"] - books["refunded"], books["balance"] + books["charged"]
     output.print_facts(
         {
-            "accounts": books["accounts"],
+            "accounts": accounts,
+            "with books": books["accounts"],
             "granted + purchased - refunded": came,
             "balances + charged": went,
             "held": f"{books['held']:,} in {books['open_holds']:,} open holds",

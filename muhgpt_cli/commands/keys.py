@@ -8,7 +8,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from muhgpt.auth.v1 import auth_pb2
+from muhgpt.inference.v1 import inference_pb2
 from muhgpt_cli import output
+from muhgpt_cli.errors import CliError
 from muhgpt_cli.operator_client import Operator, run
 from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, examples
 from muhgpt_cli.system import System, find
@@ -94,7 +96,12 @@ def create(
     )
     if expires is not None:
         request.expires_at.FromDatetime(expires)
-    answer = run(_create(find(data_dir), account, request))
+    answer, unknown = run(_create(find(data_dir), account, request))
+    for wanted in unknown:
+        output.stderr.print(
+            f"warning: no model is called {output.printable(wanted)} at the moment; `muhgpt models` lists them",
+            soft_wrap=True,
+        )
     if as_json:
         output.print_json({"key_id": answer.key.key_id, "key": answer.secret, **key_document(answer.key)})
         return
@@ -175,10 +182,26 @@ def _without(column: int, row: list[Cell]) -> list[Cell]:
     return row[:column] + row[column + 1 :]
 
 
-async def _create(system: System, email: str, request: auth_pb2.CreateKeyRequest) -> auth_pb2.CreateKeyResponse:
+async def _create(
+    system: System, email: str, request: auth_pb2.CreateKeyRequest
+) -> tuple[auth_pb2.CreateKeyResponse, list[str]]:
+    """The new key, and which of its models nobody knows. It may be made before its model is."""
     async with Operator(system) as operator:
         request.account_id = (await operator.account(email)).account_id
-        return await operator.auth.call("CreateKey", request)
+        answer = await operator.auth.call("CreateKey", request)
+        return answer, await _unknown(operator, list(request.allowed_models))
+
+
+async def _unknown(operator: Operator, wanted: list[str]) -> list[str]:
+    """Names that are no model's now; none where inference does not tell, since the key is made all the same."""
+    if not wanted:
+        return []
+    try:
+        answer = await operator.inference.call("ListModels", inference_pb2.ListModelsRequest())
+    except CliError:
+        return []
+    known = {name for model in answer.models for name in (model.alias, model.model)}
+    return [name for name in wanted if name not in known]
 
 
 async def _list(system: System, email: str | None) -> list[dict[str, Any]]:

@@ -1,21 +1,36 @@
-"""`muhgpt models`: what can be asked for."""
+"""`muhgpt models`: what can be asked for, and fetching more."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import typer
+
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt_cli import output
+from muhgpt_cli.commands import pull
 from muhgpt_cli.edge_client import Edge
 from muhgpt_cli.operator_client import Operator, run
 from muhgpt_cli.options import ApiKey, DataDir, Json, examples
 from muhgpt_cli.system import System, find
 
-EPILOG = examples("muhgpt models", "MUHGPT_API_KEY=mghp_… muhgpt models --json")
+EPILOG = examples(
+    "muhgpt models",
+    "MUHGPT_API_KEY=mghp_… muhgpt models --json",
+    "muhgpt models pull Qwen/Qwen2.5-1.5B-Instruct-GGUF --alias muh-chat",
+)
+
+OF_A_MODEL = ("id", "owned_by", "context_length", "abilities")
+
+app = typer.Typer(invoke_without_command=True)
+app.command(epilog=pull.EPILOG)(pull.pull)
 
 
-def models(key: ApiKey = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+@app.callback(epilog=EPILOG)
+def models(context: typer.Context, key: ApiKey = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Lists models: with an API key what the key may call, else all that the platform runs, as its operator."""
+    if context.invoked_subcommand is not None:
+        return
     system = find(data_dir)
     documents = run(_of_key(system, key) if key else _of_platform(system))
     if as_json:
@@ -30,7 +45,7 @@ def models(key: ApiKey = None, data_dir: DataDir = None, as_json: Json = False) 
 async def _of_key(system: System, key: str) -> list[dict[str, Any]]:
     async with Edge(system.base_url, key) as edge:
         listing = await edge.get("/models")
-    return [{"id": model["id"], "owned_by": model["owned_by"]} for model in listing["data"]]
+    return [{field: model[field] for field in OF_A_MODEL} for model in listing["data"]]
 
 
 async def _of_platform(system: System) -> list[dict[str, Any]]:

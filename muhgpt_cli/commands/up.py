@@ -38,7 +38,7 @@ def up(
         typer.Option(
             "--models",
             metavar="FILE",
-            help="Model list with prices (YAML). Default: the model that is shipped.",
+            help="Model list with prices (YAML). Default: models.yaml in the data directory, else what is shipped.",
             show_default=False,
         ),
     ] = None,

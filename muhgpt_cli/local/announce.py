@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from rich.panel import Panel
@@ -25,7 +26,7 @@ class Announcer:
     def progress(self, sentence: str) -> None:
         """A step of starting or stopping: the line in motion at a terminal, a line of its own elsewhere."""
         if not output.stderr.is_terminal:
-            output.stderr.print(sentence, soft_wrap=True)
+            self.event(sentence)
             return
         if self._status is None:
             self._status = output.stderr.status(sentence)
@@ -39,9 +40,10 @@ class Announcer:
             self._status = None
 
     def event(self, sentence: str) -> None:
-        """Something that happened while running."""
-        self.settle()
-        output.stderr.print(sentence, soft_wrap=True)
+        """Something that happened while running. A terminal that has gone is told nothing more."""
+        with contextlib.suppress(OSError):
+            self.settle()
+            output.stderr.print(sentence, soft_wrap=True)
 
     def ready(self, base_url: str, key: str | None, email: str, data_dir: str) -> None:
         """The system serves. The key is shown here and never again."""

@@ -25,6 +25,7 @@ class DataDir:
         self.operator_token = self.path / OPERATOR_TOKEN_FILE
         self.edge_token = self.path / "edge.token"
         self.run_file = self.path / RUN_FILE
+        self.models_file = self.path / "models.yaml"  # this directory's own model list, where there is one
 
     def prepare(self) -> None:
         """Makes what is missing. Raises CliError when the directory cannot be written."""

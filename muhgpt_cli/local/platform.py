@@ -22,15 +22,19 @@ from muhgpt_cli.local.leftovers import end_leftovers
 from muhgpt_cli.local.service import ServiceProcess, python
 from muhgpt_cli.local.supervisor import Supervisor
 from muhgpt_cli.local.surroundings import for_services
+from muhgpt_cli.local.terminal import Terminal
 from muhgpt_cli.system import System
 from servicekit.address import Address
 from servicekit.clock import Clock, to_datetime
+from servicekit.errors import StartupError
+from services.model_list import load_model_list
 
 START_TIMEOUT = 60.0  # seconds
 MODEL_START_TIMEOUT = 900.0  # a large model takes minutes to load from a slow disk
 READY_TIMEOUT = 30.0
 POLL = 0.05
 DEFAULT_DRAIN_TIMEOUT = 30.0
+MODELS_FILES = ("MUHGPT_QUOTA_MODELS_FILE", "MUHGPT_INFERENCE_MODELS_FILE")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -55,8 +59,11 @@ class Platform:
         self._clock = clock
         self._started = clock.now_us()
         self._data_dir = DataDir(options.data_dir)
+        self._models = _model_list(options, self._data_dir)
         self._backends = [self._backend(name) for name in ("auth", "quota", "inference")]
         self._edge = self._service("edge", {}, START_TIMEOUT)
+        self._serving = False
+        self._terminal = Terminal()
         self._supervisor = Supervisor(
             self._backends,
             self._edge,
@@ -66,7 +73,8 @@ class Platform:
         )
 
     async def run(self) -> None:
-        """Runs until SIGINT, SIGTERM or SIGHUP, and ends everything. Raises CliError when a service cannot run."""
+        """Runs until SIGINT, SIGTERM or the end of its terminal, and ends everything. Any other SIGHUP has the model
+        list read again. Raises CliError when a service cannot run."""
         os.umask(0o077)  # whatever is written here, by the services too, is for its owner alone
         self._data_dir.prepare()
         with self._data_dir.locked():
@@ -92,8 +100,9 @@ class Platform:
                 task.cancel()
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ask)
+        loop.add_signal_handler(signal.SIGHUP, lambda: ask() if self._terminal.has_gone() else self._reload())
         await asyncio.wait({task})
         if not task.cancelled():
             task.result()
@@ -110,7 +119,28 @@ class Platform:
         self._supervisor.changed = self._write_run
         self._announcer.ready(self._base_url(), key, EMAIL, str(self._data_dir.path))
         self._supervisor.tell = self._announcer.event
+        self._serving = True
         await self._supervisor.watch()
+
+    def _reload(self) -> None:
+        """Has quota and inference read the model list again: quota first, so that a new model has its price."""
+        quota, inference = self._backends[1:]
+        if not self._serving:
+            self._announcer.event("still starting; send SIGHUP again when the system is ready")
+            return
+        if self._models is None and self._data_dir.models_file.exists():
+            self._announcer.event(f"{self._data_dir.models_file} was made after the start; stop and start to use it")
+            return
+        try:
+            if self._models is not None:
+                load_model_list(self._models)
+        except StartupError as error:
+            self._announcer.event(f"the model list was not read again: {error}")
+            return
+        for service in (quota, inference):
+            service.send(signal.SIGHUP)
+        what = self._models or "the model list"
+        self._announcer.event(f"reading {what} again; {inference.log} tells when new models serve")
 
     async def _until_ready(self) -> None:
         """Waits until the edge has found its peers. Raises CliError with its last answer."""
@@ -138,8 +168,8 @@ class Platform:
         }
         if name != "inference":
             environment.setdefault(f"{prefix}DATABASE_URL", self._data_dir.database(name))
-        if name != "auth" and self._options.models is not None:
-            environment[f"{prefix}MODELS_FILE"] = str(self._options.models.absolute())
+        if name != "auth" and self._models is not None:
+            environment[f"{prefix}MODELS_FILE"] = str(self._models)
         timeout = MODEL_START_TIMEOUT if name == "inference" else START_TIMEOUT
         return self._service(name, environment, timeout)
 
@@ -171,11 +201,22 @@ class Platform:
                 "version": version("muhgpt"),
                 "pid": os.getpid(),
                 "base_url": self._base_url(),
+                "models": str(self._models) if self._models else None,
                 "addresses": {service.name: service.address for service in services},
                 "pids": {service.name: service.pid for service in services},
                 "started_at": to_datetime(self._started).isoformat(timespec="seconds"),
             }
         )
+
+
+def _model_list(options: Options, data_dir: DataDir) -> Path | None:
+    """The list that quota and inference are given: --models, else the data directory's own, which `muhgpt models pull`
+    makes. None: what the environment names for each of them, else the list that is shipped."""
+    if options.models is not None:
+        return Path(os.path.realpath(options.models))
+    if data_dir.models_file.exists() and not any(name in options.environment for name in MODELS_FILES):
+        return Path(os.path.realpath(data_dir.models_file))
+    return None
 
 
 def _drain_timeout(environment: Mapping[str, str]) -> float:

@@ -88,6 +88,11 @@ class ServiceProcess:
             raise ServiceFailed(self, f"did not serve within {self.start_timeout:.0f} s:") from None
         self.address = address_file.read_text().strip()
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal, if it runs."""
+        if self._process is not None and self.running:
+            self._process.send_signal(number)
+
     async def ended(self) -> int:
         """Waits for its end; returns the exit code (negative: the signal that killed it)."""
         assert self._process is not None

@@ -10,10 +10,12 @@ from services.model_list.entries import (
     Target,
     UpstreamTarget,
 )
-from services.model_list.reader import SHIPPED, load_model_list
+from services.model_list.nodes import A_NAME, is_name
+from services.model_list.reader import SHIPPED, load_model_list, parse_model_list
 from services.model_list.targets import DEFAULT_FILE
 
 __all__ = [
+    "A_NAME",
     "DEFAULT_FILE",
     "SHIPPED",
     "LlamaTarget",
@@ -24,5 +26,7 @@ __all__ = [
     "Secret",
     "Target",
     "UpstreamTarget",
+    "is_name",
     "load_model_list",
+    "parse_model_list",
 ]

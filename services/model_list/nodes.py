@@ -16,6 +16,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 A_NAME = "1 to 100 letters, digits and . _ : / -"
 
 
+def is_name(text: str) -> bool:
+    """Whether a model can be called so."""
+    return NAME.fullmatch(text) is not None
+
+
 class Nodes:
     """Reads values of one file. Every method raises StartupError."""
 

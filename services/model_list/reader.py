@@ -27,6 +27,12 @@ def load_model_list(path: Path | None) -> ModelList:
         raise StartupError(f"cannot read the model list {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise StartupError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
+    return parse_model_list(text, path)
+
+
+def parse_model_list(text: str, path: Path) -> ModelList:
+    """Reads the text of a model list. `path`: where it stands or will stand; files are relative to it, and errors name
+    it. Raises StartupError with file, line and field."""
     try:
         node = yaml.compose(text)
     except yaml.YAMLError as error:

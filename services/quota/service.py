@@ -85,12 +85,14 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
     async def Grant(self, request: pb.GrantRequest, context: Any) -> pb.GrantResponse:
         _check(request.grant_id, request.account_id, request.credits, least=0)
         grant = Grant(request.grant_id, request.account_id, request.credits, request.reason[:200])
-        return pb.GrantResponse(balance=_balance(await self._writer.do(grant)))
+        booked = _booked(await self._writer.do(grant))
+        return pb.GrantResponse(balance=booked.balance, repeated=booked.repeated)
 
     async def Refund(self, request: pb.RefundRequest, context: Any) -> pb.RefundResponse:
         _check(request.refund_id, request.account_id, request.credits, least=1)
         refund = Refund(request.refund_id, request.account_id, request.credits, request.reason[:200])
-        return pb.RefundResponse(balance=_balance(await self._writer.do(refund)))
+        booked = _booked(await self._writer.do(refund))
+        return pb.RefundResponse(balance=booked.balance, repeated=booked.repeated)
 
     async def ListLedger(self, request: pb.ListLedgerRequest, context: Any) -> pb.ListLedgerResponse:
         size = page_size(request.page_size)
@@ -128,9 +130,9 @@ def _check(operation_id: str, account_id: str, credits: int, *, least: int) -> N
         raise errors.AmountOutOfRange(f"credits must be {least} to {MOST_CREDITS}, not {credits}")
 
 
-def _balance(outcome: Outcome) -> int:
+def _booked(outcome: Outcome) -> Balanced:
     if isinstance(outcome, Balanced):
-        return outcome.balance
+        return outcome
     assert isinstance(outcome, Refused)
     if outcome.reason is Reason.UNAVAILABLE:
         raise DatabaseUnavailable(outcome.detail)

@@ -7,7 +7,7 @@ from openai import OpenAI
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.system import find
-from tests.e2e.platform import Account, Platform, until
+from tests.e2e.platform import Account, Platform, run_muhgpt, until
 
 INPUT, OUTPUT = 1, 3  # credits a token, in the model list that is shipped
 
@@ -129,10 +129,12 @@ def test_a_client_that_leaves_pays_for_what_was_generated_and_its_hold_returns(
 
 
 def test_grants_and_refunds_with_an_id_happen_once(platform: Platform, account: Account) -> None:
-    for _ in range(2):
-        granted = platform.muhgpt("credits", "grant", "--account", account.email, "500", "--id", f"g-{account.key_id}")
-        assert granted["balance"] == 1_000_500
-    for _ in range(2):
-        taken = platform.muhgpt("credits", "refund", "--account", account.email, "200", "--id", f"r-{account.key_id}")
-        assert taken["balance"] == 1_000_300
+    grant = ("credits", "grant", "--account", account.email, "500", "--id", f"g-{account.key_id}")
+    refund = ("credits", "refund", "--account", account.email, "200", "--id", f"r-{account.key_id}")
+    for command, balance in ((grant, 1_000_500), (refund, 1_000_300)):
+        for repeated in (False, True):
+            told = platform.muhgpt(*command)
+            assert (told["balance"], told["repeated"]) == (balance, repeated)
+        shown = run_muhgpt(*command, "--data-dir", str(platform.data_dir)).stdout
+        assert "Nothing was changed now" in shown
     assert platform.usage(account.key)["balance"] == 1_000_300

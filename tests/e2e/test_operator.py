@@ -42,6 +42,24 @@ def test_an_account_is_made_listed_limited_and_given_keys(platform: Platform) ->
     assert platform.muhgpt("keys", "list", "--account", "grace@example.com") == {"keys": [without_secret]}
 
 
+def test_a_key_for_a_model_that_nobody_knows_is_made_with_a_warning(platform: Platform, account: Account) -> None:
+    for models, warned in ((("gpt-4o", "muh-chat"), False), (("gpt-4o", "muh-caht"), True)):
+        options = [option for model in models for option in ("--model", model)]
+        answer = at(platform, "keys", "create", "--account", account.email, *options, "--json")
+        assert answer.returncode == 0
+        assert json.loads(answer.stdout)["models"] == list(models)
+        assert ("muh-caht" in answer.stderr) is warned
+        assert "gpt-4o" not in answer.stderr
+
+
+def test_the_doctor_counts_accounts_without_credits_too(platform: Platform) -> None:
+    before = platform.muhgpt("doctor")
+    platform.muhgpt("accounts", "create", "penniless@example.com")
+    after = platform.muhgpt("doctor")
+    assert (after["accounts"] - before["accounts"], after["books"]["accounts"]) == (1, before["books"]["accounts"])
+    assert "with books" in at(platform, "doctor").stdout
+
+
 def test_what_is_refused_is_one_line_with_the_reason(platform: Platform, account: Account) -> None:
     for arguments, said in [
         (("accounts", "create", account.email), "email"),
@@ -86,7 +104,9 @@ def test_chat_shows_the_servers_own_message(platform: Platform, account: Account
 def test_models_are_listed_for_a_key_and_for_the_operator(platform: Platform, account: Account) -> None:
     of_key = platform.muhgpt("models", "--key", account.key)["models"]
     of_platform = platform.muhgpt("models")["models"]
-    assert {model["id"] for model in of_key} == {model["id"] for model in of_platform}
+    told = [{name: model[name] for name in ("id", "context_length", "abilities")} for model in (*of_key, *of_platform)]
+    assert sorted(told[: len(of_key)], key=str) == sorted(told[len(of_key) :], key=str)
+    assert of_key[0]["abilities"] == ["tools", "json"]
     assert all(model["ready"] for model in of_platform)
 
 

@@ -26,8 +26,11 @@ class Ticket:
 class Admission:
     """Grants an engine's slots; among waiting accounts each has its turn, so one's burst cannot starve another.
 
-    Within an account the order is first come, first served. The ticket whose turn it is waits for all the slots it
-    needs and nobody overtakes it, so a request for many choices is not starved by single ones.
+    Accounts stand in a line. One goes to its end whenever a generation of it begins or ends, so an account that had its
+    share while another waited comes after that: however much one sends, another's request waits for at most one
+    generation more than without it. Within an account the order is first come, first served. The ticket whose turn it
+    is waits for all the slots it needs and no other account overtakes it, so a request for many choices is not starved
+    by single ones.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Admission:
         if ticket.held:
             self._used -= ticket.weight
             self.running -= 1
+            self._to_the_end(ticket.account)
         else:
             self._forget(ticket)
         self._grant()
@@ -91,9 +95,12 @@ class Admission:
             if not self._fits(ticket):
                 return
             self._forget(ticket)
-            if account in self._queues:
-                self._queues.move_to_end(account)
+            self._to_the_end(account)
             self._take(ticket)
+
+    def _to_the_end(self, account: str) -> None:
+        if account in self._queues:
+            self._queues.move_to_end(account)
 
     def _fits(self, ticket: Ticket) -> bool:
         slots = self._slots()

@@ -135,6 +135,7 @@ class ChatRequest:
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = ResponseFormat()
     sampling: Sampling = Sampling()
+    account: str = ""  # who asks: accounts take turns where an engine prepares one request after the other
 
     @property
     def has_images(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servicekit.clock import Clock
 from services.inference.domain import limits
@@ -46,7 +46,8 @@ class Preparer:
                 refuse_images(request, target.card.id)
             else:
                 request = await self._images.load(request, account_id)
-        return PreparedRequest(target, await target.engine.prepare(request), request.sampling.choices)
+        prompt = await target.engine.prepare(replace(request, account=account_id))
+        return PreparedRequest(target, prompt, request.sampling.choices)
 
 
 @dataclass(frozen=True, slots=True)

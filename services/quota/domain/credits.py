@@ -46,4 +46,4 @@ def _book(books: Books, account_id: str, kind: EntryKind, credits: int, referenc
 def _repeated(earlier: LedgerEntry, account_id: str, credits: int) -> Outcome:
     if (earlier.account_id, earlier.credits) != (account_id, credits):
         return Refused(Reason.ID_REUSED, detail="this id was used for another account or amount")
-    return Balanced(earlier.balance_after)
+    return Balanced(earlier.balance_after, repeated=True)

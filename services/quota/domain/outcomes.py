@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Reason(enum.Enum):
@@ -61,9 +61,10 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Balanced:
-    """A grant or refund was booked; the balance after it."""
+    """A grant or refund is booked; the balance after it. `repeated`: by an earlier operation with the same id."""
 
     balance: int
+    repeated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from services.inference.domain.chat import (
 )
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import InvalidRequest
-from services.inference.engines.llama.engine import LlamaEngine
+from services.inference.engines.llama.engine import PREPARING_AT_ONCE, LlamaEngine
 from tests.fakes_engine import start_llama
 
 WEATHER = Tool(
@@ -273,3 +275,18 @@ async def test_tools_are_refused_by_a_model_that_cannot_call_them() -> None:
     async with start_llama(abilities=frozenset()) as engine:
         with pytest.raises(InvalidRequest, match="cannot call tools"):
             await engine.prepare(ask("Hello!", tools=(WEATHER,)))
+
+
+async def test_a_burst_of_long_prompts_lets_another_accounts_be_counted_among_the_first(engine: LlamaEngine) -> None:
+    done: list[str] = []
+    long = "word " * 1500
+
+    async def prepare(account: str) -> None:
+        await engine.prepare(replace(ask(long), account=account))
+        done.append(account)
+
+    burst = [asyncio.create_task(prepare("greedy")) for _ in range(100)]
+    await asyncio.sleep(0)  # all of them stand in line
+    await asyncio.gather(prepare("modest"), *burst)
+    # Four are under way, and each that ends lets one of another account in.
+    assert done.index("modest") <= 2 * PREPARING_AT_ONCE

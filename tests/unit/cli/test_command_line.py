@@ -28,6 +28,7 @@ COMMANDS = [
     ["credits", "refund"],
     ["usage"],
     ["models"],
+    ["models", "pull"],
     ["chat"],
     ["doctor"],
 ]

@@ -63,9 +63,22 @@ async def test_accounts_take_turns_however_many_requests_one_of_them_sends() -> 
     for name in ("g1", "g2", "g3"):
         await crowd.come(name, "greedy")
     await crowd.come("m1", "modest")
-    for name in ("first", "g1", "m1", "g2"):
+    for name in ("first", "m1", "g1", "g2"):
         await crowd.leave(name)
-    assert crowd.entered == ["first", "g1", "m1", "g2", "g3"]
+    assert crowd.entered == ["first", "m1", "g1", "g2", "g3"]
+
+
+async def test_who_waited_before_another_is_not_overtaken_by_those_who_come_later() -> None:
+    crowd = Crowd(Admission(slots=1, queue_limit=20))
+    for name in ("first", "g1", "g2"):
+        await crowd.come(name, "greedy")
+    for number in range(3):
+        await crowd.come(f"new{number}", f"account-{number}")
+    await crowd.leave("first")
+    for number in range(3):  # one newcomer for each that is served: they must not keep the greedy one out for ever
+        await crowd.come(f"later{number}", f"late-{number}")
+        await crowd.leave(f"new{number}")
+    assert crowd.entered == ["first", "new0", "new1", "new2", "g1"]
 
 
 async def test_a_request_for_many_choices_is_not_starved_by_single_ones() -> None:

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from servicekit.errors import StartupError
+from services.gguf import control_tokens
 from services.inference.domain.engine import FinishReason
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.completion import CompletionReader
-from services.inference.engines.llama.gguf import control_tokens
 from services.model_list import DEFAULT_FILE
 
 

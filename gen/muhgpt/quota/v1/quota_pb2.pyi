@@ -357,10 +357,12 @@ class GrantRequest(_message.Message):
     def __init__(self, grant_id: _Optional[str] = ..., account_id: _Optional[str] = ..., credits: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class GrantResponse(_message.Message):
-    __slots__ = ("balance",)
+    __slots__ = ("balance", "repeated")
     BALANCE_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
     balance: int
-    def __init__(self, balance: _Optional[int] = ...) -> None: ...
+    repeated: bool
+    def __init__(self, balance: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
 
 class RefundRequest(_message.Message):
     __slots__ = ("refund_id", "account_id", "credits", "reason")
@@ -375,10 +377,12 @@ class RefundRequest(_message.Message):
     def __init__(self, refund_id: _Optional[str] = ..., account_id: _Optional[str] = ..., credits: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RefundResponse(_message.Message):
-    __slots__ = ("balance",)
+    __slots__ = ("balance", "repeated")
     BALANCE_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
     balance: int
-    def __init__(self, balance: _Optional[int] = ...) -> None: ...
+    repeated: bool
+    def __init__(self, balance: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
 
 class LedgerEntry(_message.Message):
     __slots__ = ("entry_id", "kind", "credits", "reference", "reason", "created_at")

@@ -11,6 +11,8 @@ from typing import Any
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
+from services.gguf import control_tokens
+from services.inference.domain.admission import Admission
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable
@@ -18,7 +20,6 @@ from services.inference.domain.tool_calls import OPEN, ToolCallParser
 from services.inference.engines.llama import request as words
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.completion import CompletionReader
-from services.inference.engines.llama.gguf import control_tokens
 from services.inference.engines.llama.grammar import GrammarProof, grammar_sources, grammar_to_prove
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.prompt import Illustrated, PromptBuilder
@@ -28,6 +29,7 @@ from services.inference.engines.llama.supervisor import Patience, Supervisor
 log = get_logger(__name__)
 
 PREPARING_AT_ONCE = 4  # prompts rendered and counted at a time; more would take the worker's threads from the streams
+MOST_PREPARING = 4096  # that may wait for it, as many as one edge's session can bring
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class LlamaEngine:
         self._call_token: int | None = None
         self._call_is_control = False
         self._prompts = PromptBuilder(())
-        self._preparing = asyncio.Semaphore(PREPARING_AT_ONCE)
+        self._preparing = Admission(PREPARING_AT_ONCE, MOST_PREPARING)
 
     async def start(self) -> None:
         """Starts the worker and learns the model's sizes. Raises StartupError."""
@@ -95,10 +97,10 @@ class LlamaEngine:
         return self._slots
 
     async def prepare(self, request: ChatRequest) -> LlamaPrompt:
-        """See domain/engine.py."""
+        """See domain/engine.py. Raises Overloaded too."""
         words.check_supported(request, self._model.id, self._model.abilities, self._vocabulary)
         client = self.supervisor.client()
-        async with self._preparing:
+        async with self._preparing.slot(request.account, 1):
             if request.has_images:
                 return await self._prepare_with_pictures(client, request)
             tokens = await self._prompts.build(client, words.conversation(request))
