@@ -7,6 +7,9 @@ while others write. No request makes such an id in the next weeks: it begins wit
 import sqlalchemy as sa
 from alembic import op
 
+from servicekit.errors import StartupError
+from servicekit.schema import lock_table
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -26,5 +29,6 @@ def upgrade() -> None:
     month, bound = connection.execute(sa.text(BOUND)).one()
     open_beyond = f"SELECT count(*) FROM charges WHERE hold_id >= '\\x{bound}' AND state = 1"
     if count := connection.execute(sa.text(open_beyond)).scalar_one():
-        raise RuntimeError(f"{count} open holds have ids from {month} or later: set the edges' clocks, then try again")
+        raise StartupError(f"{count} open holds have ids from {month} or later: set the edges' clocks, then try again")
+    lock_table(connection, "charges")
     op.execute(f"ALTER TABLE charges ADD CONSTRAINT charges_before_{month} CHECK (hold_id < '\\x{bound}') NOT VALID")

@@ -10,16 +10,14 @@ from itertools import pairwise
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.exc import DBAPIError
+
+from servicekit.schema import lock_table
 
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-TRIES = 60  # for the lock; others wait behind each for at most LOCK_TIMEOUT
-LOCK_TIMEOUT = "300ms"
-PAUSE = 1.0  # seconds between two
 BOUND = """
 SELECT conname, substring(pg_get_constraintdef(oid) FROM '\\\\x([0-9a-f]+)') FROM pg_constraint
 WHERE conrelid = 'charges'::regclass AND conname LIKE 'charges\\_before\\_%'
@@ -74,7 +72,7 @@ def upgrade() -> None:
         " INSERT INTO charges_default SELECT * FROM moved"
     )
     op.execute(f"ALTER TABLE charges VALIDATE CONSTRAINT {promise}")
-    _lock(connection)
+    lock_table(connection, "charges")
     _swap(promise, bound)
     months = [tuple(row) for row in connection.execute(sa.text(MONTHS))]
     if connection.execute(sa.text(f"SELECT NOT EXISTS (SELECT FROM {promise})")).scalar_one():
@@ -95,20 +93,6 @@ def _leaf(name: str, *, like: str) -> None:
     op.execute(f"ALTER TABLE {name} ADD PRIMARY KEY (hold_id)")
     for index in INDEXES:
         op.execute(index.format(name=name))
-
-
-def _lock(connection: sa.Connection) -> None:
-    """Waits briefly and often: whoever waits for this lock makes all requests wait behind it."""
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-    for attempt in range(1, TRIES + 1):
-        try:
-            with connection.begin_nested():
-                op.execute("LOCK TABLE charges IN ACCESS EXCLUSIVE MODE")
-            return
-        except DBAPIError as error:
-            if attempt == TRIES or "lock timeout" not in str(error):
-                raise
-            op.execute(f"SELECT pg_sleep({PAUSE})")
 
 
 def _swap(old: str, bound: str) -> None:
