@@ -9,10 +9,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.database import Database
 from services.quota.domain.calendar import day_and_month
-from services.quota.domain.errors import CursorMalformed
+from services.quota.domain.errors import ChargeUnknown, CursorMalformed
 from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us
 from services.quota.store.recount import Recount, recount
-from services.quota.tables import AccountRow, CarriedForwardRow, ChargeRow, LedgerRow, UsageDailyRow
+from services.quota.tables import AccountRow, CarriedForwardRow, ChargeRow, LedgerRow, SessionRow, UsageDailyRow
 
 LAST_INSTANT_US = 253_402_300_799_000_000  # the end of the year 9999; a cursor can name a later one
 RECOUNT_TIMEOUT = 120.0  # seconds; it reads every row
@@ -87,6 +87,15 @@ class Reader:
                     raise CursorMalformed("the account has no such charge")
                 statement = statement.where(col(ChargeRow.seq) < last.seq)
             return list((await session.exec(statement.order_by(col(ChargeRow.seq).desc()).limit(limit))).all())
+
+    async def charge(self, hold_id: bytes) -> tuple[ChargeRow, str]:
+        """One charge, and the name of the edge that made it. Raises ChargeUnknown."""
+        async with self._database.read() as session:
+            row = await session.get(ChargeRow, hold_id)
+            if row is None:
+                raise ChargeUnknown("there is no such charge, or it is no longer kept")
+            edge = await session.get(SessionRow, row.session_id)
+        return row, edge.edge_name if edge else ""
 
     async def _carried(self, session: AsyncSession, account_id: str, hold_id: bytes) -> bool:
         """Whether charges of the account are no longer kept that were made as late as this one, give or take a day."""
