@@ -75,18 +75,18 @@ async def test_a_replica_of_the_version_before_serves_through_the_upgrade(
     await before.apply([Grant(f"g-{each}", each, 10**6) for each in accounts])
     # Connections that have prepared their statements on the old table.
     connection = await asyncpg.connect(postgres_url, server_settings=PLANS)
-    ids = [await request(before, "a0")]
+    ids, begun = [await request(before, "a0")], asyncio.Event()
     lookups = [await connection.prepare(each) for each in (OWNERS_BEFORE, HOLDS_BEFORE, TIMES_BEFORE, FIRST_BEFORE)]
 
     async def client(account: str) -> None:
         for _ in range(PER_CLIENT):
             ids.append(await request(before, account))
+            if len(ids) >= CLIENTS:
+                begun.set()
 
     load = [asyncio.create_task(client(each)) for each in accounts]
-    await asyncio.sleep(0.2)
-    began = len(ids)
+    await asyncio.wait_for(begun.wait(), 30)
     await upgrade(postgres_url, "head")
-    assert began > 1
     assert len(ids) < CLIENTS * PER_CLIENT, "the load ended before the upgrade did"
     await asyncio.gather(*load)
 
