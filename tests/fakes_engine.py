@@ -290,13 +290,14 @@ async def start_inference(
     clock: Clock | None = None,
     queue_limit: int = 256,
     drain_timeout: float = 5.0,
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[RunningInference]:
     """Serves these engines, each under the card of the same place."""
     clock = clock or SystemClock()
     registry = Registry(list(zip(cards, engines, strict=True)), queue_limit)
     server = Server(
         name="inference",
-        listen="127.0.0.1:0",
+        listen=listen,
         tokens=Tokens(edge=EDGE_TOKEN, operator=OPERATOR_TOKEN),
         drain_timeout=drain_timeout,
         max_message_bytes=32 * 1024 * 1024,

@@ -82,7 +82,7 @@ class Pipeline:
         self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name)
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
         self._admission = Admission(clock)
-        self._draining = False
+        self._leaving = self._draining = False
 
     # Life
 
@@ -100,11 +100,15 @@ class Pipeline:
     @property
     def ready(self) -> bool:
         """True while requests can be served: auth trusted, quota and inference reached, not draining."""
-        return not self._draining and self._auth.trusted and self._quota.up and self._inference.up
+        return not self._leaving and self._auth.trusted and self._quota.up and self._inference.up
+
+    def leave(self) -> None:
+        """Not ready from now on, so that nobody sends more; what arrives all the same is served."""
+        self._leaving = True
 
     async def drain(self, timeout: float) -> None:
         """Refuses new answers with 503, waits for the running ones and their charges, up to timeout seconds."""
-        self._draining = True
+        self._leaving = self._draining = True
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         while len(self._running) and loop.time() < until:  # noqa: ASYNC110  (once, at shutdown)

@@ -125,6 +125,8 @@ class Supervisor:
         """Asks all workers to drain; asked again, to stop at once."""
         self._stopping = self._stopping or self._clock.monotonic()
         self._due = []
+        # While anybody has the socket open, connections are still made and nobody takes them: they are better refused.
+        self._listener.close()
         for worker in self._workers:
             worker.process.terminate()
 

@@ -44,7 +44,11 @@ async def serve(
         stopping = asyncio.create_task(asked.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        await pipeline.drain(settings.drain_timeout)
+        # HTTP takes no more connections, but what it has taken is served: also a request whose body is still coming.
+        pipeline.leave()
+        until = clock.monotonic() + settings.drain_timeout
+        await asyncio.wait({serving}, timeout=settings.drain_timeout)
+        await pipeline.drain(max(0.0, until - clock.monotonic()))
         await serving
     finally:
         await pipeline.close()

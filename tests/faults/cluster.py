@@ -6,13 +6,15 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from servicekit.tls import TlsDirectory
+from tests.certificates import ROLES, Authority, certificate, write_files
 from tests.faults.office import Office
 from tests.faults.postgres import Postgres
 from tests.faults.proxy import Proxy
@@ -25,18 +27,26 @@ IN_A_ROW = 6  # answers of an edge's /readyz, each on a connection of its own, s
 
 @dataclass(frozen=True)
 class Shape:
-    """What runs. Replicas of quota need PostgreSQL. Every edge but the first reaches auth and quota through proxies."""
+    """What runs. Replicas need PostgreSQL, but for inference. With `tls` every service has a certificate.
+
+    Every edge but the first reaches auth and quota through proxies, unless `proxied` is False.
+    """
 
     database: str
+    auths: int = 1
     quotas: int = 1
+    inferences: int = 1
     workers: tuple[int, ...] = (4, 2)  # of each edge
+    tls: bool = False
+    proxied: bool = True
 
 
 class Cluster:
     """Make with `running(shape, folder)`.
 
     Roles are "auth", "quota-1", "quota-2", "inference", "edge-1", "edge-2", "postgres", and two that their service
-    replaces itself: "edge-1/worker" and "inference/llama".
+    replaces itself: "edge-1/worker" and "inference/llama". With several of auth or inference they are numbered, too.
+    `authority` signs the certificates in the folders `tls/<role of the certificate>`.
     """
 
     def __init__(self, shape: Shape, folder: Path) -> None:
@@ -48,6 +58,9 @@ class Cluster:
         self._hurt = False
         self._services: dict[str, Service] = {}
         self._replaced: dict[str, set[int]] = {}  # role of a worker: pids before the kill
+        self.authority = Authority()
+        if shape.tls:
+            self.certify(self.authority)
         for who in ("edge", "operator"):
             (folder / f"{who}.token").write_text(self.token if who == "operator" else secrets.token_urlsafe(24))
 
@@ -56,17 +69,19 @@ class Cluster:
     async def start(self) -> None:
         """Starts everything and waits until requests can be served."""
         await self._add_databases()
-        backends = [self._backend("auth", "auth"), self._backend("inference", "inference")]
-        backends += [self._backend(f"quota-{number + 1}", "quota") for number in range(self.shape.quotas)]
+        kinds = {"auth": self.shape.auths, "quota": self.shape.quotas, "inference": self.shape.inferences}
+        backends = [self._backend(name, kind) for kind, count in kinds.items() for name in _names(kind, count)]
         # The first of each is alone when the tables are made.
         for service in backends:
             service.spawn()
-            if service.name == "quota-1":
+            if service.name in ("auth-1", "quota-1"):
                 await service.serving()
         await asyncio.gather(*(service.serving() for service in backends))
         for number, workers in enumerate(self.shape.workers, 1):
             (await self._edge(number, workers)).spawn()
-        self.office = Office(self.address("auth"), self.address("quota-1"), self.token)
+        tls = TlsDirectory(self.tls_folder("operator"), "operator") if self.shape.tls else None
+        auth = _names("auth", self.shape.auths)[-1]
+        self.office = Office(self.address(auth), self.address("quota-1"), self.token, tls)
         await self.healed()
 
     async def stop(self) -> None:
@@ -125,6 +140,20 @@ class Cluster:
             return [process.pid for process in service.family() if _is(process, part)]
         return [service.pid, *(process.pid for process in service.family())]
 
+    def tls_folder(self, role: str) -> Path:
+        """The certificate of a role: auth, quota, inference, edge or operator."""
+        return self._folder / "tls" / role
+
+    def certify(self, authority: Authority, trust: Sequence[Authority] = ()) -> None:
+        """New certificates for every role, exchanged as Kubernetes does it; `trust` are believed besides."""
+        bundle = b"".join(each.pem for each in (authority, *trust))
+        for role in ROLES:
+            write_files(self.tls_folder(role), {**certificate(role, authority).files(), "ca.crt": bundle})
+
+    def service(self, role: str) -> Service:
+        """The process of a role."""
+        return self._services[role]
+
     # Faults
 
     def kill(self, role: str) -> None:
@@ -172,10 +201,7 @@ class Cluster:
                 await self.postgres.create(name)
 
     def _backend(self, name: str, kind: str) -> Service:
-        settings = {
-            "EDGE_TOKEN_FILE": str(self._folder / "edge.token"),
-            "OPERATOR_TOKEN_FILE": str(self._folder / "operator.token"),
-        }
+        settings = self._identity(kind)
         if kind != "inference":
             file = self._folder / f"{kind}.db"
             settings["DATABASE_URL"] = self.postgres.url(kind) if self.postgres else f"sqlite:///{file}"
@@ -183,19 +209,35 @@ class Cluster:
 
     async def _edge(self, number: int, workers: int) -> Service:
         name = f"edge-{number}"
-        quotas = [self.address(each) for each in self._services if each.startswith("quota")]
-        auths = [self.address("auth")]
-        if number > 1:
+        quotas, auths, inferences = (self._addresses(kind) for kind in ("quota", "auth", "inference"))
+        if number > 1 and self.shape.proxied:
             quotas = [await self._proxy(f"{name}→quota-{index}", each) for index, each in enumerate(quotas, 1)]
-            auths = [await self._proxy(f"{name}→auth", each) for each in auths]
+            auths = [
+                await self._proxy(f"{name}→{role}", each) for role, each in zip(self._roles("auth"), auths, strict=True)
+            ]
         settings = {
-            "EDGE_TOKEN_FILE": str(self._folder / "edge.token"),
+            **self._identity("edge"),
             "WORKERS": str(workers),
             "AUTH_ADDRESS": ",".join(auths),
             "QUOTA_ADDRESS": ",".join(quotas),
-            "INFERENCE_ADDRESS": self.address("inference"),
+            "INFERENCE_ADDRESS": ",".join(inferences),
         }
         return self._add(Service(name, "edge", self._folder, settings))
+
+    def _identity(self, kind: str) -> dict[str, str]:
+        """How a service knows its callers, or is known."""
+        if self.shape.tls:
+            return {"TLS_DIRECTORY": str(self.tls_folder(kind))}
+        settings = {"EDGE_TOKEN_FILE": str(self._folder / "edge.token")}
+        if kind != "edge":
+            settings["OPERATOR_TOKEN_FILE"] = str(self._folder / "operator.token")
+        return settings
+
+    def _roles(self, kind: str) -> list[str]:
+        return [name for name in self._services if name.partition("-")[0] == kind]
+
+    def _addresses(self, kind: str) -> list[str]:
+        return [self.address(role) for role in self._roles(kind)]
 
     async def _proxy(self, name: str, target: str) -> str:
         proxy = self.proxies[name] = Proxy(target)
@@ -215,6 +257,11 @@ class Cluster:
             else:
                 ready, since = 0, loop.time()
             await asyncio.sleep(0.02)
+
+
+def _names(kind: str, count: int) -> list[str]:
+    """The replicas' roles. quota's are always numbered."""
+    return [kind] if count == 1 and kind != "quota" else [f"{kind}-{number + 1}" for number in range(count)]
 
 
 async def _says_ready(address: str) -> bool:

@@ -17,6 +17,8 @@ WORKERS = (4, 4) if LONG else (4, 2)
 SHAPES = {
     "sqlite": Shape("sqlite", workers=WORKERS),
     "postgresql": Shape("postgresql", quotas=2, workers=WORKERS),
+    # Two or more of everything, and certificates.
+    "replicas": Shape("postgresql", auths=2, quotas=2, inferences=2, workers=(2, 2), tls=True, proxied=False),
 }
 
 

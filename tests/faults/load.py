@@ -22,7 +22,9 @@ class Load:
 
     def __init__(self, cluster: Cluster, accounts: list[Account], *, max_tokens: int) -> None:
         self.clients: list[Client] = []
-        self._edges = itertools.cycle([cluster.address(edge) for edge in cluster.edges])
+        self.away: set[str] = set()  # edges that get no new requests, as a load balancer does it
+        self._cluster = cluster
+        self._edges = itertools.cycle(cluster.edges)
         self._accounts = accounts
         self._max_tokens = max_tokens
         self._stopping = False
@@ -42,7 +44,8 @@ class Load:
     def _next(self, *, stream: bool | None = None) -> Client:
         if stream is None:
             stream = len(self.clients) % WHOLE != 0
-        client = Client(next(self._edges), self._accounts.pop(), max_tokens=self._max_tokens, stream=stream)
+        edge = next(each for each in self._edges if each not in self.away)
+        client = Client(self._cluster.address(edge), self._accounts.pop(), max_tokens=self._max_tokens, stream=stream)
         self.clients.append(client)
         return client
 

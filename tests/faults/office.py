@@ -15,6 +15,7 @@ from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.client import connect
 from servicekit.rpc_status import RpcFailure
+from servicekit.tls import TlsDirectory
 
 CALL = 20.0  # seconds
 AWAY = 20.0  # seconds that a restarted service may take to be found again
@@ -37,10 +38,21 @@ class Account:
 class Office:
     """Must be made and used in one event loop."""
 
-    def __init__(self, auth: str, quota: str, token: str) -> None:
-        self._peers = [connect(auth, token=token), connect(quota, token=token)]
-        self._auth = auth_pb2_grpc.AuthStub(self._peers[0].channel)
-        self._quota = quota_pb2_grpc.QuotaStub(self._peers[1].channel)
+    def __init__(self, auth: str, quota: str, token: str, tls: TlsDirectory | None = None) -> None:
+        """With `tls` the operator's certificate, and no token."""
+        shown = None if tls else token
+        self._peers = [
+            connect(auth, token=shown, service="auth", tls=tls),
+            connect(quota, token=shown, service="quota", tls=tls),
+        ]
+
+    @property
+    def _auth(self) -> auth_pb2_grpc.AuthStub:
+        return auth_pb2_grpc.AuthStub(self._peers[0].channel)  # the channel changes with our certificate
+
+    @property
+    def _quota(self) -> quota_pb2_grpc.QuotaStub:
+        return quota_pb2_grpc.QuotaStub(self._peers[1].channel)
 
     async def account(self, credits: int, *, per_minute: int | None = UNLIMITED) -> Account:
         """A new account with a key and credits. per_minute None: the platform's default."""

@@ -23,14 +23,22 @@ IN_THE_SHORT_RUN = {
     ("postgresql", "quota-2"),
     ("postgresql", "inference/llama"),
     ("postgresql", "postgres"),
+    ("replicas", "quota-1"),
+    ("replicas", "inference-1"),
 }
-ROLES = ("edge-1/worker", "edge-1", "quota-1", "quota-2", "inference", "inference/llama", "postgres", "auth")
+ROLES = (
+    *("edge-1/worker", "edge-1", "quota-1", "quota-2", "inference", "inference/llama", "postgres", "auth"),
+    *("inference-1", "auth-1"),
+)
+OF_REPLICAS = ("edge-1", "quota-1", "inference-1", "auth-1")  # roles that are killed where there are two of everything
 NAMES = {
     "edge-1": "an edge",
     "edge-1/worker": "an edge worker",
     "quota-1": "quota",
     "quota-2": "quota's second replica",
     "inference/llama": "the llama worker",
+    "inference-1": "one of two inference replicas",
+    "auth-1": "one of two auth replicas",
     "postgres": "PostgreSQL",
 }
 
@@ -39,7 +47,9 @@ def runs(database: str, role: str) -> bool:
     """Whether a role is part of the platform on this database, and killed in this run (conftest.py)."""
     if not LONG:
         return (database, role) in IN_THE_SHORT_RUN
-    return database == "postgresql" or role not in ("postgres", "quota-2")
+    if database == "replicas":
+        return role in OF_REPLICAS
+    return role not in ("inference-1", "auth-1") and (database == "postgresql" or role not in ("postgres", "quota-2"))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -33,7 +33,7 @@ models:
 
 def runs(database: str, how: signal.Signals | None = None) -> bool:
     """SQLite is in quota's own process and cannot be away; in the short run PostgreSQL is enough (conftest.py)."""
-    return database == "postgresql" or (LONG and how is None)
+    return database == "postgresql" or (LONG and how is None and database == "sqlite")
 
 
 async def ask(cluster: Cluster, account: Account) -> list[tuple[Received, float]]:

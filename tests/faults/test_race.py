@@ -72,7 +72,8 @@ async def _spend(cluster: Cluster, account: Account, clients: list[Client], watc
     """One seat: asks again and again until nothing is left, and once more to be told so."""
     while True:
         spent = watch.spent.is_set()
-        client = Client(cluster.address("edge-1"), account, max_tokens=TOKENS)
+        edge = cluster.edges[len(clients) % len(cluster.edges)]
+        client = Client(cluster.address(edge), account, max_tokens=TOKENS)
         clients.append(client)
         received = await client.run()
         assert received.status in (200, 402), received

@@ -1,0 +1,208 @@
+"""A pipeline that finds its services by name, and replicas of the real services that a test may start and drain.
+
+Replicas of one service share their data and listen on one port of several loopback hosts, as pods of a Service do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
+from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
+from servicekit.client import connect
+from servicekit.clock import SystemClock
+from servicekit.database import Database, open_database
+from servicekit.server import Server
+from services.auth.domain.sessions import SessionPolicy
+from services.auth.main import MIGRATIONS as AUTH_MIGRATIONS
+from services.auth.main import make_servicer
+from services.edge.answer import Answer
+from services.edge.pipeline import Pipeline
+from services.quota.domain.pricing import Price, PriceBook
+from services.quota.domain.writer import Writer
+from services.quota.main import MIGRATIONS as QUOTA_MIGRATIONS
+from services.quota.service import Leases, QuotaServicer
+from services.quota.store.reader import Reader
+from services.quota.store.sqlite import SqliteStore
+from tests.contract.auth.auth_world import DEFAULTS, TOKENS
+from tests.contract.edge.names import Names
+from tests.contract.edge.platform_for_edge import chat_request, start_pipeline, until
+from tests.fakes_engine import ScriptedEngine, start_inference
+
+ONE, TWO = "127.0.0.1", "127.0.0.2"
+WORDS = [f"w{number} " for number in range(200)]
+TEXT = "".join(WORDS)
+PLENTY = 1_000_000  # credits
+PROMPT = 5  # credits of the prompt
+COST = PROMPT + 3 * len(WORDS)  # of one whole answer
+DRAIN = 20.0  # seconds, more than a test takes
+
+
+@dataclass
+class Data:
+    """What the replicas of auth and quota share."""
+
+    auth: Database
+    quota: Database
+    store: SqliteStore
+    writer: Writer
+
+
+@dataclass
+class Town:
+    """Replicas are named (service, host)."""
+
+    names: Names
+    data: Data
+    engines: dict[str, ScriptedEngine]
+    drain_timeout: float
+    servers: dict[tuple[str, str], Server] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
+    pipeline: Pipeline = field(init=False)
+    account_id: str = ""
+    key_id: str = ""
+    key: str = ""
+
+    async def start(self, stack: contextlib.AsyncExitStack, service: str, host: str) -> None:
+        """One more replica, whose name does not lead to it yet."""
+        listen = f"{host}:{self.ports.get(service, '0')}"
+        if service == "inference":
+            running = await stack.enter_async_context(
+                start_inference(self.engines[host], listen=listen, drain_timeout=self.drain_timeout)
+            )
+            server = running.server
+        else:
+            server = Server(name=service, listen=listen, tokens=TOKENS, drain_timeout=self.drain_timeout)
+            (self._add_auth if service == "auth" else self._add_quota)(server)
+            await server.start()
+            stack.push_async_callback(server.stop)
+        self.servers[service, host] = server
+        self.ports.setdefault(service, server.address.rpartition(":")[2])
+
+    def drain(self, service: str, host: str) -> asyncio.Task[None]:
+        """What SIGTERM does. The task ends when the replica has stopped."""
+        return asyncio.create_task(self.servers[service, host].stop())
+
+    async def call(self, service: str, method: str, request: Any) -> Any:
+        """An operator's call, at a replica that does not drain."""
+        serving = [each for (name, _), each in self.servers.items() if name == service and not each.draining.is_set()]
+        peer = connect(serving[0].address, token=TOKENS.operator)
+        stub = {"auth": auth_pb2_grpc.AuthStub, "quota": quota_pb2_grpc.QuotaStub}[service](peer.channel)
+        try:
+            return await peer.call(getattr(stub, method), request, timeout=10)
+        finally:
+            await peer.close()
+
+    async def open(self, *, text: str = "hello there") -> Answer:
+        """The whole way to a running answer."""
+        caller = await self.pipeline.authenticate(f"Bearer {self.key}")
+        model = self.pipeline.resolve(caller, "muh-chat")
+        return await self.pipeline.open(
+            caller,
+            model,
+            chat_request(model.model, text),
+            alias="muh-chat",
+            max_tokens=None,
+            choices=1,
+            streamed=True,
+            request_id="req",
+            deadline=SystemClock().monotonic() + 30,
+        )
+
+    async def balance(self) -> int:
+        """Credits of the account, as the edge reads them."""
+        caller = await self.pipeline.authenticate(f"Bearer {self.key}")
+        return (await self.pipeline.usage(caller, "2026-01-01", "2026-12-31")).balance
+
+    async def charged(self) -> int:
+        """Credits charged, after a recount that found the books in order and nothing held."""
+        books = await self.call("quota", "CheckBooks", quota_pb2.CheckBooksRequest())
+        assert books.balanced
+        assert (books.held, books.open_holds) == (0, 0)
+        return int(books.charged)
+
+    async def settled(self) -> None:
+        """Returns when a session is open to every named replica of quota and inference, at home."""
+        quota, inference = self.pipeline._quota, self.pipeline._inference
+        await until(lambda: self._named("quota") == sorted(each.address for each in quota._links))
+        await until(lambda: all(link.up and link.at is link.home for link in quota._links.values()))
+        await until(lambda: self._named("inference") == sorted(each.address for each in inference._links))
+        await until(lambda: all(link.up and link.models for link in inference._links.values()))
+
+    def _named(self, service: str) -> list[str]:
+        return [f"{host}:{self.ports[service]}" for host in self.names.hosts[service] or []]
+
+    def _add_auth(self, server: Server) -> None:
+        servicer = make_servicer(
+            self.data.auth,
+            policy=SessionPolicy(ttl=5.0),
+            defaults=DEFAULTS,
+            draining=server.draining,
+            clock=SystemClock(),
+            random_bytes=secrets.token_bytes,
+        )
+        server.add(servicer, auth_pb2_grpc.add_AuthServicer_to_server, auth_pb2.DESCRIPTOR.services_by_name["Auth"])
+
+    def _add_quota(self, server: Server) -> None:
+        servicer = QuotaServicer(
+            store=self.data.store,
+            reader=Reader(self.data.quota),
+            writer=self.data.writer,
+            prices=PriceBook({"muh-chat": Price(1_000_000, 3_000_000)}),
+            leases=Leases(10.0, 3.0),
+            clock=SystemClock(),
+            draining=server.draining,
+        )
+        server.add(servicer, quota_pb2_grpc.add_QuotaServicer_to_server, quota_pb2.DESCRIPTOR.services_by_name["Quota"])
+
+
+@contextlib.asynccontextmanager
+async def start_town(
+    folder: Path, *, drain_timeout: float = DRAIN, **counts: int
+) -> AsyncIterator[tuple[Town, contextlib.AsyncExitStack]]:
+    """So many replicas of each service (one, unless told), greeted; an account with a key and plenty of credits."""
+    async with contextlib.AsyncExitStack() as stack:
+        town = Town(
+            Names(),
+            await _open_data(stack, folder),
+            {host: ScriptedEngine(*WORDS) for host in (ONE, TWO)},
+            drain_timeout,
+        )
+        for service in ("auth", "quota", "inference"):
+            hosts = [ONE, TWO][: counts.get(service, 1)]
+            for host in hosts:
+                await town.start(stack, service, host)
+            town.names.hosts[service] = hosts
+        await _make_account(town)
+        named = {service: f"{service}:{port}" for service, port in town.ports.items()}
+        town.pipeline = await start_pipeline(stack, SystemClock(), resolver=town.names, token=TOKENS.edge, **named)
+        await town.settled()
+        yield town, stack
+
+
+async def _open_data(stack: contextlib.AsyncExitStack, folder: Path) -> Data:
+    auth = await stack.enter_async_context(open_database(f"sqlite:///{folder / 'auth.db'}", migrations=AUTH_MIGRATIONS))
+    quota = await stack.enter_async_context(
+        open_database(f"sqlite:///{folder / 'quota.db'}", migrations=QUOTA_MIGRATIONS)
+    )
+    store = await SqliteStore.open(str(folder / "quota.db"), SystemClock())
+    stack.push_async_callback(store.close)
+    writer = Writer(store.apply, shards=1, observe=lambda _: None)
+    writing = asyncio.create_task(writer.run())
+    stack.callback(writing.cancel)
+    return Data(auth, quota, store, writer)
+
+
+async def _make_account(town: Town) -> None:
+    made = await town.call("auth", "CreateAccount", auth_pb2.CreateAccountRequest(email="user@example.com"))
+    town.account_id = made.account.account_id
+    key = await town.call("auth", "CreateKey", auth_pb2.CreateKeyRequest(account_id=town.account_id))
+    town.key_id, town.key = key.key.key_id, key.secret
+    grant = quota_pb2.GrantRequest(grant_id="g", account_id=town.account_id, credits=PLENTY)
+    await town.call("quota", "Grant", grant)
