@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from muhgpt_cli.commands import accounts, chat, credits, doctor, keys, models, up, usage
+from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
 
@@ -57,6 +57,7 @@ app.command(epilog=up.EPILOG)(up.up)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(credits.app, name="credits")
+app.add_typer(charges.app, name="charges")
 app.command(epilog=usage.EPILOG)(usage.usage)
 app.command(epilog=models.EPILOG)(models.models)
 app.command(epilog=chat.EPILOG)(chat.chat)

@@ -20,6 +20,7 @@ DataDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text for people.")]
 AccountEmail = Annotated[str, typer.Option("--account", metavar="EMAIL", help="The account's email address.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many, newest first.")]
 ApiKey = Annotated[
     str | None,
     typer.Option("--key", envvar="MUHGPT_API_KEY", help="API key (mghp_…).", show_default=False, show_envvar=True),

@@ -18,6 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.errors import StartupError
@@ -27,6 +28,8 @@ log = get_logger(__name__)
 
 POLL = 0.25  # seconds between two looks for the lock
 LOCK = "SELECT pg_try_advisory_lock(hashtext(:name))"
+LOCK_TRIES, LOCK_WAIT_MS, LOCK_PAUSE = 120, 300, 1.0  # the pause in seconds
+LOCK_NOT_AVAILABLE = "55P03"
 SCHEMA_EXISTS = "SELECT count(*) FROM pg_namespace WHERE nspname = :schema"
 
 
@@ -61,12 +64,12 @@ class Schema:
                 f"the database's schema is {found or 'empty'}, this version needs {self.newest}; run first: {command}"
             )
 
-    async def upgrade(self, engine: AsyncEngine, *, wait: float) -> None:
+    async def upgrade(self, engine: AsyncEngine, *, wait: float, target: str = "head") -> None:
         """Brings the database up to date, each revision in a transaction of its own; does nothing when it is.
 
         On PostgreSQL all of it is done under an advisory lock, so that of several processes one works and the others
-        find the work done. Raises StartupError: another held the lock longer than `wait` seconds, or the schema is too
-        new for this version.
+        find the work done. A test may name the revision at which to stop. Raises StartupError: another held the lock
+        longer than `wait` seconds, or the schema is too new for this version.
         """
         async with engine.connect() as connection:
             try:
@@ -74,7 +77,7 @@ class Schema:
                     await self._lock(connection, wait)
                     await self._create_schema(connection)
                 if not self._serves(await self.revision(connection)):
-                    await connection.run_sync(self._upgrade)
+                    await connection.run_sync(self._upgrade, target)
             finally:
                 await connection.invalidate()  # whatever happened, the lock ends with its connection
 
@@ -101,11 +104,11 @@ class Schema:
         connection.rollback()
         return found
 
-    def _upgrade(self, connection: Connection) -> None:
+    def _upgrade(self, connection: Connection, target: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(self._migrations).replace("%", "%%"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, target)
 
     def _serves(self, found: str | None) -> bool:
         """Whether this version can serve on what was found; False: it must be brought up to date first."""
@@ -120,6 +123,27 @@ class Schema:
             )
         log.warning("schema_is_newer", found=found, known=self.newest)
         return True
+
+
+def lock_table(connection: Connection, table: str) -> None:
+    """For a migration: locks a table that is in use, so that statements which need it whole then take no time.
+
+    Whoever waits for such a lock makes everybody who comes later wait behind it. So this waits briefly and often, and
+    requests go on in between, while a dump of the database, say, holds it. Raises StartupError when it never got it.
+    """
+    connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
+    for _ in range(LOCK_TRIES):
+        try:
+            with connection.begin_nested():
+                connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            return
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE:
+                raise
+            connection.execute(text(f"SELECT pg_sleep({LOCK_PAUSE})"))
+    raise StartupError(
+        f"the table {table} was in use at each of {LOCK_TRIES} tries, by a dump perhaps: try again later"
+    )
 
 
 def least_needed(revision: str) -> int | None:

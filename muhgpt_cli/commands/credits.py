@@ -12,10 +12,17 @@ from muhgpt.quota.v1 import quota_pb2
 from muhgpt_cli import output
 from muhgpt_cli.errors import CallFailed, CliError
 from muhgpt_cli.operator_client import Operator, run
-from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, examples
+from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, Limit, examples
 from muhgpt_cli.system import System, find
 
-app = typer.Typer(no_args_is_help=True, help="Credits: grant and take back.")
+app = typer.Typer(no_args_is_help=True, help="Credits: grant, take back, look at the ledger.")
+
+KINDS = {
+    quota_pb2.LedgerEntry.KIND_GRANT: "grant",
+    quota_pb2.LedgerEntry.KIND_PURCHASE: "purchase",
+    quota_pb2.LedgerEntry.KIND_CHARGE: "charge",
+    quota_pb2.LedgerEntry.KIND_REFUND: "refund",
+}
 
 
 def _long(least: int, most: int) -> Callable[[str | None], str | None]:
@@ -87,6 +94,51 @@ def refund(
 
     document = run(_move(find(data_dir), account, "Refund", request, name))
     _print({**document, "credits": credits}, f"Took {credits:,} credits from", as_json)
+
+
+@app.command(
+    epilog=examples(
+        "muhgpt credits ledger --account ada@example.com",
+        "muhgpt credits ledger --account ada@example.com --limit 1000 --before 48213 --json",
+    )
+)
+def ledger(
+    account: AccountEmail,
+    limit: Limit = 20,
+    before: Annotated[
+        str, typer.Option("--before", metavar="ENTRY", help="The last entry of the page before.", show_default=False)
+    ] = "",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Lists every change of an account's balance, newest first."""
+    document = run(_ledger(find(data_dir), account, limit, before))
+    if as_json:
+        output.print_json(document)
+        return
+    rows = [[str(each["entry"]), *list(each.values())[1:]] for each in document["entries"]]
+    output.print_table(["entry", "at", "kind", "credits", "reference", "reason"], rows, empty="Nothing yet.")
+    if document["next"]:
+        output.stdout.print(f"There are more: --before {document['next']}")
+
+
+async def _ledger(system: System, email: str, limit: int, before: str) -> dict[str, Any]:
+    async with Operator(system) as operator:
+        account_id = (await operator.account(email)).account_id
+        request = quota_pb2.ListLedgerRequest(account_id=account_id, page_size=limit, page_token=before)
+        answer = await operator.quota.call_idempotent("ListLedger", request)
+    entries = [
+        {
+            "entry": each.entry_id,
+            "created_at": output.instant(each.created_at),
+            "kind": KINDS[each.kind],
+            "credits": each.credits,
+            "reference": each.reference,
+            "reason": each.reason,
+        }
+        for each in answer.entries
+    ]
+    return {"account_id": account_id, "email": email, "entries": entries, "next": answer.next_page_token or None}
 
 
 async def _move(system: System, email: str, method: str, request: Any, move_id: str) -> dict[str, Any]:

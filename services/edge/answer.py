@@ -83,6 +83,11 @@ class Answer(Protocol):
     max_tokens: int  # per choice, after clipping to what the account can pay
     window: RateWindow
 
+    @property
+    def charge_id(self) -> str:
+        """Its receipt's id, for the log."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[Batch]:
         """Batches until the one with usage. Raises ApiError when the answer fails midway."""
         ...

@@ -100,6 +100,11 @@ class LiveAnswer:
 
     # Delivering
 
+    @property
+    def charge_id(self) -> str:
+        """The hold's id in hexadecimal, as receipts tell it; empty before there is one."""
+        return self.hold.id.hex() if self.hold is not None else ""
+
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self
 

@@ -22,6 +22,7 @@ from servicekit.settings import load
 from servicekit.tls import open_tls
 from services.model_list import load_model_list
 from services.quota.domain.pricing import Price, PriceBook
+from services.quota.domain.retention import run_retention
 from services.quota.domain.sweeper import run_sweeper
 from services.quota.domain.writer import Writer
 from services.quota.metrics import BATCH
@@ -70,6 +71,7 @@ async def main() -> None:
             background = [
                 group.create_task(writer.run()),
                 group.create_task(reloads.run()),
+                group.create_task(run_retention(store, settings.retention_months)),
                 group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
             ]
             await server.run()

@@ -12,7 +12,7 @@ from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from services.quota.convert import day_range, hold_cursor, number_cursor, page_size
-from services.quota.domain import errors
+from services.quota.domain import errors, hold_ids
 from services.quota.domain.credits import MOST_CREDITS
 from services.quota.domain.operations import Grant, Refund
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
@@ -81,6 +81,22 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         token = rows[size - 1].hold_id.hex() if len(rows) > size else ""
         del rows[size:]
         return pb.ListChargesResponse(charges=map(_charge, rows), next_page_token=token)
+
+    async def GetCharge(self, request: pb.GetChargeRequest, context: Any) -> pb.GetChargeResponse:
+        if len(request.hold_id) != hold_ids.LENGTH:
+            raise errors.IdMalformed("the id of a charge is 16 bytes, 32 hexadecimal digits")
+        row, edge_name = await self._reader.charge(request.hold_id)
+        return pb.GetChargeResponse(
+            account_id=row.account_id,
+            charge=_charge(row),
+            edge_name=edge_name,
+            choices=row.choices,
+            requested_tokens=row.requested_tokens,
+            max_tokens=row.max_tokens,
+            covered_tokens=row.covered_tokens,
+            delivered_tokens=row.delivered_tokens,
+            held=row.held,
+        )
 
     async def Grant(self, request: pb.GrantRequest, context: Any) -> pb.GrantResponse:
         _check(request.grant_id, request.account_id, request.credits, least=0)

@@ -29,4 +29,7 @@ class QuotaSettings(ServiceSettings, QuotaDatabaseSettings):
     models_file: Path | None = Field(None, description="model list with prices; absent: the one that comes with it")
     writers: int = Field(4, ge=1, le=64, description="PostgreSQL: transactions at once; SQLite has one")
     lease: float = Field(10.0, ge=1, le=300, description="seconds a silent edge's holds live")
+    retention_months: int | None = Field(
+        None, ge=1, le=1200, description="whole months of charges kept beside the current one; absent: all"
+    )
     sweep_interval: float = Field(2.0, gt=0, le=60, description="seconds between looks for lapsed holds")

@@ -72,7 +72,10 @@ class KeyMonthRow(Base, table=True):
 
 
 class ChargeRow(Base, table=True):
-    """One request: its hold while it runs, its receipt for ever, and its place in the rate window (`seq`)."""
+    """One request: its hold while it runs, its receipt afterwards, and its place in the rate window (`seq`).
+
+    In PostgreSQL each month of ids is a partition, with its own indexes (migration 0005, store/partitions.py).
+    """
 
     __tablename__ = "charges"
     __table_args__ = (
@@ -115,6 +118,18 @@ class ChargeRow(Base, table=True):
     month: int = Field(sa_type=Integer)
     reserved_us: int = Field(sa_type=BigInteger)
     ended_us: int | None = Field(sa_type=BigInteger)
+
+
+class CarriedForwardRow(Base, table=True):
+    """What a key's charges of one month cost that are no longer kept: charges and these add up to what was charged."""
+
+    __tablename__ = "carried_forward"
+    __table_args__ = (CheckConstraint("credits >= 0", name="carried_never_negative"), CLUSTERED)
+
+    account_id: str = Field(sa_type=Text, primary_key=True)
+    key_id: str = Field(sa_type=Text, primary_key=True)
+    month: int = Field(sa_type=Integer, primary_key=True)
+    credits: int = Field(sa_type=BigInteger)
 
 
 class LedgerRow(Base, table=True):

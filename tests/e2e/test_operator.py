@@ -138,3 +138,29 @@ def test_a_key_that_has_expired_is_refused(platform: Platform, account: Account)
         until(refused, 20, "the key stops working at its expiry")
     with pytest.raises(openai.AuthenticationError), platform.openai(key) as client:
         client.models.list()
+
+
+def test_a_charge_is_followed_from_the_log_to_the_ledger(platform: Platform, account: Account) -> None:
+    platform.muhgpt("chat", "Hello!", "--key", account.key, "--max-tokens", "5")
+    page = platform.muhgpt("charges", "list", "--account", account.email, "--limit", "1")
+    [listed] = page["charges"]
+    events = [json.loads(line) for line in (platform.data_dir / "logs" / "edge.log").read_text().splitlines()]
+    [logged] = [event for event in events if event.get("charge_id") == listed["id"]]
+    assert logged["account_id"] == page["account_id"]
+    shown = platform.muhgpt("charges", "show", listed["id"])
+    assert (shown["email"], shown["state"], shown["held"]) == (account.email, "settled", 0)
+    assert {**shown, **listed} == shown
+    assert shown["credits"] == shown["prompt_tokens"] + 3 * shown["output_tokens"]
+    ledger = platform.muhgpt("credits", "ledger", "--account", account.email)["entries"]
+    assert [(entry["kind"], entry["credits"]) for entry in ledger] == [
+        ("charge", -shown["credits"]),
+        ("grant", 1_000_000),
+    ]
+    assert ledger[0]["reference"] == listed["id"]
+    rest = platform.muhgpt("credits", "ledger", "--account", account.email, "--before", str(ledger[0]["entry"]))
+    assert [entry["kind"] for entry in rest["entries"]] == ["grant"]
+    for_people = at(platform, "charges", "show", listed["id"])
+    assert account.email in for_people.stdout
+    assert at(platform, "charges", "show", "12").returncode == 2
+    unknown = at(platform, "charges", "show", "00" * 16)
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)

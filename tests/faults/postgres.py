@@ -54,6 +54,20 @@ class Postgres:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def programs(self) -> Path:
+        """Where pg_dump and the others of the same version are."""
+        return Path(self._server.bin_path)
+
+    def adopt(self, data: Path) -> None:
+        """Takes a copy of another server's files for its own, before it is started."""
+        own = self._server.pgdata
+        owner = own.stat()
+        shutil.rmtree(own)
+        shutil.copytree(data, own)
+        for path in (own, *own.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+
     def url(self, database: str) -> str:
         """Where a service finds a database."""
         return f"postgresql://postgres:@/{database}?host={self._server.pgdata}"

@@ -29,6 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Expire, Grant, Operation, Progress, Refund, Release, Reserve, Settle
 from services.quota.domain.outcomes import Balanced, Outcome, Progressed, Reason, Refused, Released, Reserved, Settled
 from services.quota.domain.pricing import Price
@@ -149,7 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def reserve(self, capped: bool, prompt: int, most: int, choices: int) -> Any:
         key = next(each for each in self.ceilings if each.startswith("capped") == capped)
-        hold_id = secrets.token_bytes(16)
+        hold_id = new_hold_id(self.clock.now_us())
         operation = Reserve(
             hold_id, b"s" * 16, self.account, key, "m", PRICE, prompt, most, choices, 1, 1, LIMIT, self.ceilings[key]
         )

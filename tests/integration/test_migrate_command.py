@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0  # seconds; a command takes one or two
 MIGRATIONS = {"auth": AUTH, "quota": QUOTA}
 TABLES = {"auth": "api_keys", "quota": "ledger"}
+# Another session that has asked for the lock.
+ASKING = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%pg_try_advisory_lock%'"
 
 
 async def migrate(service: str, url: str, *arguments: str, **settings: str) -> tuple[int, str]:
@@ -78,8 +80,9 @@ async def test_another_that_migrates_too_long_is_named_after_the_wait(postgres_u
         assert code == 2
         assert "another process has been migrating this database for 0.5 s" in output
         waiting = asyncio.create_task(migrate("quota", postgres_url))
-        await asyncio.sleep(0.5)
-        assert not waiting.done()
+        while not await other.fetchval(ASKING):
+            assert not waiting.done()
+            await asyncio.sleep(0.02)
     finally:
         await other.close()
     code, output = await waiting

@@ -37,6 +37,8 @@ def request_ended(exchange: Exchange, now: float) -> None:
         fields["model"] = exchange.model
     if exchange.first_token is not None:
         fields["ttft_ms"] = round((exchange.first_token - exchange.began) * 1000, 1)
+    if exchange.charge_id is not None:
+        fields["charge_id"] = exchange.charge_id
     if exchange.usage is not None:
         fields["prompt_tokens"] = exchange.usage.prompt_tokens
         fields["completion_tokens"] = exchange.usage.completion_tokens

@@ -33,6 +33,7 @@ class Exchange:
         "_send",
         "began",
         "caller",
+        "charge_id",
         "complete",
         "first_token",
         "headers",
@@ -64,6 +65,7 @@ class Exchange:
         self.complete = False
         self.caller: Caller | None = None
         self.model: str | None = None  # the alias, once it is known to be one
+        self.charge_id: str | None = None  # the receipt's, once the request was admitted
         self.usage: Usage | None = None
         self.window: RateWindow | None = None
 

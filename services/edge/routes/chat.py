@@ -80,6 +80,7 @@ class ChatRoute:
             try:
                 exchange.first_token = self._clock.monotonic()
                 exchange.window = answer.window
+                exchange.charge_id = answer.charge_id
                 self._windows.remember(caller.principal.account_id, answer.window)
                 await (self._stream if request.stream else self._whole)(exchange, request, answer)
             finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.quota.domain import budget, rate_window
+from services.quota.domain import budget, hold_ids, rate_window
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.operations import Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved, WindowState
@@ -14,9 +14,14 @@ NO_ADMISSIONS = Admissions()
 
 
 def reserve(books: Books, operation: Reserve) -> Outcome:
-    """Admits or refuses. When several reasons apply: the rate limit first, then the key's ceiling or the balance."""
+    """Admits or refuses. When several reasons apply: the rate limit first, then the key's ceiling or the balance.
+
+    An id that its edge made more than a day from now is refused as INVALID (hold_ids.py).
+    """
     if (known := books.holds.get(operation.hold_id)) is not None:
         return _repeated(books, known, operation)
+    if not hold_ids.plausible(operation.hold_id, books.now_us):
+        return _wrong_clock(books, operation)
     account = books.accounts[operation.account_id]
     key = books.keys[operation.key_id]
     _keep_newest_limits(account, key, operation)
@@ -30,6 +35,12 @@ def reserve(books: Books, operation: Reserve) -> Outcome:
     if payable < 1:
         return _cannot_pay(books, account, key, operation, now_us)
     return _admit(books, account, key, month, operation, payable, now_us)
+
+
+def _wrong_clock(books: Books, operation: Reserve) -> Refused:
+    """Charges are kept, and the window's admissions found, by the time in their ids."""
+    hours = (hold_ids.instant_us(operation.hold_id) - books.now_us) / 3_600_000_000
+    return Refused(Reason.INVALID, detail=f"the hold_id was made at {hours:+.0f} h from now: set the edge's clock")
 
 
 def _keep_newest_limits(account: Account, key: Key, operation: Reserve) -> None:

@@ -41,6 +41,12 @@ class IdMalformed(DomainError):
     kind, reason = Kind.INVALID, "ID_MALFORMED"
 
 
+class ChargeUnknown(DomainError):
+    """There never was a charge by this id, or it is no longer kept."""
+
+    kind, reason = Kind.NOT_FOUND, "CHARGE_UNKNOWN"
+
+
 class IdReused(DomainError):
     """The id was used for another account or amount."""
 

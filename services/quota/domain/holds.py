@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.quota.domain import budget
+from services.quota.domain import budget, hold_ids
 from services.quota.domain.admission import WINDOW_TOKENS
 from services.quota.domain.operations import Expire, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Settled
@@ -54,6 +54,8 @@ def settle(books: Books, operation: Settle) -> Outcome:
 def release(books: Books, operation: Release) -> Outcome:
     """Returns the hold, no charge. An unknown id leaves a tombstone, so that a late reserve cannot come to life."""
     hold = books.holds.get(operation.hold_id)
+    if hold is None and not hold_ids.plausible(operation.hold_id, books.now_us):
+        return Released()  # a reserve by this id would be refused, early or late
     if hold is None:
         books.holds[operation.hold_id] = _tombstone(operation.hold_id, books.now_us)
         return Released()

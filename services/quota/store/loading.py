@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from servicekit.clock import SystemClock
+from services.quota.domain import hold_ids
 from services.quota.domain.calendar import DAY_US, day_and_month
+from services.quota.domain.hold_ids import LOOK_AROUND_US
 from services.quota.domain.rate_window import WINDOW_US
 from services.quota.domain.records import Account, Admissions, Books, EntryKind, Key, KeyMonth, LedgerEntry
 from services.quota.store import columns, statements
@@ -14,6 +16,7 @@ from services.quota.store.memory import Known, Memory
 from services.quota.store.needs import Needs, complete_months
 
 ACCOUNT_WIDTH, KEY_WIDTH, HOLD_WIDTH = len(columns.ACCOUNT), 1 + len(columns.KEY), len(columns.CHARGE)
+LOOK_AHEAD_US = LOOK_AROUND_US + WINDOW_US
 MOST_RECALLED = 256  # admissions of a window that are read to be remembered; of a longer one only what decides
 
 
@@ -53,7 +56,11 @@ class Loading:
     async def _lock(self) -> None:
         books, names = self.books, self._needs.account_ids | {each for each in self._owners.values() if each}
         strangers = [hold_id for hold_id, owner in self._owners.items() if owner is None]
-        rows = await self._connection.fetch(statements.LOCK_ACCOUNTS, list(names), strangers)
+        if strangers:
+            bounds = statements.bounds(strangers)
+            rows = await self._connection.fetch(statements.LOCK_OWNERS, list(names), strangers, *bounds)
+        else:
+            rows = await self._connection.fetch(statements.LOCK_ACCOUNTS, list(names))
         for row in rows:
             account = Account(*row[:ACCOUNT_WIDTH])
             books.accounts[account.id] = account
@@ -88,7 +95,7 @@ class Loading:
             else:
                 missing.append(hold_id)
         if missing:
-            for row in await self._connection.fetch(statements.LOAD_HOLDS, missing):
+            for row in await self._connection.fetch(statements.LOAD_HOLDS, missing, *statements.bounds(missing)):
                 books.holds[row[0]] = columns.hold_of(row[:HOLD_WIDTH])
                 self._add_month(row[HOLD_WIDTH:])
 
@@ -174,7 +181,8 @@ class Windows:
             self._begin(name, seq, lows[name])
         ranges = [each for name in self._limits for each in self._ranges(name, reserves[name])]
         if ranges:
-            for name, seq, instant in await connection.fetch(times, *zip(*ranges, strict=True)):
+            around = hold_ids.lowest_at(self._since - LOOK_AROUND_US), hold_ids.lowest_at(self._since + LOOK_AHEAD_US)
+            for name, seq, instant in await connection.fetch(times, *zip(*ranges, strict=True), *around):
                 self.found[name].times_us[seq] = instant
 
     def _begin(self, name: str, seq: int, low: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -27,9 +28,11 @@ from services.quota.store.changes import changes_of
 from services.quota.store.loading import Loading
 from services.quota.store.memory import Memory, revise
 from services.quota.store.needs import Needs
+from services.quota.store.partitions import Partitions
 
 REVISION_BITS = 63
 STATEMENT_TIMEOUT = 2.0  # seconds; a batch takes milliseconds
+TIDY_TIMEOUT = 1800.0  # seconds; a month's charges are summed up before they are dropped
 # Every statement finds its rows by key. A planner that looks at a young, small or not yet analysed table would rather
 # read it whole, and a prepared statement would keep that plan while the table grows.
 PLANS = {
@@ -44,9 +47,10 @@ PLANS = {
 class PostgresStore:
     """Implements Store. Make with `await PostgresStore.open(url)`. A clock is given by tests only."""
 
-    def __init__(self, pool: asyncpg.Pool, clock: Clock | None) -> None:
+    def __init__(self, pool: asyncpg.Pool, clock: Clock | None, partitions: Partitions) -> None:
         self._pool = pool
         self._clock = clock
+        self._partitions = partitions
         self._memory = Memory()
 
     @classmethod
@@ -55,17 +59,22 @@ class PostgresStore:
     ) -> PostgresStore:
         """Connects to a migrated database; `connections` batches can be under way at once."""
         dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        settings = PLANS | ({"search_path": schema} if schema else {})
+        place = {"search_path": schema} if schema else {}
         pool = await asyncpg.create_pool(
             dsn,
             min_size=connections,
             max_size=connections + 2,  # heartbeats and the sweeper do not wait for batches
             timeout=CONNECT_TIMEOUT,
             command_timeout=STATEMENT_TIMEOUT,
-            server_settings=settings,
+            server_settings=PLANS | place,
             reset=_keep_session,
         )
-        return cls(pool, clock)
+        connect = partial(
+            asyncpg.connect, dsn, timeout=CONNECT_TIMEOUT, command_timeout=TIDY_TIMEOUT, server_settings=place
+        )
+        partitions = Partitions(connect, clock)
+        await partitions.find(pool)
+        return cls(pool, clock, partitions)
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         with outages_translated():
@@ -88,6 +97,9 @@ class PostgresStore:
         with outages_translated():
             return [row[0] for row in await self._pool.fetch(statements.FIND_LAPSED, self._fake_now(), limit)]
 
+    async def tidy(self, months: int | None) -> float:
+        return await self._partitions.tidy(months)
+
     async def close(self) -> None:
         await self._pool.close()
 
@@ -98,11 +110,10 @@ class PostgresStore:
         changes = changes_of(books)
         if changes:
             parameters = [
-                statements.array(name, column)
-                for change, rows in changes.items()
-                for name, column in zip(statements.WRITES[change].names, zip(*rows, strict=True), strict=True)
+                each for change, rows in changes.items() for each in statements.WRITES[change].parameters(rows)
             ]
-            await connection.execute(statements.together(tuple(changes)), *parameters)
+            charges = self._partitions.of([each.id for each in books.holds.values() if each.dirty])
+            await connection.execute(statements.together(tuple(changes), charges), *parameters)
 
 
 async def _keep_session(connection: asyncpg.Connection) -> None:

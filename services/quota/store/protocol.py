@@ -29,6 +29,15 @@ class Store(Protocol):
         """Ids of open holds whose session's lease is over, oldest first, at most limit."""
         ...
 
+    async def tidy(self, months: int | None) -> float:
+        """One bounded step of housekeeping; gives the seconds until the next is due. Requests go on meanwhile.
+
+        PostgreSQL: makes partitions of charges for coming months. Both: of charges that ended and are older than the
+        current month and `months` whole ones before it, some are dropped, and what they had cost is carried forward in
+        the same transaction. None: all are kept.
+        """
+        ...
+
     async def close(self) -> None:
         """Ends the connections; calls under way end first."""
         ...

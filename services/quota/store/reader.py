@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.database import Database
-from services.quota.domain.errors import CursorMalformed
+from services.quota.domain.calendar import day_and_month
+from services.quota.domain.errors import ChargeUnknown, CursorMalformed
+from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us
 from services.quota.store.recount import Recount, recount
-from services.quota.tables import AccountRow, ChargeRow, LedgerRow, UsageDailyRow
+from services.quota.tables import AccountRow, CarriedForwardRow, ChargeRow, LedgerRow, SessionRow, UsageDailyRow
 
+LAST_INSTANT_US = 253_402_300_799_000_000  # the end of the year 9999; a cursor can name a later one
 RECOUNT_TIMEOUT = 120.0  # seconds; it reads every row
 
 
@@ -69,15 +73,37 @@ class Reader:
         return Balance(row.balance, row.held) if row else Balance(0, 0), usage
 
     async def charges(self, account_id: str, limit: int, after: bytes | None) -> list[ChargeRow]:
-        """Receipts by admission, newest first, older than the one with this hold id. Raises CursorMalformed."""
+        """Receipts by admission, newest first, older than the one with this hold id. Raises CursorMalformed.
+
+        When that one is no longer kept, none older is: the list is at its end.
+        """
         statement = select(ChargeRow).where(ChargeRow.account_id == account_id, col(ChargeRow.seq).is_not(None))
         async with self._database.read() as session:
             if after is not None:
                 last = await session.get(ChargeRow, after)
+                if last is None and await self._carried(session, account_id, after):
+                    return []
                 if last is None or last.account_id != account_id or last.seq is None:
                     raise CursorMalformed("the account has no such charge")
                 statement = statement.where(col(ChargeRow.seq) < last.seq)
             return list((await session.exec(statement.order_by(col(ChargeRow.seq).desc()).limit(limit))).all())
+
+    async def charge(self, hold_id: bytes) -> tuple[ChargeRow, str]:
+        """One charge, and the name of the edge that made it. Raises ChargeUnknown."""
+        async with self._database.read() as session:
+            row = await session.get(ChargeRow, hold_id)
+            if row is None:
+                raise ChargeUnknown("there is no such charge, or it is no longer kept")
+            edge = await session.get(SessionRow, row.session_id)
+        return row, edge.edge_name if edge else ""
+
+    async def _carried(self, session: AsyncSession, account_id: str, hold_id: bytes) -> bool:
+        """Whether charges of the account are no longer kept that were made as late as this one, give or take a day."""
+        month = day_and_month(min(max(0, instant_us(hold_id) - MOST_SKEW_US), LAST_INSTANT_US))[1]
+        statement = select(CarriedForwardRow).where(
+            CarriedForwardRow.account_id == account_id, CarriedForwardRow.month >= month
+        )
+        return (await session.exec(statement.limit(1))).first() is not None
 
     async def ledger(self, account_id: str, limit: int, before_id: int | None) -> list[LedgerRow]:
         """Entries, newest first, with ids below before_id."""

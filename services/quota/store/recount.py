@@ -11,6 +11,11 @@ from services.quota.domain.records import EntryKind, State
 
 MOST_DIFFERENCES = 100
 
+# Charges, and the sums of those that are no longer kept.
+CHARGED = (
+    "(SELECT account_id, key_id, month, credits, held FROM charges"
+    " UNION ALL SELECT account_id, key_id, month, credits, 0 FROM carried_forward) charged"
+)
 # Each gives an account's number by two ways of counting. An account without a row counts as 0 on that side.
 CHECKS = {
     "balance = sum of ledger": (
@@ -22,16 +27,16 @@ CHECKS = {
         "SELECT id, held AS n FROM accounts",
     ),
     "charged in ledger = sum of charges": (
-        "SELECT account_id AS id, sum(credits) AS n FROM charges GROUP BY account_id",
+        f"SELECT account_id AS id, sum(credits) AS n FROM {CHARGED} GROUP BY account_id",
         "SELECT account_id AS id, -sum(credits) AS n FROM ledger"
         f" WHERE kind = {EntryKind.CHARGE:d} GROUP BY account_id",
     ),
     "usage = sum of charges": (
-        "SELECT account_id AS id, sum(credits) AS n FROM charges GROUP BY account_id",
+        f"SELECT account_id AS id, sum(credits) AS n FROM {CHARGED} GROUP BY account_id",
         "SELECT account_id AS id, sum(credits) AS n FROM usage_daily GROUP BY account_id",
     ),
     "key months = sum of charges": (
-        "SELECT key_id || ' ' || month AS id, sum(credits + held) AS n FROM charges WHERE key_id <> '' GROUP BY 1",
+        f"SELECT key_id || ' ' || month AS id, sum(credits + held) AS n FROM {CHARGED} WHERE key_id <> '' GROUP BY 1",
         "SELECT key_id || ' ' || month AS id, spent + held AS n FROM key_months",
     ),
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 from servicekit.clock import MICROSECONDS, Clock
 from servicekit.database import outages_translated
+from servicekit.logging import get_logger
 from services.quota.domain.apply import apply
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
@@ -29,10 +30,13 @@ from services.quota.domain.records import (
     KeyMonth,
     LedgerEntry,
 )
+from services.quota.domain.retention import Cutoff
 from services.quota.store import columns
 from services.quota.store.cache import Cache
 from services.quota.store.changes import Change, changes_of
 from services.quota.store.needs import Needs, complete_months
+
+log = get_logger(__name__)
 
 CHECKPOINT_PAGES = 8192  # 32 MiB of log between copies back into the database: a copy writes each changed page once
 
@@ -72,6 +76,16 @@ FIND_LAPSED = (
     " WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
 )
 
+OLD = "FROM charges WHERE hold_id < ? AND reserved_us < ? AND state <> 1 ORDER BY hold_id LIMIT ?"
+CARRY = (
+    "INSERT INTO carried_forward (account_id, key_id, month, credits)"
+    f" SELECT account_id, key_id, month, sum(credits) FROM (SELECT * {OLD}) WHERE credits > 0 GROUP BY 1, 2, 3"
+    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits"
+)
+DROP = f"DELETE FROM charges WHERE hold_id IN (SELECT hold_id {OLD})"
+DROPPED_AT_ONCE = 500  # about as long as a batch of requests takes
+NEXT_DROP, DROPPED_ALL = 0.05, 3600.0  # seconds until there is something to drop again
+
 
 class SqliteStore:
     """Implements Store. Make with `await SqliteStore.open(path, clock)`."""
@@ -110,6 +124,12 @@ class SqliteStore:
 
         return await self._run(find)
 
+    async def tidy(self, months: int | None) -> float:
+        if months is None:
+            return DROPPED_ALL
+        dropped = await self._run(self._drop, Cutoff.at(self._clock.now_us(), months))
+        return NEXT_DROP if dropped == DROPPED_AT_ONCE else DROPPED_ALL
+
     async def close(self) -> None:
         await self._run(self._connection.close)
         self._thread.shutdown()
@@ -135,6 +155,22 @@ class SqliteStore:
             raise
         self._cache.keep(books)
         return outcomes
+
+    def _drop(self, cutoff: Cutoff) -> int:
+        """Of charges that nothing asks for any more, so that what is kept in memory holds."""
+        execute, old = self._connection.execute, (cutoff.hold_id, cutoff.instant_us, DROPPED_AT_ONCE)
+        execute("BEGIN IMMEDIATE")
+        try:
+            execute(CARRY, old)
+            count = execute(DROP, old).rowcount
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        if count:
+            log.info("charges_dropped", charges=count)
+        return count
 
     def _load(self, needs: Needs, *, alone: bool) -> Books:
         books = Books(self._clock.now_us())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -42,11 +42,16 @@ class Write:
     """One kind of change of a batch, as a statement over arrays: a column each, all of one length."""
 
     names: tuple[str, ...]
-    statement: str  # with {rows} where the arrays go
+    statement: str  # with {rows} where the arrays go, and perhaps {charges} for the table
 
-    def text(self, first: int) -> str:
+    def text(self, first: int, charges: str) -> str:
         """The statement with its parameters numbered from `first`."""
-        return self.statement.format(rows=f"SELECT * FROM unnest({_parameters(self.names, first)})")
+        rows = f"SELECT * FROM unnest({_parameters(self.names, first)})"
+        return self.statement.format(rows=rows, charges=charges)
+
+    def parameters(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Rows with a value for each name, as the statement's parameters."""
+        return [array(name, column) for name, column in zip(self.names, zip(*rows, strict=True), strict=True)]
 
 
 def _insert(table: str, names: tuple[str, ...], conflict: str = "") -> Write:
@@ -57,9 +62,8 @@ def _update(table: str, changes: tuple[str, ...], key: tuple[str, ...]) -> Write
     names = (*changes, *key)
     setting = ", ".join(f"{name} = u.{name}" for name in changes)
     where = " AND ".join(f"t.{name} = u.{name}" for name in key)
-    return Write(
-        names, f"UPDATE {table} t SET {setting} FROM ({{rows}} AS r({', '.join(names)})) u WHERE {where} RETURNING 1"
-    )
+    source = f"({{rows}} AS r({', '.join(names)})) u"
+    return Write(names, f"UPDATE {table} t SET {setting} FROM {source} WHERE {where} RETURNING 1")
 
 
 def _upsert(table: str, names: tuple[str, ...], key: tuple[str, ...], *, add: bool = False) -> Write:
@@ -71,11 +75,33 @@ def _columns(names: Sequence[str], table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names)
 
 
+def _charges_by_id(names: str, first: int) -> str:
+    """Joins the charge of each r.id, as c. LIMIT makes it one look-up each whatever the planner thinks of the bounds.
+
+    The bounds, parameters `first` and the next, are there for partitions that lie outside to be left out before the
+    statement begins; from the elements of an array PostgreSQL draws no such conclusion.
+    """
+    return (
+        f"CROSS JOIN LATERAL (SELECT {names} FROM charges WHERE hold_id = r.id"
+        f" AND hold_id BETWEEN ${first}::bytea AND ${first + 1}::bytea LIMIT 1) c"
+    )
+
+
+def bounds(hold_ids: Collection[bytes]) -> tuple[bytes, bytes]:
+    """The parameters that bound ids which are known."""
+    return min(hold_ids), max(hold_ids)
+
+
 # Each row comes with an instant taken once it is locked; the latest of them was taken under all locks.
-LOCK_ACCOUNTS = (
-    f"WITH locked AS MATERIALIZED (SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id IN"
-    " (SELECT unnest($1::text[]) UNION SELECT account_id FROM charges WHERE hold_id = ANY($2::bytea[]))"
+_LOCK = (
+    f"WITH locked AS MATERIALIZED (SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id IN ({{ids}})"
     f" ORDER BY id FOR UPDATE) SELECT *, {NOW} FROM locked"
+)
+LOCK_ACCOUNTS = _LOCK.format(ids="SELECT unnest($1::text[])")
+# The same, and the owners of holds of which only the id is known.
+LOCK_OWNERS = _LOCK.format(
+    ids="SELECT unnest($1::text[]) UNION"
+    f" SELECT c.account_id FROM unnest($2::bytea[]) AS r(id) {_charges_by_id('account_id', 3)}"
 )
 # The rows of keys, with their months from the earliest likely one on; and the time, for a batch that locked nothing.
 LOAD_KEYS = (
@@ -84,8 +110,9 @@ LOAD_KEYS = (
     " LEFT JOIN key_months m ON m.key_id = k.id AND m.month >= $2) ON true"
 )
 LOAD_HOLDS = (
-    f"SELECT {_columns(columns.CHARGE, 'c')}, {_columns(columns.MONTH, 'm')} FROM charges c"
-    " LEFT JOIN key_months m ON m.key_id = c.key_id AND m.month = c.month WHERE c.hold_id = ANY($1::bytea[])"
+    f"SELECT {_columns(columns.CHARGE, 'c')}, {_columns(columns.MONTH, 'm')} FROM unnest($1::bytea[]) AS r(id)"
+    f" {_charges_by_id(', '.join(columns.CHARGE), 2)}"
+    " LEFT JOIN key_months m ON m.key_id = c.key_id AND m.month = c.month"
 )
 LOAD_MONTHS = (
     f"SELECT {', '.join(columns.MONTH)} FROM key_months"
@@ -95,15 +122,16 @@ LOAD_ENTRIES = (
     f"SELECT {', '.join(columns.LEDGER)} FROM ledger"
     " WHERE kind <> 3 AND (kind, reference) IN (SELECT * FROM unnest($1::int[], $2::text[]))"
 )
+_AROUND = "c.hold_id BETWEEN $4::bytea AND $5::bytea"  # for the partitions; the index is found by owner and number
 LOAD_TIMES = (
     "SELECT r.id, c.seq, c.reserved_us FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r(id, low, high)"
-    " JOIN charges c ON c.account_id = r.id AND c.seq BETWEEN r.low AND r.high"
+    f" JOIN charges c ON c.account_id = r.id AND c.seq BETWEEN r.low AND r.high AND {_AROUND}"
 )
 LOAD_KEY_TIMES = (
     "SELECT r.id, c.key_seq, c.reserved_us FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r(id, low, high)"
-    " JOIN charges c ON c.key_id = r.id AND c.key_seq BETWEEN r.low AND r.high"
+    f" JOIN charges c ON c.key_id = r.id AND c.key_seq BETWEEN r.low AND r.high AND {_AROUND}"
 )
-# Binary searches (migration 0001): a handful of index look-ups at any limit.
+# Binary searches (migrations 0001 and 0005): a handful of index look-ups at any limit.
 LOAD_FIRST = (
     "SELECT r.id, first_admission(r.id, r.low, r.high, $4) FROM unnest($1::text[], $2::bigint[], $3::bigint[])"
     " AS r(id, low, high)"
@@ -115,8 +143,8 @@ WRITES = {
     Change.KEY: _upsert("keys", columns.KEY, ("id",)),
     Change.NEW_MONTH: _insert("key_months", columns.MONTH),
     Change.MONTH: _update("key_months", ("spent", "held", "ceiling"), ("key_id", "month")),
-    Change.NEW_CHARGE: _insert("charges", columns.CHARGE),
-    Change.CHARGE: _update("charges", columns.CHARGE_CHANGES, ("hold_id",)),
+    Change.NEW_CHARGE: _insert("{charges}", columns.CHARGE),
+    Change.CHARGE: _update("{charges}", columns.CHARGE_CHANGES, ("hold_id",)),
     Change.ENTRY: _insert("ledger", columns.LEDGER),
     Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
 }
@@ -131,11 +159,14 @@ FIND_LAPSED = (
 
 
 @lru_cache(maxsize=512)
-def together(changes: tuple[Change, ...]) -> str:
-    """All changes of a batch as one statement: each in a WITH clause, so that one round trip carries them."""
+def together(changes: tuple[Change, ...], charges: str) -> str:
+    """All changes of a batch as one statement: each in a WITH clause, so that one round trip carries them.
+
+    `charges` is the table of charges, or the partition of it that holds all that the batch writes.
+    """
     clauses, first = [], 1
     for number, change in enumerate(changes):
         write = WRITES[change]
-        clauses.append(f"w{number} AS ({write.text(first)})")
+        clauses.append(f"w{number} AS ({write.text(first, charges)})")
         first += len(write.names)
     return f"WITH {', '.join(clauses)} SELECT 1"

@@ -215,6 +215,8 @@ async def test_a_draining_server_tells_its_streams(quota: Quota) -> None:
         (pb.ListChargesRequest(page_token="x"), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
         (pb.ListChargesRequest(page_token="ab"), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
         (pb.ListChargesRequest(account_id="a", page_token="00" * 16), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
+        (pb.GetChargeRequest(hold_id=b"short"), "INVALID_ARGUMENT", "ID_MALFORMED"),
+        (pb.GetChargeRequest(hold_id=hold_id("never")), "NOT_FOUND", "CHARGE_UNKNOWN"),
         (pb.ListLedgerRequest(page_token="-1"), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
     ],
 )
@@ -261,3 +263,30 @@ async def test_usage_receipts_ledger_and_recount_tell_the_same_story(quota: Quot
     assert books.balanced
     assert (books.granted, books.charged, books.balance, books.held, books.open_holds) == (1000, 48, 952, 202, 1)
     assert books.oldest_hold.ToSeconds() == 7
+
+
+async def test_one_charge_is_found_by_its_id_with_all_that_is_known_of_it(quota: Quota) -> None:
+    await quota.grant("a", 1000)
+    call = await quota.session()
+    await ask(call, reserve("h"))
+    progress = pb.Operation(hold_id=hold_id("h"), progress=pb.Progress(delivered_tokens=20))
+    await ask(call, progress)
+    request = pb.GetChargeRequest(hold_id=hold_id("h"))
+    found = await quota.operator.call(quota.stub.GetCharge, request, timeout=5)
+    assert (found.account_id, found.edge_name, found.charge.state) == ("a", "test", pb.Charge.STATE_HELD)
+    assert (found.covered_tokens, found.delivered_tokens, found.held) == (84, 20, 10 + 84 * 3)
+    await ask(call, settle("h", 20))
+    found = await quota.operator.call(quota.stub.GetCharge, request, timeout=5)
+    assert (found.charge.state, found.charge.credits, found.held) == (pb.Charge.STATE_SETTLED, 70, 0)
+    with pytest.raises(RpcFailure) as caught:
+        await quota.edge.call(quota_pb2_grpc.QuotaStub(quota.edge.channel).GetCharge, request, timeout=5)
+    assert caught.value.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_reservation_whose_edge_has_a_wrong_clock_is_invalid(quota: Quota) -> None:
+    await quota.grant("a", 1000)
+    call = await quota.session()
+    quota.clock.advance(2 * 86_400)
+    refused = (await ask(call, reserve("h")))[hold_id("h")].refused
+    assert refused.reason == pb.Refused.REASON_INVALID
+    assert "set the edge's clock" in refused.detail

@@ -29,6 +29,8 @@ class ScriptedAnswer:
 
     model = "muh-chat"
 
+    charge_id = "00" * 16
+
     def __init__(self, steps: Sequence[Step], window: RateWindow, max_tokens: int) -> None:
         self.window = window
         self.max_tokens = max_tokens

@@ -34,6 +34,7 @@ async def test_a_request_is_one_event(start_edge: StartEdge) -> None:
         "account_id": "acct_1",
         "key_id": "key_1",
         "model": "muh-chat",
+        "charge_id": "00" * 16,
         "prompt_tokens": 7,
         "completion_tokens": 2,
     }

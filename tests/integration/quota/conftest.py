@@ -22,6 +22,7 @@ from tests.fakes import FakeClock
 
 MIGRATIONS = Path(services.quota.__file__).parent / "migrations"
 SESSION = b"session-session-"
+START_US = FakeClock().now_us()
 
 
 @asynccontextmanager
@@ -33,6 +34,7 @@ async def opened(url: str, clock: FakeClock) -> AsyncIterator[tuple[Database, St
             store = await SqliteStore.open(str(database.url.database), clock)
         else:
             store = await PostgresStore.open(database.url, clock=clock)
+        await store.tidy(None)  # partitions for the fake clock's months
         try:
             yield database, store
         finally:
@@ -66,8 +68,9 @@ class Ledger:
         assert counted.differences == []
 
 
-def hold_id(name: str) -> bytes:
-    return name.encode().ljust(16, b".")
+def hold_id(name: str, made_us: int = START_US) -> bytes:
+    """As an edge makes it, with a name in place of what is random."""
+    return (made_us // 1000).to_bytes(6, "big") + name.encode().ljust(10, b".")
 
 
 def reserve(
@@ -84,10 +87,11 @@ def reserve(
     key_rpm: int | None = None,
     version: int = 1,
     session: bytes = SESSION,
+    made_us: int = START_US,
 ) -> Reserve:
     """A reservation at 1 and 3 credits a token."""
     return Reserve(
-        hold_id=hold_id(name),
+        hold_id=hold_id(name, made_us),
         session_id=session,
         account_id=account,
         key_id=key or f"key-of-{account}",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
+from services.edge.peers.hold_id import new_hold_id
+from services.quota.domain.hold_ids import LOOK_AROUND_US, lowest_at
 from services.quota.domain.operations import Grant, Progress, Settle
 from services.quota.domain.outcomes import Progressed, Refused, Reserved, Settled
 from services.quota.store import columns, statements
@@ -36,7 +37,7 @@ def history(clock: FakeClock) -> Iterator[tuple[Any, ...]]:
     for seq in range(1, CHARGES + 1):
         at = now - (CHARGES - seq) * 1_000_000
         row = dict.fromkeys(columns.CHARGE, 0) | {
-            "hold_id": secrets.token_bytes(16),
+            "hold_id": new_hold_id(at),
             "account_id": "a",
             "key_id": "key-of-a",
             "session_id": b"session-session-",
@@ -111,11 +112,13 @@ async def test_on_postgresql_no_statement_touches_more_rows_after_a_long_history
         await connection.execute("UPDATE accounts SET last_seq = $1, last_admitted_us = $2", CHARGES, clock.now_us())
         await life(store, "one")
         some = [row[0] for row in rows[:: CHARGES // 64]]
+        bounds, now = statements.bounds(some), clock.now_us()
+        around = lowest_at(now - LOOK_AROUND_US), lowest_at(now + LOOK_AROUND_US)
         for statement, arguments in (
-            (statements.LOCK_ACCOUNTS, ([], some)),
-            (statements.LOAD_HOLDS, (some,)),
+            (statements.LOCK_OWNERS, ([], some, *bounds)),
+            (statements.LOAD_HOLDS, (some, *bounds)),
             (statements.LOAD_KEYS, (["key-of-a"], 202506)),
-            (statements.LOAD_TIMES, (["a"], [CHARGES - 10], [CHARGES - 1])),
+            (statements.LOAD_TIMES, (["a"], [CHARGES - 10], [CHARGES - 1], *around)),
             (statements.LOAD_FIRST, (["a"], [CHARGES - LIMIT], [CHARGES], clock.now_us() - 60_000_000)),
             (statements.FIND_LAPSED, (clock.now_us(), 10)),
         ):

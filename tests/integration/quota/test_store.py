@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
+from servicekit.clock import SystemClock
 from servicekit.database import open_database
 from services.quota.domain.operations import Expire, Grant, Progress, Release, Settle
 from services.quota.domain.outcomes import (
@@ -183,7 +185,8 @@ async def test_a_ceiling_belongs_to_the_month_of_the_reservation(ledger: Ledger)
     await ledger.one(reserve("h1", ceiling=100))
     ledger.clock.advance(40 * 86_400)
     await ledger.one(Settle(hold_id("h1"), 30))
-    assert reserved(await ledger.one(reserve("h2", ceiling=100))).covered_tokens == 30
+    later = reserve("h2", ceiling=100, made_us=ledger.clock.now_us())
+    assert reserved(await ledger.one(later)).covered_tokens == 30
     await ledger.check()
 
 
@@ -208,15 +211,16 @@ async def test_postgresql_decides_by_its_own_clock_when_no_test_gives_one(postgr
         store = await PostgresStore.open(database.url)
         ledger = Ledger(store, Reader(database), FakeClock())
         await ledger.grant("a", 100_000)
+        limited = partial(reserve, ceiling=300, key_rpm=3, made_us=SystemClock().now_us())
         for name in ("h1", "h2"):
-            outcomes = await ledger.do(reserve(name, ceiling=300, key_rpm=3), reserve(f"{name}-other", "a", key="k"))
-            assert all(isinstance(outcome, Reserved) for outcome in outcomes)
-            assert await ledger.do(Settle(hold_id(name), 30), Settle(hold_id(f"{name}-other"), 1)) == [
+            pair = limited(name), reserve(f"{name}-other", "a", key="k", made_us=SystemClock().now_us())
+            assert all(isinstance(outcome, Reserved) for outcome in await ledger.do(*pair))
+            assert await ledger.do(Settle(pair[0].hold_id, 30), Settle(pair[1].hold_id, 1)) == [
                 Settled(100),
                 Settled(13),
             ]
-        assert reserved(await ledger.one(reserve("h3", ceiling=300, key_rpm=3))).covered_tokens == 30
-        outcome = await ledger.one(reserve("h4", ceiling=300, key_rpm=3))
+        assert reserved(await ledger.one(limited("h3"))).covered_tokens == 30
+        outcome = await ledger.one(limited("h4"))
         assert isinstance(outcome, Refused)
         assert outcome.reason is Reason.RATE_LIMITED
         assert 59_000_000 < (outcome.retry_us or 0) <= 60_000_000

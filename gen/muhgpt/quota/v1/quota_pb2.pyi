@@ -344,6 +344,34 @@ class ListChargesResponse(_message.Message):
     next_page_token: str
     def __init__(self, charges: _Optional[_Iterable[_Union[Charge, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class GetChargeRequest(_message.Message):
+    __slots__ = ("hold_id",)
+    HOLD_ID_FIELD_NUMBER: _ClassVar[int]
+    hold_id: bytes
+    def __init__(self, hold_id: _Optional[bytes] = ...) -> None: ...
+
+class GetChargeResponse(_message.Message):
+    __slots__ = ("account_id", "charge", "edge_name", "choices", "requested_tokens", "max_tokens", "covered_tokens", "delivered_tokens", "held")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHARGE_FIELD_NUMBER: _ClassVar[int]
+    EDGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COVERED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    charge: Charge
+    edge_name: str
+    choices: int
+    requested_tokens: int
+    max_tokens: int
+    covered_tokens: int
+    delivered_tokens: int
+    held: int
+    def __init__(self, account_id: _Optional[str] = ..., charge: _Optional[_Union[Charge, _Mapping]] = ..., edge_name: _Optional[str] = ..., choices: _Optional[int] = ..., requested_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., covered_tokens: _Optional[int] = ..., delivered_tokens: _Optional[int] = ..., held: _Optional[int] = ...) -> None: ...
+
 class GrantRequest(_message.Message):
     __slots__ = ("grant_id", "account_id", "credits", "reason")
     GRANT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -54,6 +54,11 @@ class QuotaStub:
                 request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListChargesRequest.SerializeToString,
                 response_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListChargesResponse.FromString,
                 _registered_method=True)
+        self.GetCharge = channel.unary_unary(
+                '/muhgpt.quota.v1.Quota/GetCharge',
+                request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.GetChargeRequest.SerializeToString,
+                response_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.GetChargeResponse.FromString,
+                _registered_method=True)
         self.Grant = channel.unary_unary(
                 '/muhgpt.quota.v1.Quota/Grant',
                 request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.GrantRequest.SerializeToString,
@@ -114,6 +119,14 @@ class QuotaServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCharge(self, request, context):
+        """Everything that is known of one charge, by its id alone. Fails: INVALID_ARGUMENT (ID_MALFORMED), NOT_FOUND
+        (CHARGE_UNKNOWN: there never was one, or it is older than charges are kept). Read-only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Grant(self, request, context):
         """Adds credits to an account (which it creates here when it is new). Idempotent by `grant_id`: a repeat returns the first
         answer. Fails: INVALID_ARGUMENT (AMOUNT_OUT_OF_RANGE, ID_MALFORMED), ALREADY_EXISTS (ID_REUSED: same id, other
@@ -167,6 +180,11 @@ def add_QuotaServicer_to_server(servicer, server):
                     servicer.ListCharges,
                     request_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListChargesRequest.FromString,
                     response_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListChargesResponse.SerializeToString,
+            ),
+            'GetCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCharge,
+                    request_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.GetChargeRequest.FromString,
+                    response_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.GetChargeResponse.SerializeToString,
             ),
             'Grant': grpc.unary_unary_rpc_method_handler(
                     servicer.Grant,
@@ -297,6 +315,33 @@ class Quota:
             '/muhgpt.quota.v1.Quota/ListCharges',
             muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListChargesRequest.SerializeToString,
             muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListChargesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muhgpt.quota.v1.Quota/GetCharge',
+            muhgpt_dot_quota_dot_v1_dot_quota__pb2.GetChargeRequest.SerializeToString,
+            muhgpt_dot_quota_dot_v1_dot_quota__pb2.GetChargeResponse.FromString,
             options,
             channel_credentials,
             insecure,
