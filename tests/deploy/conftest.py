@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
+from tests.deploy.checks import schemas
 from tests.deploy.rendered import ALL, Manifests, kubectl, render
 
-
-@lru_cache
-def _rendered(path: Path) -> Manifests:
-    return render(path)
+_rendered_so_far: dict[Path, Manifests] = {}
 
 
 def rendered(name: str) -> Manifests:
     """A copy that the test may change."""
     if kubectl() is None:
         pytest.skip("kubectl is not installed: the manifests cannot be rendered")
-    return copy.deepcopy(_rendered(ALL[name]))
+    path = ALL[name]
+    if path not in _rendered_so_far:
+        _rendered_so_far[path] = render(path)
+    return copy.deepcopy(_rendered_so_far[path])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which kinds no schema of Kubernetes itself describes: only a server that has them can check these."""
+    kinds = {
+        f"{each['kind']} ({each['apiVersion']})"
+        for manifests in _rendered_so_far.values()
+        for each in manifests.documents
+        if schemas.is_custom(each)
+    }
+    if kinds:
+        terminalreporter.write_line(f"manifests: SKIPPED schemas of other projects: {', '.join(sorted(kinds))}")
 
 
 @pytest.fixture(params=list(ALL))

@@ -31,14 +31,6 @@ def test_an_overlay_has_no_problems(manifests: Manifests, check: ModuleType) -> 
     assert check.problems(manifests) == []
 
 
-def test_custom_resources_are_named_as_unchecked(manifests: Manifests, overlay: str) -> None:
-    skipped = sorted(
-        {f"{each['apiVersion']} {each['kind']}" for each in manifests.documents if schemas.is_custom(each)}
-    )
-    print(f"{overlay}: not checked against a schema: {', '.join(skipped) or 'nothing'}")  # noqa: T201  (make k8s-check)
-    assert all("." in each.split("/")[0] for each in skipped)
-
-
 def test_the_model_list_is_the_one_that_comes_with_the_project() -> None:
     shipped = (ROOT / "services/models.yaml").read_text()
     assert (ROOT / "deploy/k8s/base/models.yaml").read_text() == shipped

@@ -44,11 +44,6 @@ class Postgres:
         return Path(self._server.pgdata)
 
     @property
-    def programs(self) -> Path:
-        """The folder with psql."""
-        return Path(self._server.bin_path)
-
-    @property
     def pid(self) -> int:
         """The postmaster's process id."""
         assert self._process is not None

@@ -32,7 +32,7 @@ async def smoke(site: Site) -> None:
         windows[service] = (began, time.time())
         _say(f"{service}: every replica was restarted in {time.time() - began:.0f} s")
     requests = await load.finish()
-    problems = _broken(requests) + _refused(requests) + _idle(requests, windows) + await _books(site, keys, requests)
+    problems = broken(requests) + refused(requests) + idle(requests, windows) + await _books(site, keys, requests)
     assert not problems, "\n".join(problems)
     tokens = sum(each["usage"]["completion_tokens"] for each in requests)
     again = sum(len(each["refused"]) for each in requests)
@@ -55,7 +55,7 @@ async def _chat(site: Site, key: str) -> None:
         assert answer.json()["choices"][0]["message"]["content"], answer.text
 
 
-def _broken(requests: list[dict[str, Any]]) -> list[str]:
+def broken(requests: list[dict[str, Any]]) -> list[str]:
     return [f"{_name(each)}: {each['problem']}" for each in requests if each["problem"]] + [
         f"{_name(each)}: {each['tokens']} tokens came, and it says {each['usage']}"
         for each in requests
@@ -63,7 +63,7 @@ def _broken(requests: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _refused(requests: list[dict[str, Any]]) -> list[str]:
+def refused(requests: list[dict[str, Any]]) -> list[str]:
     """A machine that stands still for a second makes a 503, which SDKs repeat; a defect of draining makes many."""
     refused = [each for request in requests for each in request["refused"]]
     return refused if len(refused) > REFUSED * len(requests) else []
@@ -74,7 +74,7 @@ def _name(request: dict[str, Any]) -> str:
     return f"{kind} of {time.strftime('%H:%M:%S', time.localtime(request['began']))}"
 
 
-def _idle(requests: list[dict[str, Any]], windows: dict[str, tuple[float, float]]) -> list[str]:
+def idle(requests: list[dict[str, Any]], windows: dict[str, tuple[float, float]]) -> list[str]:
     """A restart that no answer lived through proves nothing."""
     return [
         f"no answer was under way when {service} was restarted"
@@ -88,29 +88,34 @@ async def _books(site: Site, keys: list[str], requests: list[dict[str, Any]]) ->
     report = await _doctor(site)
     problems = [] if report["ok"] else [f"muhgpt doctor: {report}"]
     for number, key in enumerate(keys):
-        seen = collections.Counter(
-            _paid(each["usage"]) for each in requests if each["key"] == key and each.get("usage")
-        )
-        refused = sum(len(each["refused"]) for each in requests if each["key"] == key)
         receipts, balance = await _receipts(site, key)
         if number == 0:
             receipts.pop()  # the oldest: the chat before the load
-        settled = [each for each in receipts if each["state"] == "settled"]
-        told = collections.Counter((each["prompt_tokens"], each["completion_tokens"]) for each in settled)
-        if seen != told:
-            problems.append(f"account {number}: seen and not charged {seen - told}, charged and not seen {told - seen}")
-        problems += _unsettled(number, [each for each in receipts if each not in settled], refused)
-        if balance != 0:
-            problems.append(f"account {number}: {balance} credits more than granted less charged")
+        problems += compare(number, [each for each in requests if each["key"] == key], receipts, balance)
     return problems
 
 
-def _unsettled(number: int, receipts: list[dict[str, Any]], refused: int) -> list[str]:
+def compare(account: int, requests: list[dict[str, Any]], receipts: list[dict[str, Any]], balance: int) -> list[str]:
+    """What one account's requests were told against its receipts. `balance`: what it has too much."""
+    problems = []
+    seen = collections.Counter(_paid(each["usage"]) for each in requests if each.get("usage"))
+    settled = [each for each in receipts if each["state"] == "settled"]
+    told = collections.Counter(_paid(each) for each in settled)
+    if seen != told:
+        problems.append(f"account {account}: seen and not charged {seen - told}, charged and not seen {told - seen}")
+    refusals = sum(len(each["refused"]) for each in requests)
+    problems += unsettled(account, [each for each in receipts if each not in settled], refusals)
+    if balance != 0:
+        problems.append(f"account {account}: {balance} credits more than granted less charged")
+    return problems
+
+
+def unsettled(account: int, receipts: list[dict[str, Any]], refusals: int) -> list[str]:
     """Only refused requests may have a receipt without a charge, and that must be released."""
     wrong = [each for each in receipts if each["state"] != "released" or each["credits"]]
-    problems = [f"account {number}: {each}" for each in wrong]
-    if len(receipts) > refused:
-        problems.append(f"account {number}: {len(receipts)} requests were not charged, and {refused} refused")
+    problems = [f"account {account}: {each}" for each in wrong]
+    if len(receipts) > refusals:
+        problems.append(f"account {account}: {len(receipts)} requests were not charged, and {refusals} refused")
     return problems
 
 

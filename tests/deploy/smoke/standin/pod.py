@@ -1,4 +1,4 @@
-"""One pod of the manifests as a process of this machine: its command, variables, files and probes, at its own address.
+"""One pod of the manifests, as a process or from its image: command, variables, files and probes, at its own address.
 
 What differs from a cluster: `0.0.0.0` is the pod's address, Services' names are addresses (network.py), paths of
 volumes lie in a folder, and preStop is not waited for, because here an endpoint is gone at once.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.deploy.checks.platform import target, targets
 from tests.deploy.rendered import Document, Manifests, Workload
+from tests.deploy.smoke.standin.engine import Engine
 from tests.deploy.smoke.standin.network import Names, address
 
 START = 90.0  # seconds, on a busy machine
@@ -39,12 +41,15 @@ class Pod:
         names: Names,
         secrets: dict[str, dict[str, bytes]],
         folder: Path,
+        engine: Engine | None = None,
     ) -> None:
         self.workload = workload
         self.address = address(workload.name, replica)
         self._manifests = manifests
         self._names = names
         self._secrets = secrets
+        self._engine = engine
+        self._name = f"{folder.name}-{workload.name}-{replica}"
         self._folder = folder / f"{workload.name}-{replica}"
         self._log = folder / f"{workload.name}-{replica}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,25 +62,45 @@ class Pod:
 
     def environment(self, container: Document) -> dict[str, str]:
         """What the container's process gets, on this machine."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MUHGPT_", "KUBERNETES_"))}
-        found = kept | {"TMPDIR": str(self._folder / "tmp")}
+        local = {name: self._local(container, value) for name, value in self._variables(container).items()}
+        return self._surroundings() | {"TMPDIR": str(self._folder / "tmp")} | local
+
+    def invocation(self, container: Document) -> tuple[list[str], dict[str, str]]:
+        """What runs a container, and its variables: the manifest's command, or else the image's."""
+        command = container.get("command") or targets()[str(target(container))]
+        if self._engine is None:
+            return [OWN.get(command[0], command[0]), *command[1:]], self.environment(container)
+        variables, context = self._variables(container), self.workload.pod["securityContext"]
+        paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+        run = self._engine.run(
+            self._name,
+            container["image"],
+            command,
+            user=f"{context['runAsUser']}:{context['runAsGroup']}",
+            variables=variables,
+            folders={path: f"{self._folder}{path}" for path in paths if path != "/tmp"},
+        )
+        return run, self._surroundings() | variables
+
+    def _variables(self, container: Document) -> dict[str, str]:
+        found = {}
         for name, value in self._manifests.environment(container).items():
             if not isinstance(value, str):
                 value = self._secrets[value["name"]][value["key"]].decode()
             value = self._names.resolve(value, all_replicas=self.workload.name == "edge")
-            found[name] = self._local(container, value.replace("0.0.0.0", self.address))
+            found[name] = value.replace("0.0.0.0", self.address)
         return found
 
-    def command(self, container: Document) -> list[str]:
-        """The manifest's command, or else the image's."""
-        command = container.get("command") or targets()[str(target(container))]
-        return [OWN.get(command[0], command[0]), *command[1:]]
+    @staticmethod
+    def _surroundings() -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if not name.startswith(("MUHGPT_", "KUBERNETES_"))}
 
     async def run(self, container: Document, **more: str) -> str:
         """Runs a container that ends by itself; gives its log. Fails unless it ends with 0."""
+        command, environment = self.invocation(container)
         process = await asyncio.create_subprocess_exec(
-            *self.command(container),
-            env=self.environment(container) | more,
+            *command,
+            env=environment | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -100,8 +125,8 @@ class Pod:
         try:
             code = await asyncio.to_thread(process.wait, self.grace)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process = process
+            self.kill()
             raise AssertionError(
                 f"{self.workload} did not end within {self.grace:.0f} s\n{self.last_words()}"
             ) from None
@@ -109,9 +134,12 @@ class Pod:
 
     def kill(self) -> None:
         """Ends it, whatever state it is in."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._process is None:
+            return
+        if self._engine is not None and self._process.poll() is None:
+            self._engine.kill(self._name)
+        self._process.kill()
+        self._process.wait()
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -119,10 +147,12 @@ class Pod:
 
     def _spawn(self, container: Document) -> subprocess.Popen[bytes]:
         tied = (sys.executable, "-m", "muhgpt_cli.local.child", str(os.getpid()))  # ends with us, however we end
+        command, environment = self.invocation(container)
+        program = str(shutil.which(command[0]))
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [*tied, *self.command(container)],
-                env=self.environment(container),
+                [*tied, program, *command[1:]],
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -14,6 +14,7 @@ from typing import Any
 from tests.deploy.rendered import NAMESPACE, OVERLAYS, Document, Workload, render
 from tests.deploy.smoke.site import Load
 from tests.deploy.smoke.standin.balancer import Balancer
+from tests.deploy.smoke.standin.engine import Engine, find
 from tests.deploy.smoke.standin.network import VIRTUAL, Names, address
 from tests.deploy.smoke.standin.pod import Pod
 from tests.deploy.smoke.standin.secrets_api import SecretsApi
@@ -40,6 +41,7 @@ class StandIn:
         }
         self._names = Names(self._manifests, self._replicas)
         self._secrets: dict[str, dict[str, bytes]] = {}
+        self._engine: Engine | None = None
         self._pods: dict[str, list[Pod]] = {}
         self._postgres = Postgres(address("postgres"))
         self._port = self._manifests.get("Service", "edge")["spec"]["ports"][0]["port"]
@@ -53,6 +55,9 @@ class StandIn:
         await self._bootstrap()
         await self._postgres.start()
         await self._make_databases()
+        images = [self._workload(service).containers[0]["image"] for service in ORDER]
+        self._engine, how = find(images)
+        print(f"smoke: {how}; pods are {'containers' if self._engine else 'processes'}", flush=True)  # noqa: T201
         for service in ORDER:
             pods = [self._pod(service, number) for number in range(1, self._replicas[service] + 1)]
             self._pods[service] = pods
@@ -161,6 +166,7 @@ class StandIn:
             names=self._names,
             secrets=self._secrets,
             folder=self._folder,
+            engine=self._engine if name in ORDER else None,  # the operator's commands and the Job run as processes
         )
 
     def _endpoint(self, pod: Pod) -> str:
