@@ -221,8 +221,9 @@ def _lines(entry: ModelEntry) -> list[str]:
     fields = {
         "engine": "llama",
         "file": scalar(file),
+        **({"projector": scalar(str(target.projector))} if target.projector else {}),
         "context_length": str(entry.context_length),
-        "abilities": sequence(sorted(entry.abilities, reverse=True)),
+        "abilities": sequence(sorted(entry.abilities - {"vision"}, reverse=True)),  # that comes with the projector
         "price": f"{{input: {entry.price.input}, output: {entry.price.output}}}",
         "aliases": sequence(entry.aliases),
     }

@@ -106,7 +106,7 @@ def test_models_are_listed_for_a_key_and_for_the_operator(platform: Platform, ac
     of_platform = platform.muhgpt("models")["models"]
     told = [{name: model[name] for name in ("id", "context_length", "abilities")} for model in (*of_key, *of_platform)]
     assert sorted(told[: len(of_key)], key=str) == sorted(told[len(of_key) :], key=str)
-    assert of_key[0]["abilities"] == ["tools", "json"]
+    assert "tools" in of_key[0]["abilities"]
     assert all(model["ready"] for model in of_platform)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from muhgpt_cli.model_file.traits import read_traits
 from services.model_list import DEFAULT_FILE, LlamaTarget, load_model_list
 from tests.e2e.platform import until
 from tests.hub import Hub, running_hub
@@ -23,6 +24,7 @@ from tests.hub import Hub, running_hub
 MODEL = DEFAULT_FILE.read_bytes()
 ORG = "acme/Rocket-3B-GGUF"
 FILE = "Rocket-3B-Q4_K_M.gguf"
+TRAINED = read_traits(DEFAULT_FILE).trained_context
 
 
 @dataclass
@@ -100,7 +102,7 @@ def test_without_an_alias_the_shipped_model_stays_and_the_file_gives_the_name(de
     shipped = load_model_list(None).models["muh-chat"]
     assert models.models["muh-chat"] == shipped
     told = models.models["Rocket-3B-Q4_K_M"]
-    assert (told.context_length, told.abilities, told.price) == (2048, {"tools", "json"}, shipped.price)
+    assert (told.context_length, told.abilities, told.price) == (min(TRAINED, 8192), {"tools", "json"}, shipped.price)
 
 
 def test_what_the_operator_wrote_survives_a_second_pull(desk: Desk) -> None:
@@ -284,7 +286,7 @@ def test_without_a_hub_the_error_names_the_setting(desk: Desk) -> None:
         (["acme/none"], "no repository acme/none"),
         ([ORG, "--alias", "no name"], "is not a name"),
         ([ORG, "--alias", "gpt-4o"], "is an alias of muh-chat"),
-        ([ORG, "--context", "4096"], "2,048"),
+        ([ORG, "--context", str(TRAINED + 1)], f"{TRAINED:,}"),
         ([ORG, "--revision", "v9"], "v9"),
         ([ORG, "--models", str(Path(load_model_list.__code__.co_filename).parents[1] / "models.yaml")], "package"),
     ],
