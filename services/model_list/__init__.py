@@ -11,10 +11,12 @@ from services.model_list.entries import (
     UpstreamTarget,
 )
 from services.model_list.reader import SHIPPED, load_model_list
-from services.model_list.targets import DEFAULT_FILE
+from services.model_list.replaced import with_model_file
+from services.model_list.targets import DEFAULT_FILE, DEFAULT_PROJECTOR
 
 __all__ = [
     "DEFAULT_FILE",
+    "DEFAULT_PROJECTOR",
     "SHIPPED",
     "LlamaTarget",
     "ModelEntry",
@@ -25,4 +27,5 @@ __all__ = [
     "Target",
     "UpstreamTarget",
     "load_model_list",
+    "with_model_file",
 ]
