@@ -16,6 +16,8 @@ _ONSETS = entries("onsets")
 _VOWELS = entries("vowels")
 _CODAS = [*entries("codas"), ""]
 _ENDINGS = entries("endings")
+# Parts of towns' names; no names themselves.
+PREFIXES = ("New", "San", "Port", "Saint", "Upper", "El", "North")
 # One word in so many is never shown in training; evaluation uses only those.
 _KEPT = 6
 
@@ -71,7 +73,7 @@ def place(rng: random.Random) -> str:
     if chance < 0.08:
         return one_of(rng, LONG_CITIES) if not getattr(rng, "held_out", False) else f"New {invented(rng)}"
     if chance < 0.16:
-        return f"{rng.choice(['New', 'San', 'Port', 'Saint', 'Upper', 'El', 'North'])} {invented(rng)}"
+        return f"{rng.choice(PREFIXES)} {invented(rng)}"
     return one_of(rng, CITIES) if chance < 0.5 else invented(rng)
 
 
