@@ -155,7 +155,7 @@ def _outline(rng: random.Random, shape: str) -> list[Point]:
     if shape == "square":
         return [(-0.72, -0.72), (0.72, -0.72), (0.72, 0.72), (-0.72, 0.72)]
     if shape == "rectangle":
-        thin = rng.uniform(0.3, 0.55)
+        thin = rng.uniform(0.28, 0.48)
         corners = [(-0.9, -0.9 * thin), (0.9, -0.9 * thin), (0.9, 0.9 * thin), (-0.9, 0.9 * thin)]
         return corners if rng.random() < 0.6 else [(y, x) for x, y in corners]
     if shape == "triangle":

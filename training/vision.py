@@ -136,15 +136,12 @@ def _right(pupil: _Pupil, rng: random.Random, count: int = 1000) -> float:
     return float(((by_colour.argmax(-1) == colours) & (by_shape.argmax(-1) == shapes)).float().mean())
 
 
-def train(build: Path, minutes: float, rows: int = 64, *, resume: bool = False) -> None:
-    """Train for so long and write build/eye.pt. `resume`: from the weights in build/pupil.pt, with new pictures."""
+def train(build: Path, minutes: float, rows: int = 64) -> None:
+    """Train for so long and write build/eye.pt."""
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
-    pupil = _Pupil(EyeConfig())
     rng = random.Random(SEED)
-    if resume:
-        pupil.load_state_dict(torch.load(build / "pupil.pt", weights_only=True))
-        rng.seed(SEED + 2)
+    pupil = _Pupil(EyeConfig())
     optimizer = AdamW(pupil.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     started, step, done = time.monotonic(), 0, 0.0
     while done < 1:
@@ -161,7 +158,6 @@ def train(build: Path, minutes: float, rows: int = 64, *, resume: bool = False) 
         if step % 100 == 0:
             print(f"{step:5d}  loss {loss.item():.3f}  {step * rows} pictures  {done:.0%}", flush=True)
     print(f"right: {_right(pupil, random.Random(SEED + 1)):.1%} of new pictures")
-    torch.save(pupil.state_dict(), build / "pupil.pt")
     torch.save({"config": asdict(pupil.eye.config), "weights": pupil.eye.state_dict()}, build / "eye.pt")
 
 
@@ -177,11 +173,10 @@ def main() -> None:
     """Train the eye."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--build", type=Path, default=Path("training/build"))
-    parser.add_argument("--minutes", type=float, default=25)
-    parser.add_argument("--resume", action="store_true", help="go on from build/pupil.pt")
+    parser.add_argument("--minutes", type=float, default=30)
     arguments = parser.parse_args()
     arguments.build.mkdir(parents=True, exist_ok=True)
-    train(arguments.build, arguments.minutes, resume=arguments.resume)
+    train(arguments.build, arguments.minutes)
 
 
 if __name__ == "__main__":
