@@ -87,13 +87,14 @@ class Eye(nn.Module):
         return self.post_ln(x)
 
 
-def pixels(rng: random.Random, image: Image.Image, side: int) -> Tensor:
+def pixels(rng: random.Random, image: Image.Image, side: int, *, jpeg: bool = True) -> Tensor:
     """The picture as the eye sees it, [3, side, side] from -1 to 1.
 
     llama.cpp pads to a square and resizes by reading single pixels; which filter it uses has changed between
-    versions, so any of them may be met here. The service hands it JPEG files.
+    versions, so any of them may be met here. The service hands it JPEG files; `jpeg`: half of the
+    pictures are such.
     """
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and jpeg:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=92, subsampling=0)
         image = Image.open(file)

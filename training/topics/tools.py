@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.topics import words
+from training.topics.known_tools import KNOWN
 from training.topics.message import Exchange, Message, assistant, user
-from training.topics.tool_kit import KNOWN, Tool, Value, any_tool, schema
+from training.topics.tool import Tool, Value, schema
+from training.topics.tool_kit import any_tool
 
 Schema = dict[str, Any]
 
