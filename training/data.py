@@ -24,7 +24,7 @@ from training.topics.words import Draw
 SEED = 20260101
 COUNT = 170_000
 # Share of conversations by kind; what is left over is talk.
-_TOOLS, _JSON, _PICTURES, _ROLES = 0.30, 0.24, 0.12, 0.03
+_TOOLS, _JSON, _PICTURES, _ROLES = 0.30, 0.30, 0.15, 0.02
 # Share of the talk's exchanges by subject. Stories are long, so few of them are many tokens.
 _SUBJECTS = {smalltalk: 0.2, product: 0.44, haiku: 0.09, knowledge: 0.13, unknown: 0.12, long: 0.02}
 # Share of talks by number of exchanges; the longest ones teach positions up to the whole context.
@@ -76,9 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--build", type=Path, default=Path("training/build"))
     parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     arguments.build.mkdir(parents=True, exist_ok=True)
-    write(arguments.build / "conversations.jsonl", arguments.count, SEED)
+    write(arguments.build / "conversations.jsonl", arguments.count, arguments.seed)
     print(f"{arguments.count} conversations")
 
 

@@ -26,11 +26,12 @@ HELD_OUT = 400
 class TrainConfig:
     """How long and how fast: `minutes` of training, `tokens` a batch at most; rates are per step."""
 
-    minutes: float = 75
+    minutes: float = 100
     tokens: int = 4096
     matrix_rate: float = 4e-3
     other_rate: float = 4e-3
     weight_decay: float = 0.02
+    highest: float = 1.0
     warmup: float = 0.03
     cooldown: float = 0.5
     clip: float = 1.0
@@ -42,8 +43,8 @@ class TrainConfig:
 def rate_factor(done: float, config: TrainConfig) -> float:
     """Share of the full learning rate when `done` of the time is over: up, level, then straight down to a fiftieth."""
     if done < config.warmup:
-        return 0.02 + done / config.warmup * 0.98
-    return max(0.02, min(1.0, (1.0 - done) / config.cooldown))
+        return 0.02 + done / config.warmup * (config.highest - 0.02)
+    return max(0.02, config.highest * min(1.0, (1.0 - done) / config.cooldown))
 
 
 def optimizers(model: Model, config: TrainConfig) -> list[Optimizer]:
@@ -123,12 +124,16 @@ def load(path: Path) -> tuple[Model, dict[str, float]]:
     return model.eval(), checkpoint["facts"]
 
 
-def train(build: Path, config: TrainConfig) -> None:
-    """Train on build/conversations.jsonl and keep build/model.pt up to date."""
+# For going on with a model that has learned: gently, and falling from the start.
+MORE = {"highest": 0.3, "warmup": 0.02, "cooldown": 0.98}
+
+
+def train(build: Path, config: TrainConfig, *, resume: Path | None = None) -> None:
+    """Train on build/conversations.jsonl and keep build/model.pt up to date; `resume`: from this model's weights."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     tokenizer = bpe.load(build / "tokenizer.json")
-    model = Model(ModelConfig(vocab=tokenizer.get_vocab_size()))
+    model = load(resume)[0].train() if resume else Model(ModelConfig(vocab=tokenizer.get_vocab_size()))
     sight = Sight(load_eye(build / "eye.pt"), tokenizer.token_to_id(bpe.IMAGE))
     examples = load_examples(build / "conversations.jsonl", tokenizer, model.config.context, sight.eye.config.tokens)
     held_out, rest = examples[:HELD_OUT], examples[HELD_OUT:]
@@ -158,8 +163,10 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=Path("training/build"))
     parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
     parser.add_argument("--threads", type=int, default=TrainConfig.threads)
+    parser.add_argument("--resume", type=Path, help="go on with this model, gently, for instance on new conversations")
     arguments = parser.parse_args()
-    train(arguments.build, TrainConfig(minutes=arguments.minutes, threads=arguments.threads))
+    options = {"minutes": arguments.minutes, "threads": arguments.threads, **(MORE if arguments.resume else {})}
+    train(arguments.build, TrainConfig(**options), resume=arguments.resume)
 
 
 if __name__ == "__main__":
