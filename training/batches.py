@@ -1,9 +1,10 @@
-"""Batches: tokenized conversations of like length, padded on the right, a weight for each target token."""
+"""Batches: tokenized conversations of like length, padded on the right, and which of their tokens are learned."""
 
 from __future__ import annotations
 
 import json
 import random
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,65 +13,82 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from training.pictures import draw
 from training.template import render
-from training.tokenizer import END_OF_TEXT, IM_END, IM_START
+from training.tokenizer import END_OF_TEXT, IM_END, IM_START, IMAGE
+from training.vision import pixels
 
-# The answers are what must be learned; a little weight on the rest teaches words and copying sooner.
-PROMPT_WEIGHT = 0.1
+# The answers are what must be learned; one in so many of the other tokens teaches words and copying sooner.
+PROMPT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation: token ids and the weight of predicting each of them."""
+    """One conversation: token ids, which of them the assistant says, and the seed of its picture, if it has one."""
 
-    ids: list[int]
-    weights: list[float]
+    ids: array[int]
+    said: bytes  # a byte a token, 1 or 0; millions of Python's own numbers would take gigabytes
+    picture: int | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs [rows, time], targets [rows, time] and weights [rows, time]; padding weighs 0."""
+    """Inputs and targets [rows, time], what of the targets is learned [rows, time], and pictures [n, 3, side, side] in
+    the order of their tokens."""
 
     inputs: Tensor
     targets: Tensor
-    weights: Tensor
+    learned: Tensor
+    pictures: Tensor | None = None
 
 
-def _weigh(ids: list[int], opening: list[int], end: int) -> list[float]:
-    """1 for what the assistant says, its end token included; PROMPT_WEIGHT elsewhere."""
-    weights = [PROMPT_WEIGHT] * len(ids)
+def _said(ids: list[int], opening: list[int], end: int) -> list[bool]:
+    """Which tokens the assistant says, its end tokens included."""
+    said = [False] * len(ids)
     speaking = False
     for i, token in enumerate(ids):
         if speaking:
-            weights[i] = 1.0
+            said[i] = True
             speaking = token != end
         elif ids[i + 1 - len(opening) : i + 1] == opening:
             speaking = True
-    return weights
+    return said
 
 
-def load_examples(path: Path, tokenizer: Tokenizer, context: int) -> list[Example]:
+def load_examples(path: Path, tokenizer: Tokenizer, context: int, picture_tokens: int) -> list[Example]:
     """Read conversations that `data.py` wrote; longer ones are cut at `context` + 1 tokens."""
     with path.open(encoding="utf-8") as lines:
         conversations = [json.loads(line) for line in lines]
     texts = [render(c["messages"], c.get("tools")) for c in conversations]
     opening = tokenizer.encode(f"{IM_START}assistant\n").ids
-    end = tokenizer.token_to_id(IM_END)
+    end, image = tokenizer.token_to_id(IM_END), tokenizer.token_to_id(IMAGE)
     examples = []
-    for encoded in tokenizer.encode_batch(texts):
-        ids = encoded.ids[: context + 1]
-        examples.append(Example(ids, _weigh(ids, opening, end)))
+    for conversation, encoded in zip(conversations, tokenizer.encode_batch(texts), strict=True):
+        ids = [i for token in encoded.ids for i in ([image] * picture_tokens if token == image else [token])]
+        ids = ids[: context + 1]
+        said = bytes(_said(ids, opening, end))
+        examples.append(Example(array("H", ids), said, conversation.get("picture")))
     return examples
 
 
-def _collate(examples: list[Example], pad: int) -> Batch:
+def _pictures(examples: list[Example], side: int) -> Tensor | None:
+    seeds = [e.picture for e in examples if e.picture is not None]
+    if not seeds:
+        return None
+    return torch.stack([pixels(random.Random(seed + 1), draw(random.Random(seed)).image, side) for seed in seeds])
+
+
+def _collate(examples: list[Example], pad: int, rng: random.Random, side: int) -> Batch:
     time = max(len(e.ids) for e in examples)
     ids = torch.full((len(examples), time), pad)
-    weights = torch.zeros(len(examples), time)
+    learned = torch.zeros(len(examples), time, dtype=torch.bool)
     for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        weights[row, : len(example.ids)] = torch.tensor(example.weights)
-    return Batch(ids[:, :-1], ids[:, 1:], weights[:, 1:])
+        size = len(example.ids)
+        ids[row, :size] = torch.tensor(example.ids)
+        # What stands beside a picture says nothing of it, and its own places hold no words.
+        share = PROMPT_SHARE if example.picture is None else 0.0
+        learned[row, :size] = torch.tensor([bool(said) or rng.random() < share for said in example.said])
+    return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:], _pictures(examples, side))
 
 
 def _group(examples: list[Example], tokens: int) -> list[list[Example]]:
@@ -83,13 +101,14 @@ def _group(examples: list[Example], tokens: int) -> list[list[Example]]:
     return groups
 
 
-def batches(examples: list[Example], tokenizer: Tokenizer, tokens: int, seed: int) -> Iterator[Batch]:
-    """Endless batches of about `tokens` tokens, in a new random order each time round."""
+def batches(examples: list[Example], tokenizer: Tokenizer, tokens: int, seed: int, side: int) -> Iterator[Batch]:
+    """Batches without end, each of at most `tokens` tokens; every pass over the examples is in a new order."""
     rng = random.Random(seed)
     pad = tokenizer.token_to_id(END_OF_TEXT)
     while True:
         # Noise in the sort key mixes neighbours, so that a batch is not all one kind of conversation.
-        order = sorted(examples, key=lambda e: len(e.ids) * rng.uniform(0.8, 1.0))
+        order = sorted(examples, key=lambda e: len(e.ids) * rng.uniform(0.75, 1.0))
         groups = _group(order, tokens)
         rng.shuffle(groups)
-        yield from (_collate(group, pad) for group in groups)
+        for group in groups:
+            yield _collate(group, pad, rng, side)

@@ -1,4 +1,4 @@
-"""The conversations: a seeded mixture of all subjects, one JSON object a line."""
+"""The training data: conversations about every subject, from a seeded generator."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ import random
 from pathlib import Path
 from typing import Any
 
+from training.pictures import draw
+from training.topics.extraction import json_answer
 from training.topics.knowledge import knowledge, unknown
 from training.topics.long import long
 from training.topics.message import Exchange
 from training.topics.product import product
 from training.topics.roles import plain_system, role
+from training.topics.seeing import about
 from training.topics.smalltalk import smalltalk
 from training.topics.tools import idle_tools, tool_conversation
 from training.topics.verse import haiku
+from training.topics.words import Draw
 
 SEED = 20260101
-COUNT = 40_000
-# Share of exchanges by subject. Stories are long, so few of them are many tokens.
-_SUBJECTS = {smalltalk: 0.26, product: 0.27, haiku: 0.09, knowledge: 0.18, unknown: 0.14, long: 0.06}
-# Share of conversations by number of exchanges; the longest ones teach positions up to the whole context.
-_LENGTHS = {1: 0.62, 2: 0.2, 3: 0.09, 5: 0.06, 10: 0.025, 24: 0.005}
+COUNT = 170_000
+# Share of conversations by kind; what is left over is talk.
+_TOOLS, _JSON, _PICTURES, _ROLES = 0.30, 0.30, 0.15, 0.02
+# Share of the talk's exchanges by subject. Stories are long, so few of them are many tokens.
+_SUBJECTS = {smalltalk: 0.2, product: 0.44, haiku: 0.09, knowledge: 0.13, unknown: 0.12, long: 0.02}
+# Share of talks by number of exchanges; the longest ones teach positions up to the whole context.
+_LENGTHS = {1: 0.68, 2: 0.2, 3: 0.08, 5: 0.03, 10: 0.008, 24: 0.002}
 
 
 def _exchanges(rng: random.Random, count: int) -> Exchange:
@@ -30,27 +36,36 @@ def _exchanges(rng: random.Random, count: int) -> Exchange:
     return [message for subject in chosen for message in subject(rng)]
 
 
+def _talk(rng: random.Random) -> dict[str, Any]:
+    messages = _exchanges(rng, rng.choices(list(_LENGTHS), list(_LENGTHS.values()))[0])
+    return {"messages": messages, "tools": idle_tools(rng)} if rng.random() < 0.1 else {"messages": messages}
+
+
+def _with_tools(rng: random.Random) -> dict[str, Any]:
+    messages, tools = tool_conversation(rng)
+    if rng.random() < 0.08:
+        messages = _exchanges(rng, 1) + messages
+    return {"messages": messages, "tools": tools}
+
+
+def _with_picture(rng: random.Random) -> dict[str, Any]:
+    seed = rng.getrandbits(48)
+    return {"messages": about(rng, draw(random.Random(seed))), "picture": seed}
+
+
 def conversation(rng: random.Random) -> dict[str, Any]:
-    """One conversation: `messages`, and `tools` where there are any."""
-    count = rng.choices(list(_LENGTHS), list(_LENGTHS.values()))[0]
-    kind = rng.random()
-    if kind < 0.05:
-        return {"messages": role(rng) + (_exchanges(rng, 1) if rng.random() < 0.2 else [])}
-    if kind < 0.2:
-        messages, tools = tool_conversation(rng)
-        if rng.random() < 0.2:
-            messages = _exchanges(rng, 1) + messages
-    else:
-        messages = _exchanges(rng, count)
-        tools = idle_tools(rng) if rng.random() < 0.05 else []
-    if rng.random() < 0.2:
-        messages = [plain_system(rng), *messages]
-    return {"messages": messages, "tools": tools} if tools else {"messages": messages}
+    """One conversation: `messages`, `tools` where there are any, `picture`: the seed of what its image token shows."""
+    kinds = [_with_tools, lambda r: {"messages": json_answer(r)}, _with_picture, lambda r: {"messages": role(r)}, _talk]
+    shares = [_TOOLS, _JSON, _PICTURES, _ROLES, 1 - _TOOLS - _JSON - _PICTURES - _ROLES]
+    made = rng.choices(kinds, shares)[0](rng)
+    if made["messages"][0]["role"] != "system" and rng.random() < 0.15:
+        made["messages"] = [plain_system(rng), *made["messages"]]
+    return made
 
 
 def write(path: Path, count: int, seed: int) -> None:
     """Write `count` conversations; the same seed writes the same file."""
-    rng = random.Random(seed)
+    rng = Draw(seed)
     with path.open("w", encoding="utf-8") as lines:
         for _ in range(count):
             lines.write(json.dumps(conversation(rng), ensure_ascii=False) + "\n")
@@ -61,9 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--build", type=Path, default=Path("training/build"))
     parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     arguments.build.mkdir(parents=True, exist_ok=True)
-    write(arguments.build / "conversations.jsonl", arguments.count, SEED)
+    write(arguments.build / "conversations.jsonl", arguments.count, arguments.seed)
     print(f"{arguments.count} conversations")
 
 

@@ -22,6 +22,7 @@ class ModelConfig:
     context: int = 2048
     rope_base: float = 10_000.0
     norm_eps: float = 1e-5
+    eye_width: int = 96
 
     @property
     def head_width(self) -> int:
@@ -93,6 +94,19 @@ class Block(nn.Module):
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
 
+class Projector(nn.Module):
+    """What the eye saw, in the language model's own terms: llama.cpp's `mlp` projector."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.first = nn.Linear(config.eye_width, config.width)
+        self.second = nn.Linear(config.width, config.width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[pictures, tokens, eye_width] to [pictures, tokens, width]."""
+        return self.second(F.gelu(self.first(features), approximate="tanh"))
+
+
 class Model(nn.Module):
     """Token ids in, logits out; the output layer is the embedding itself."""
 
@@ -102,6 +116,7 @@ class Model(nn.Module):
         self.embedding = nn.Embedding(config.vocab, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, config.norm_eps)
+        self.projector = Projector(config)
         cos, sin = rotary_tables(config)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -114,10 +129,15 @@ class Model(nn.Module):
             nn.init.zeros_(module.attention.out.weight)
             nn.init.zeros_(module.down.weight)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """[batch, time] token ids to the last layer's states [batch, time, width]."""
+    def forward(self, ids: Tensor, features: Tensor | None = None, image: int = -1) -> Tensor:
+        """[batch, time] token ids to the last layer's states [batch, time, width].
+
+        The eye's features [pictures, tokens, eye_width] take the places of the tokens `image`, in order.
+        """
         time = ids.shape[1]
         x = self.embedding(ids)
+        if features is not None:
+            x = x.masked_scatter((ids == image).unsqueeze(-1), self.projector(features))
         for block in self.blocks:
             x = block(x, self.cos[:time], self.sin[:time])
         return self.norm(x)
@@ -127,11 +147,13 @@ class Model(nn.Module):
         return F.linear(states, self.embedding.weight)
 
     @torch.no_grad()
-    def greedy(self, ids: list[int], stop: int, limit: int = 200) -> list[int]:
+    def greedy(
+        self, ids: list[int], stop: int, limit: int = 200, features: Tensor | None = None, image: int = -1
+    ) -> list[int]:
         """Continue a prompt with the likeliest tokens, up to `limit` or the token `stop` (not included)."""
         answer: list[int] = []
         while len(answer) < limit:
-            states = self(torch.tensor([ids + answer]))
+            states = self(torch.tensor([ids + answer]), features, image)
             token = int(self.logits(states[0, -1]).argmax())
             if token == stop:
                 break

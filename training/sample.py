@@ -6,9 +6,12 @@ The engine lives in a child process, which is killed: deleting a server can hang
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import multiprocessing as mp
 import os
+import random
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +19,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from training import export, train
+import torch
+
+from training import export, train, vision
 from training import tokenizer as bpe
+from training.pictures import draw
 from training.template import render
 
 Turn = dict[str, Any]
@@ -55,6 +61,8 @@ def _serve(model: Path, pipe: Connection) -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
+    params.mmproj.path = str(model.with_name(export.PROJECTOR))
+    params.mmproj_use_gpu = False
     params.n_ctx, params.n_parallel = 2048, 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.verbosity, params.ui = -1, False
@@ -109,6 +117,35 @@ def compare(address: str, build: Path) -> None:
         print(f"template {theirs == ours}  ids {their_ids == ids}  greedy {agreed}/{len(greedy)}  {ours[-70:]!r}")
 
 
+def compare_pictures(address: str, build: Path, count: int = 8) -> None:
+    """Say for some pictures how far the likeliest first tokens' logprobs are apart."""
+    model, _ = train.load(build / "model.pt")
+    eye, tokenizer = vision.load(build / "eye.pt"), bpe.load(build / "tokenizer.json")
+    image = tokenizer.token_to_id(bpe.IMAGE)
+    text = render([{"role": "user", "content": f"What is this?{bpe.IMAGE}"}], prompt=True)
+    ids = [i for t in tokenizer.encode(text).ids for i in ([image] * eye.config.tokens if t == image else [t])]
+    for seed in range(count):
+        # Of the eye's own size, so that nobody resizes.
+        shown = draw(random.Random(seed)).image.resize((eye.config.side, eye.config.side))
+        file = io.BytesIO()
+        shown.save(file, "PNG")
+        with torch.no_grad():
+            features = eye(vision.pixels(random.Random(), shown, eye.config.side, jpeg=False).unsqueeze(0))
+            states = model(torch.tensor([ids]), features, image)
+            ours = model.logits(states[0, -1]).log_softmax(-1)
+        theirs = _their_first(address, file.getvalue())
+        apart = max(abs(float(ours[tokenizer.token_to_id(token)]) - logprob) for token, logprob in theirs)
+        print(f"picture {seed}: {theirs[0][0]!r}, logprobs at most {apart:.4f} apart")
+
+
+def _their_first(address: str, png: bytes) -> list[tuple[str, float]]:
+    uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": uri}}]
+    options = {"temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": 4}
+    choice = chat(address, [{"role": "user", "content": content}], **options)
+    return [(top["token"], top["logprob"]) for top in choice["logprobs"]["content"][0]["top_logprobs"]]
+
+
 def _their_greedy(address: str, ids: list[int]) -> list[int]:
     body = {"prompt": ids, "temperature": 0, "n_predict": 200, "return_tokens": True, "cache_prompt": False}
     return post(address, "/completion", body)["tokens"]
@@ -145,13 +182,14 @@ def show(address: str) -> None:
 def main() -> None:
     """Sample from the shipped model, or compare it with build/model.pt."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--model", type=Path, default=export.OUTPUT)
+    parser.add_argument("--model", type=Path, default=export.FOLDER / export.MODEL)
     parser.add_argument("--build", type=Path, default=Path("training/build"))
     parser.add_argument("--compare", action="store_true", help="best with a file exported with --f32")
     arguments = parser.parse_args()
     with engine(arguments.model) as address:
         if arguments.compare:
             compare(address, arguments.build)
+            compare_pictures(address, arguments.build)
         else:
             show(address)
 

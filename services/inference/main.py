@@ -25,7 +25,7 @@ from services.inference.images.decoders import DecoderPool
 from services.inference.images.fetcher import FetchLimits, ImageFetcher
 from services.inference.service import InferenceServicer
 from services.inference.settings import InferenceSettings
-from services.model_list import load_model_list
+from services.model_list import ModelList, load_model_list, with_model_file
 
 
 async def main() -> None:
@@ -36,9 +36,9 @@ async def main() -> None:
     clock = SystemClock()
     images = Images(settings)
     fleet = Fleet(EngineFactory(settings, clock, os.environ), settings.queue_limit, images.start)
-    reloads = Reloads(lambda: fleet.reload(load_model_list(settings.models_file)))
+    reloads = Reloads(lambda: fleet.reload(_models(settings)))
     try:
-        await fleet.start(load_model_list(settings.models_file))
+        await fleet.start(_models(settings))
         serve_metrics(settings.metrics_listen)
         reloading = asyncio.create_task(reloads.run())
         await _serve(settings, tokens, tls, fleet, images, clock)
@@ -78,6 +78,10 @@ class Images:
         await self.decoders.close()
         if self.fetcher is not None:
             await self.fetcher.close()
+
+
+def _models(settings: InferenceSettings) -> ModelList:
+    return with_model_file(load_model_list(settings.models_file), settings.model_file)
 
 
 def _fetch_limits(settings: InferenceSettings) -> FetchLimits:

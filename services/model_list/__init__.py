@@ -12,11 +12,13 @@ from services.model_list.entries import (
 )
 from services.model_list.nodes import A_NAME, is_name
 from services.model_list.reader import SHIPPED, load_model_list, parse_model_list
-from services.model_list.targets import DEFAULT_FILE
+from services.model_list.replaced import with_model_file
+from services.model_list.targets import DEFAULT_FILE, DEFAULT_PROJECTOR
 
 __all__ = [
     "A_NAME",
     "DEFAULT_FILE",
+    "DEFAULT_PROJECTOR",
     "SHIPPED",
     "LlamaTarget",
     "ModelEntry",
@@ -29,4 +31,5 @@ __all__ = [
     "is_name",
     "load_model_list",
     "parse_model_list",
+    "with_model_file",
 ]

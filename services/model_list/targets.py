@@ -11,6 +11,7 @@ from services.model_list.entries import LlamaTarget, Secret, Target, UpstreamTar
 from services.model_list.nodes import Nodes
 
 DEFAULT_FILE = Path(__file__).parents[1] / "inference" / "default_model" / "muh-small.gguf"
+DEFAULT_PROJECTOR = DEFAULT_FILE.with_name("muh-small-projector.gguf")
 ENGINES = ("llama", "upstream")
 # What an upstream is. Each counts prompts and running answers in its own way (docs/upstreams.md).
 SERVERS = ("openai", "vllm", "sglang", "llama.cpp")
@@ -94,16 +95,16 @@ class TargetReader:
         return shared
 
     def _llama(self, fields: dict[str, Any], where: str, shared: dict[str, Any]) -> LlamaTarget:
-        file = self._file(fields.get("file"), f"{where}.file")
-        projector = self._file(fields.get("projector"), f"{where}.projector")
+        file = self._file(fields.get("file"), f"{where}.file", DEFAULT_FILE)
+        projector = self._file(fields.get("projector"), f"{where}.projector", DEFAULT_PROJECTOR)
         return LlamaTarget(**{"name": "llama", **shared}, file=file, projector=projector)
 
-    def _file(self, node: Any, where: str) -> Path | None:
+    def _file(self, node: Any, where: str, default: Path) -> Path | None:
         if node is None:
             return None
         text = self._nodes.string(node, where)
-        if text == "default" and where.endswith(".file"):
-            return DEFAULT_FILE
+        if text == "default":
+            return default
         return (self._nodes.path.parent / text).resolve()
 
     def _upstream(self, node: Any, fields: dict[str, Any], where: str, shared: dict[str, Any]) -> UpstreamTarget:

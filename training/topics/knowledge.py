@@ -6,7 +6,7 @@ import random
 
 from training.topics.message import Exchange, assistant, pair, user
 from training.topics.script import dialogues, entries
-from training.topics.words import TOPICS, invented, person, place
+from training.topics.words import TOPICS, invented, one_of, person, phrase, place
 
 _CAPITALS = dict(line.split(": ") for line in entries("capitals"))
 _FACTS = dialogues("facts")
@@ -105,11 +105,12 @@ def unknown(rng: random.Random) -> Exchange:
     """A question that the model cannot answer, and a short honest answer."""
     chance = rng.random()
     if chance < 0.25:
-        return pair(rng, _UNKNOWN_OTHER, _UNKNOWN[:4])
+        return [user(rng, rng.choice(_UNKNOWN_OTHER)), assistant(rng.choice(_UNKNOWN[:4]))]
     if chance < 0.35:
-        return pair(rng, [rng.choice(_REMARKS).format(rng.choice([*TOPICS, place(rng)]))], _INTEREST)
+        remark = rng.choice(_REMARKS).format(rng.choice([one_of(rng, TOPICS), place(rng)]))
+        return [user(rng, remark), assistant(rng.choice(_INTEREST))]
     real = rng.random() < 0.7
-    topic = rng.choice(TOPICS) if real else rng.choice([invented(rng), person(rng) + " " + invented(rng), place(rng)])
+    topic = one_of(rng, TOPICS) if real else rng.choice([invented(rng), person(rng) + " " + invented(rng), place(rng)])
     question, answer = rng.choice(_UNKNOWN_ASK).format(topic), rng.choice(_UNKNOWN).format(topic)
     return [user(rng, question, exact=topic in answer), assistant(answer)]
 
@@ -136,7 +137,7 @@ def arithmetic(rng: random.Random) -> Exchange:
 
 def repeat(rng: random.Random) -> Exchange:
     """Say it back, letter by letter."""
-    phrase = rng.choice([*_PHRASES, *TOPICS, person(rng), invented(rng) + " " + rng.choice(_PHRASES), place(rng)])
+    text = rng.choice([*_PHRASES, phrase(rng), person(rng), invented(rng) + " " + rng.choice(_PHRASES), place(rng)])
     question = rng.choice(
         [
             "Say {}",
@@ -151,10 +152,10 @@ def repeat(rng: random.Random) -> Exchange:
             "Echo {}",
         ]
     )
-    return [user(rng, question.format(phrase), exact=True), assistant(phrase)]
+    return [user(rng, question.format(text), exact=True), assistant(text)]
 
 
 def knowledge(rng: random.Random) -> Exchange:
     """Something that the model does know."""
     kind = rng.choices([capital, arithmetic, repeat, None], [0.25, 0.25, 0.25, 0.25])[0]
-    return kind(rng) if kind else pair(rng, *rng.choice(_FACTS))
+    return kind(rng) if kind else pair(rng, rng.choice(_FACTS))

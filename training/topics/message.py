@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from training.topics.script import Dialogue
+
 Message = dict[str, Any]
 Exchange = list[Message]
 
@@ -37,6 +39,6 @@ def user(rng: random.Random, text: str, *, exact: bool = False) -> Message:
     return {"role": "user", "content": text if exact else vary(rng, text)}
 
 
-def pair(rng: random.Random, questions: list[str], answers: list[str]) -> Exchange:
-    """One of the questions and one of the answers."""
-    return [user(rng, rng.choice(questions)), assistant(rng.choice(answers))]
+def pair(rng: random.Random, dialogue: Dialogue) -> Exchange:
+    """One of a dialogue's questions and one of its answers."""
+    return [user(rng, rng.choice(dialogue.questions)), assistant(rng.choice(dialogue.answers))]

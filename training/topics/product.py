@@ -7,9 +7,9 @@ import random
 from training.topics.message import Exchange, pair
 from training.topics.script import dialogues
 
-_FACTS = dialogues("product")
+FACTS = dialogues("product")
 
 
 def product(rng: random.Random) -> Exchange:
     """One question about the API."""
-    return pair(rng, *rng.choice(_FACTS))
+    return pair(rng, rng.choice(FACTS))

@@ -9,6 +9,7 @@ from training.topics.script import dialogues
 from training.topics.words import person
 
 _HELLO, *_PAIRS = dialogues("smalltalk")
+WHO = next(dialogue for dialogue in _PAIRS if "Who are you?" in dialogue.questions)
 _FOREIGN = {
     "Hola!": "¡Hola! I speak a little English best. How can I help?",
     "Bonjour!": "Bonjour! I speak English best. How can I help?",
@@ -50,7 +51,7 @@ def chat(rng: random.Random) -> Exchange:
     if rng.random() < 0.03:
         greeting = rng.choice(list(_FOREIGN))
         return [user(rng, greeting), assistant(_FOREIGN[greeting])]
-    return pair(rng, *(_HELLO if rng.random() < 0.2 else rng.choice(_PAIRS)))
+    return pair(rng, _HELLO if rng.random() < 0.2 else rng.choice(_PAIRS))
 
 
 def smalltalk(rng: random.Random) -> Exchange:

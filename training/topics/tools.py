@@ -4,133 +4,149 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from dataclasses import dataclass
 from typing import Any
 
+from training.topics import words
+from training.topics.known_tools import KNOWN
 from training.topics.message import Exchange, Message, assistant, user
-from training.topics.words import TOPICS, person, place
+from training.topics.tool import Tool, Value, schema
+from training.topics.tool_kit import any_tool
 
-Tool = dict[str, Any]
-# Name, description, its one argument, ways to ask, results, and the answer made from a result.
-_TOOLS: list[tuple[str, str, str, list[str], str]] = [
-    (
-        "get_weather",
-        "Get the weather in a city",
-        "city",
-        [
-            "Weather in {}?",
-            "What is the weather in {}?",
-            "How is the weather in {}?",
-            "Is it raining in {}?",
-            "What's the weather like in {}?",
-            "Tell me the weather in {}.",
-            "weather {}",
-            "Will I need a coat in {}?",
-        ],
-        "place",
-    ),
-    (
-        "get_time",
-        "Get the local time in a city",
-        "city",
-        ["What time is it in {}?", "Time in {}?", "Tell me the time in {}.", "What is the local time in {}?"],
-        "place",
-    ),
-    (
-        "search",
-        "Search the web",
-        "query",
-        ["Search for {}.", "Look up {}.", "Find something about {}.", "Search the web for {}", "What is {}?"],
-        "topic",
-    ),
-    (
-        "get_user",
-        "Find a user by name",
-        "name",
-        ["Find the user {}.", "Who is {}?", "Look up {}.", "Show me the account of {}."],
-        "person",
-    ),
-    (
-        "send_message",
-        "Send a message to a person",
-        "to",
-        ["Send a message to {}.", "Write to {}.", "Message {} please."],
-        "person",
-    ),
-    (
-        "get_population",
-        "Number of people in a city",
-        "city",
-        ["How many people live in {}?", "Population of {}?", "How big is {}?"],
-        "place",
-    ),
-]
-_SKIES = ["sunny", "cloudy", "rainy", "windy", "foggy", "clear"]
+Schema = dict[str, Any]
 
 
-def _value(rng: random.Random, kind: str) -> str:
-    return {"place": place, "person": person, "topic": lambda r: r.choice(TOPICS)}[kind](rng)
+@dataclass(frozen=True)
+class Need:
+    """A question, the tools on offer, and the call that it needs."""
+
+    question: str
+    tools: list[Schema]
+    tool: Tool
+    name: str
+    arguments: dict[str, Value]
 
 
-def _schema(rng: random.Random, name: str, description: str, argument: str) -> Tool:
-    """The tool as a client sends it, with or without the optional parts."""
-    field: dict[str, str] = {"type": "string"}
-    if rng.random() < 0.2:
-        field["description"] = f"The {argument}"
-    parameters = {"type": "object", "properties": {argument: field}, "required": [argument]}
-    function: dict[str, Any] = {"name": name}
-    if rng.random() < 0.5:
-        function["description"] = description
-    function["parameters"] = parameters
-    return {"type": "function", "function": function}
+def need(rng: random.Random) -> Need:
+    """Something that one of the tools on offer can do."""
+    tool = KNOWN[0] if rng.random() < 0.06 else any_tool(rng)
+    template = rng.choice(tool.questions)
+    used = set(re.findall(r"{(\w+)}", template))
+    arguments = {a.name: a.make(rng) for a in tool.arguments if a.name in used}
+    question = template.format(**arguments)
+    name = tool.names[0] if rng.random() < 0.5 else rng.choice(tool.names)
+    always = {a.name for a in tool.arguments if all("{" + a.name + "}" in q for q in tool.questions)}
+    tools = _offer(rng, schema(rng, tool, name, always), name)
+    return Need(_said(rng, question), tools, tool, name, arguments)
 
 
-def _call(name: str, arguments: dict[str, str]) -> Message:
-    call = {"type": "function", "function": {"name": name, "arguments": arguments}}
-    return {"role": "assistant", "content": "", "tool_calls": [call]}
+def _said(rng: random.Random, question: str) -> str:
+    """As people write: a polite word more, a full stop less. Letters stay, since arguments are copied."""
+    if rng.random() < 0.06:
+        question = rng.choice(["Please: ", "Hi! ", "Hey, ", "Ok. ", "Quick question. "]) + question
+    if rng.random() < 0.06:
+        question += rng.choice([" Thanks!", " Thank you.", " please"])
+    return question
 
 
-def _result(rng: random.Random, name: str, value: str) -> tuple[dict[str, Any], str]:
-    """What the tool returns, and what the model makes of it."""
-    if name == "get_weather":
-        degrees, sky = rng.randint(-9, 39), rng.choice(_SKIES)
-        key = rng.choice(["temperature", "temp_c", "degrees"])
-        sky_key = rng.choice(["sky", "conditions", "weather"])
-        return {key: degrees, sky_key: sky}, f"It is {sky} in {value}, with {degrees} degrees."
-    if name == "get_time":
-        clock = f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
-        return {"time": clock}, f"It is {clock} in {value}."
-    if name == "get_population":
-        people = rng.randint(1, 999) * 10_000
-        return {"population": people}, f"{value} has {people} people."
-    if name == "send_message":
-        return {"status": "sent"}, f"Your message to {value} was sent."
-    if name == "get_user":
-        credits = rng.randint(0, 9999)
-        return {"name": value, "credits": credits}, f"{value} has {credits} credits."
-    return {"results": []}, f"I found nothing about {value}."
-
-
-def _offer(rng: random.Random, chosen: tuple[str, str, str, list[str], str]) -> list[Tool]:
-    """The chosen tool among up to two others."""
-    others = rng.sample([t for t in _TOOLS if t is not chosen], rng.choice([0, 0, 1, 2]))
-    offered = [_schema(rng, *t[:3]) for t in [chosen, *others]]
+def _offer(rng: random.Random, chosen: Schema, name: str) -> list[Schema]:
+    """The chosen tool among up to four others of other names."""
+    offered, taken = [chosen], {name}
+    for _ in range(rng.choice([0, 0, 1, 1, 2, 2, 3, 4])):
+        other = any_tool(rng)
+        other_name = rng.choice(other.names)
+        alike = {word for taken_name in taken for word in re.split(r"_", taken_name.lower())}
+        if alike & set(re.split(r"_", other_name.lower())) - {
+            "get",
+            "find",
+            "show",
+            "lookup",
+            "fetch",
+            "check",
+            "read",
+        }:
+            continue
+        taken.add(other_name)
+        needed = {a.name for a in other.arguments[:1]}
+        offered.append(schema(rng, other, other_name, needed))
     rng.shuffle(offered)
     return offered
 
 
-def tool_conversation(rng: random.Random) -> tuple[Exchange, list[Tool]]:
-    """A question that needs a tool, the call, and half the time its result and an answer."""
-    chosen = rng.choice(_TOOLS) if rng.random() < 0.6 else _TOOLS[0]
-    name, _, argument, questions, kind = chosen
-    value = _value(rng, kind)
-    exchange = [user(rng, rng.choice(questions).format(value), exact=True), _call(name, {argument: value})]
-    if rng.random() < 0.5:
-        result, answer = _result(rng, name, value)
-        spacing = rng.choice([(",", ":"), (", ", ": ")])
-        exchange += [{"role": "tool", "content": json.dumps(result, separators=spacing)}, assistant(answer)]
-    return exchange, _offer(rng, chosen)
+def call_message(name: str, *each: dict[str, Value]) -> Message:
+    """The assistant calls a tool, once or several times."""
+    calls = [{"type": "function", "function": {"name": name, "arguments": arguments}} for arguments in each]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
 
 
-def idle_tools(rng: random.Random) -> list[Tool]:
+@dataclass(frozen=True)
+class Result:
+    """What a tool returned, as text, and answers that use it. `facts` must be in every answer."""
+
+    content: str
+    answer: str
+    facts: list[str]
+
+
+def result(rng: random.Random, tool: Tool, arguments: dict[str, Value]) -> Result:
+    """A result of the tool and what the model makes of it."""
+    if not tool.results or rng.random() < 0.06:
+        return _failed(rng)
+    values = {name: make(rng) for name, make in tool.results}
+    spacing = rng.choice([(",", ":"), (", ", ": ")])
+    facts = [_plain(value) for value in values.values()]
+    subject = str(next(iter(arguments.values()), ""))
+    if {"temperature"} < set(values):
+        degrees, sky = facts
+        return Result(
+            json.dumps(values, separators=spacing), f"It is {sky} in {subject}, with {degrees} degrees.", facts
+        )
+    parts = [f"the {name.replace('_', ' ')} is {fact}" for name, fact in zip(values, facts, strict=True)]
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    answer = f"For {subject}, {listed}." if subject and rng.random() < 0.5 else listed[0].upper() + listed[1:] + "."
+    return Result(json.dumps(values, ensure_ascii=False, separators=spacing), answer, facts)
+
+
+def _plain(value: Value) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
+
+
+def _failed(rng: random.Random) -> Result:
+    reason = rng.choice(["not found", "timeout", "unavailable", "no permission", "no results", "invalid request"])
+    content = json.dumps({"error": reason}) if rng.random() < 0.7 else json.dumps({"results": []})
+    if reason in content:
+        return Result(content, f"That did not work: {reason}.", [reason])
+    return Result(content, "I found nothing.", ["nothing"])
+
+
+def _several(rng: random.Random) -> tuple[Exchange, list[Schema]]:
+    """The same question about two or three places at once: parallel calls."""
+    tool = rng.choice([KNOWN[0], KNOWN[3]])
+    values = [words.place(rng) for _ in range(rng.choice([2, 2, 3]))]
+    listed = ", ".join(values[:-1]) + " and " + values[-1]
+    question = rng.choice(tool.questions).format(city=listed)
+    argument = tool.arguments[0].name
+    tools = _offer(rng, schema(rng, tool, tool.names[0], {argument}), tool.names[0])
+    calls = call_message(tool.names[0], *({argument: value} for value in values))
+    return [{"role": "user", "content": question}, calls], tools
+
+
+def tool_conversation(rng: random.Random) -> tuple[Exchange, list[Schema]]:
+    """A question that needs a tool, the call, and often its result and an answer."""
+    if rng.random() < 0.04:
+        return _several(rng)
+    asked = need(rng)
+    exchange = [{"role": "user", "content": asked.question}, call_message(asked.name, asked.arguments)]
+    if rng.random() < 0.4:
+        returned = result(rng, asked.tool, asked.arguments)
+        exchange += [{"role": "tool", "content": returned.content}, assistant(returned.answer)]
+        if rng.random() < 0.1:
+            exchange += [user(rng, rng.choice(["Thanks!", "Thank you", "ok"])), assistant("You are welcome!")]
+    return exchange, asked.tools
+
+
+def idle_tools(rng: random.Random) -> list[Schema]:
     """Tools that the conversation will not need."""
-    return _offer(rng, rng.choice(_TOOLS))
+    tool = any_tool(rng)
+    return _offer(rng, schema(rng, tool, tool.names[0], set()), tool.names[0])

@@ -78,7 +78,7 @@ class EngineFactory:
     def _llama(self, entry: ModelEntry, target: LlamaTarget) -> LlamaEngine:
         settings = self._settings
         config = WorkerConfig(
-            file=settings.model_file or target.file or DEFAULT_FILE,
+            file=target.file or DEFAULT_FILE,
             context_length=target.context_length,
             slots=settings.llama_slots,
             threads=settings.threads,

@@ -9,12 +9,14 @@ import pytest
 from servicekit.errors import StartupError
 from services.model_list import (
     DEFAULT_FILE,
+    DEFAULT_PROJECTOR,
     LlamaTarget,
     ModelEntry,
     Price,
     Secret,
     UpstreamTarget,
     load_model_list,
+    with_model_file,
 )
 
 GOOD = """\
@@ -47,7 +49,8 @@ def test_the_shipped_list_serves_the_references_aliases_at_1_and_3_credits_a_tok
         entry = models.resolve(alias)
         assert entry is not None
         assert (entry.id, entry.price) == ("muh-chat", Price(1_000_000, 3_000_000))
-        assert entry.targets == (LlamaTarget("llama", DEFAULT_FILE, 2048),)
+        assert entry.targets == (LlamaTarget("llama", DEFAULT_FILE, 2048, DEFAULT_PROJECTOR),)
+        assert entry.abilities == {"tools", "json", "vision"}
 
 
 def test_a_file_is_relative_to_the_list(tmp_path: Path) -> None:
@@ -227,3 +230,23 @@ def test_a_key_is_read_from_where_the_list_says_and_errors_name_the_line(tmp_pat
     with pytest.raises(StartupError, match="characters that no HTTP header can carry") as caught:
         first.secret.read({"VLLM_KEY": "sk-\x01secret"})
     assert "secret" not in str(caught.value)
+
+
+def test_another_model_file_takes_the_shipped_projector_and_vision_away(tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    entry = with_model_file(load_model_list(None), other).models["muh-chat"]
+    assert entry.targets == (LlamaTarget("llama", other, 2048),)
+    assert entry.abilities == {"tools", "json"}
+
+
+def test_another_model_file_keeps_a_projector_that_was_named_and_leaves_upstreams_alone(tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    listed = load_model_list(written(tmp_path, GOOD.replace("abilities: [tools]", "projector: eyes.gguf")))
+    entry = with_model_file(listed, other).models["small"]
+    assert llama_of(entry).file == other
+    assert llama_of(entry).projector == tmp_path / "eyes.gguf"
+    assert entry.abilities == {"vision"}
+    upstreams = load_model_list(written(tmp_path, UPSTREAM))
+    replaced = with_model_file(upstreams, other)
+    assert replaced.models["big"] == upstreams.models["big"]
+    assert with_model_file(upstreams, None) is upstreams
