@@ -13,7 +13,8 @@ RPC_SECONDS = Histogram("muhgpt_rpc_seconds", "Time a gRPC call took; a stream's
 
 CERTIFICATE_EXPIRES = Gauge(
     "muhgpt_certificate_expires_timestamp_seconds",
-    "When the certificate shown to other services ends, in Unix seconds; absent or 0 without TLS",
+    "When the certificate shown to other services ends, in Unix seconds; absent without TLS",
+    ["role"],
     multiprocess_mode="livemin",
 )
 

@@ -92,7 +92,7 @@ class Server:
         if self._health_port is not None:
             self.health_address = str(await self._health_port.start())
         if self._tls is not None:
-            CERTIFICATE_EXPIRES.set_function(_expiry(self._tls))
+            CERTIFICATE_EXPIRES.labels(self._name).set_function(_expiry(self._tls))
         address = Address(self._listen.host, self._bind())
         await self._server.start()
         await self._health.serving()

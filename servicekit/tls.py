@@ -72,7 +72,11 @@ class TlsDirectory:
             return self._identity
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Credentials that demand a certificate of each peer, and follow the files with each handshake."""
+        """Credentials that demand a certificate of each peer, and follow the files with each handshake.
+
+        The configuration is a new one every time, also when the files are the same: with the last one go its session
+        tickets, by which a peer would come in again without showing its certificate, even when that has expired.
+        """
 
         def follow() -> grpc.ServerCertificateConfiguration:
             return _configuration(self.current())
@@ -128,9 +132,8 @@ def open_tls(settings: ProcessSettings, role: str) -> TlsDirectory | None:
     """The directory that the settings name; None: plaintext. Raises StartupError when its files cannot be used."""
     if settings.tls_directory is None:
         return None
-    return TlsDirectory(
-        settings.tls_directory, role, on_read=lambda identity: CERTIFICATE_EXPIRES.set(identity.expires)
-    )
+    expires = CERTIFICATE_EXPIRES.labels(role)
+    return TlsDirectory(settings.tls_directory, role, on_read=lambda identity: expires.set(identity.expires))
 
 
 def channel_credentials(identity: Identity) -> grpc.ChannelCredentials:

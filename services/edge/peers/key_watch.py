@@ -68,6 +68,7 @@ class KeyWatch:
 
     def open(self) -> Any:
         """A call to the replica whose turn it is."""
+        self._leaving = False
         if self._at is not None and self._at not in self._replicas.now:
             self._at = self._replicas.after(self._at)
         return auth_pb2_grpc.AuthStub(self.peer.channel).WatchKeys(metadata=self.peer.metadata())

@@ -99,7 +99,8 @@ class Link:
             await asyncio.wait({task}, timeout=GOODBYE_PATIENCE)
         task.cancel()
         await asyncio.wait({task, *self._goodbyes})
-        await self._drop_former()
+        if self._former is not None:
+            await self._former.say_goodbye()
 
     async def _keep_open(self) -> None:
         failures = 0
@@ -140,8 +141,9 @@ class Link:
             self._call = None
             if call is not None:
                 call.cancel()
-                await self._drop_former()
             self._side.broken()
+            if call is not None:
+                await self._drop_former()
         return "ended"
 
     def _leave_former(self) -> None:

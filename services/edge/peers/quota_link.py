@@ -113,6 +113,7 @@ class QuotaLink:
 
     def open(self) -> Any:
         """A call to the replica whose turn it is."""
+        self._moving = ""
         if self.at not in self._replicas.now:
             self.at = self._replicas.after(self.at)
         peer = self.at.connection

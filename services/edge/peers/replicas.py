@@ -88,7 +88,7 @@ class Replicas(Generic[C]):
 
     def start(self) -> None:
         """Follows the names until close()."""
-        if len(self._known) < len(self._named) or any(not each.literal for each in self._named):
+        if any(not each.literal for each in self._named):
             self._task = asyncio.create_task(self._follow(), name=f"replicas of {self._service}")
 
     async def close(self) -> None:
@@ -115,7 +115,7 @@ class Replicas(Generic[C]):
     async def _resolve(self, name: Address) -> None:
         try:
             found = await self._resolver.addresses(name.host)
-        except OSError as error:  # a time-out is one
+        except (OSError, UnicodeError) as error:  # a time-out is an OSError; UnicodeError: the name cannot be one
             level = log.debug if name in self._known else log.warning
             level("replicas_unknown", service=self._service, host=name.host, problem=str(error) or "no answer in time")
             return
