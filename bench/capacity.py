@@ -30,6 +30,11 @@ import asyncpg
 import psutil
 from aiohttp import web
 
+from muhgpt.auth.v1 import auth_pb2
+from muhgpt_cli.commands.accounts import create_account
+from muhgpt_cli.operator_client import Operator
+from muhgpt_cli.system import find
+
 SHORT, LONG = 1, 65  # tokens of an answer
 WARM_UP = 1.5  # seconds
 PACE = 0.02  # seconds between two tokens
@@ -124,13 +129,15 @@ class Platform:
         postgres = int((Path(self._server.pgdata) / "postmaster.pid").read_text().split()[0])
         self.families = {**pids, "postgresql": postgres}
 
-    def keys(self) -> list[str]:
+    async def keys(self) -> list[str]:
         """Keys of accounts that nothing limits."""
-        return [self._key(f"user-{number}@example.com") for number in range(ACCOUNTS)]
-
-    def _key(self, email: str) -> str:
-        self._muhgpt("accounts", "create", email, "--credits", "1000000000000", "--requests-per-minute", "1000000")
-        return str(self._muhgpt("keys", "create", "--account", email)["key"])
+        system, keys = find(self._folder / "data"), []
+        async with Operator(system) as operator:
+            for number in range(ACCOUNTS):
+                account = await create_account(system, f"user-{number}@example.com", 10**12, 1_000_000)
+                request = auth_pb2.CreateKeyRequest(account_id=account.account_id)
+                keys.append(str((await operator.auth.call("CreateKey", request)).secret))
+        return keys
 
     def cpu_seconds(self) -> dict[str, float]:
         """Used so far, by service."""
@@ -146,10 +153,6 @@ class Platform:
         for process in reversed(self._processes):
             process.terminate()
             process.wait(60)
-
-    def _muhgpt(self, *arguments: str) -> Any:
-        command = [sys.executable, "-m", "muhgpt_cli.main", *arguments, "--json", "--data-dir", self._folder / "data"]
-        return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
 
     def _spawn(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen([sys.executable, *arguments], text=True, **options)
@@ -272,7 +275,7 @@ async def measure(options: argparse.Namespace, folder: Path, server: Any) -> Non
     platform = Platform(folder, server)
     try:
         await platform.start()
-        keys = await asyncio.to_thread(platform.keys)
+        keys = await platform.keys()
         print(json.dumps({"memory_at_rest_mib": {name: round(n / 2**20) for name, n in platform.memory().items()}}))
         rest = await at_rest(platform, 4)
         print(json.dumps({"cpu_at_rest": {name: round(each, 4) for name, each in rest.items()}}))
