@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.deploy.checks.policies import Arrow, Peer, pods
 from tests.deploy.rendered import NAME, Manifests
 
-PORTS = (22, 53, 80, 443, 5432, 6443, 7000, 7001, 8000, 8443, 9090)
+PORTS = (22, 53, 80, 443, 5432, 6443, 7000, 7001, 8000, 8089, 8443, 9090)
 
 # Neighbours: those that may talk to us, those that we may talk to, and those that may do neither.
 NEIGHBOURS = [
@@ -17,6 +17,7 @@ NEIGHBOURS = [
     Peer("cnpg operator", "cnpg-system", {NAME: "cloudnative-pg"}),
     Peer("stranger", "default", {NAME: "edge"}),  # whatever label it gives itself
     Peer("stray pod", "muhgpt", {NAME: "stray"}),  # in our namespace, and nobody's
+    Peer("acme solver", "muhgpt", {"acme.cert-manager.io/http01-solver": "true"}),  # cert-manager's, for a moment
     Peer("internet", address="1.1.1.1"),
     Peer("internet, IPv6", address="2606:4700:4700::1111"),
     Peer("private network", address="10.20.30.40"),
@@ -31,7 +32,7 @@ ALWAYS = REQUEST | OPERATOR | METRICS | PUBLIC
 
 POSTGRES = {("auth", "postgres", 5432), ("quota", "postgres", 5432)}
 BOOTSTRAP_PORTS = (443, 6443, 8443)  # of the Kubernetes API, wherever it is
-INGRESS = {("ingress controller", "edge", 8000)}
+INGRESS = {("ingress controller", "edge", 8000), ("ingress controller", "acme solver", 8089)}
 VLLM = {("inference", "vllm", 8000), ("vllm", "internet", 443), ("vllm", "internet, IPv6", 443)}
 CNPG = {
     *{(name, f"{name}-db", 5432) for name in ("auth", "quota")},

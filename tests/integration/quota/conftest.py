@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pytest
 
 import services.quota
 from servicekit.database import Database, open_database
+from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
 from services.quota.domain.pricing import Price
@@ -21,6 +23,7 @@ from services.quota.store.sqlite import SqliteStore
 from tests.fakes import FakeClock
 
 MIGRATIONS = Path(services.quota.__file__).parent / "migrations"
+PATIENCE = 60.0  # seconds, on a busy machine
 SESSION = b"session-session-"
 START_US = FakeClock().now_us()
 
@@ -66,6 +69,16 @@ class Ledger:
         """The books balance."""
         counted = await self.reader.recount()
         assert counted.differences == []
+
+
+async def patiently(store: Store, *operations: Operation) -> list[Outcome]:
+    """As an edge does it: what the database did not answer in time is asked again, which is harmless."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await store.apply(operations)
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.05)
 
 
 def hold_id(name: str, made_us: int = START_US) -> bytes:

@@ -26,7 +26,7 @@ from services.quota.store.postgres import PLANS, PostgresStore
 from services.quota.store.reader import Reader
 from services.quota.tables import Base
 from tests.fakes import FakeClock
-from tests.integration.quota.conftest import opened, reserve
+from tests.integration.quota.conftest import opened, patiently, reserve
 
 PER_CLIENT, CLIENTS = 60, 6
 CLOCK = SystemClock()
@@ -62,9 +62,9 @@ async def before(postgres_url: str) -> AsyncIterator[PostgresStore]:
 async def request(store: PostgresStore, account: str) -> bytes:
     hold_id = new_hold_id(CLOCK.now_us())
     operation = Reserve(hold_id, b"s" * 16, account, f"k-{account}", "m", reserve("x").price, 10, 100, 1, 1, 1, 10**6)
-    assert isinstance((await store.apply([operation]))[0], Reserved)
-    await store.apply([Progress(hold_id, 30)])
-    assert await store.apply([Settle(hold_id, 40)]) == [Settled(10 + 40 * 3)]
+    assert isinstance((await patiently(store, operation))[0], Reserved)
+    await patiently(store, Progress(hold_id, 30))
+    assert await patiently(store, Settle(hold_id, 40)) == [Settled(10 + 40 * 3)]
     return hold_id
 
 
@@ -135,8 +135,8 @@ async def test_the_upgrade_waits_for_a_long_reader_and_requests_do_not(
     async with reader.transaction(isolation="repeatable_read"):
         await reader.fetch("SELECT count(*) FROM charges")
         upgrading = asyncio.create_task(upgrade(postgres_url, "head"))
-        for _ in range(40):
-            await request(before, "a")  # each step within the store's two seconds
+        for _ in range(40):  # they would wait for the reader too if the upgrade did not give way
+            await request(before, "a")
             await asyncio.sleep(0.05)
         assert not upgrading.done()
     await upgrading
