@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+TOPS = ("services", "servicekit", "muhgpt_cli", "protos", "deploy", "tests")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -22,7 +23,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 def test_every_file_that_architecture_names_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text))
-    files = [f"/{path}" for top in ("services", "servicekit", "muhgpt_cli", "protos") for path in _all(top)]
+    files = [f"/{path}" for top in TOPS for path in _all(top)]
     missing = [name for name in named if not any(file.endswith(f"/{name.rstrip('/')}") for file in files)]
     assert missing == []
 
