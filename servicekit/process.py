@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -16,6 +17,8 @@ START_FAILED = 2
 def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None:
     """Runs an async main on uvloop. A StartupError becomes lines on stderr and exit code 2, without a stack trace."""
 
+    forbid_core_files()
+
     async def entry() -> None:
         await main()
 
@@ -27,3 +30,13 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
         sys.exit(START_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def forbid_core_files() -> None:
+    """No crash of this process, or of one that it starts, writes its memory down: prompts and keys are in it (G11).
+
+    A limit of 0 still lets core files into a program that /proc/sys/kernel/core_pattern names; Linux takes 1 to mean
+    neither file nor program (fs/coredump.c), and less than a page is no file elsewhere either.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (1 if hard else 0, hard))
