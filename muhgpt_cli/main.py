@@ -13,6 +13,7 @@ import typer
 from muhgpt_cli.commands import accounts, chat, credits, doctor, keys, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
+from servicekit import crash
 
 LOOPBACK = "127.0.0.1,localhost,::1"
 
@@ -65,6 +66,7 @@ app.command(epilog=doctor.EPILOG)(doctor.doctor)
 
 def run() -> None:
     """The entry point: 0 when done, 1 with one message on stderr when it cannot be done, 2 for wrong usage."""
+    crash.install_hooks(crash.say)
     keep_loopback_direct(os.environ)
     try:
         app()

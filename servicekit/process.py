@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -9,17 +10,23 @@ from typing import Any
 
 import uvloop
 
+from servicekit import crash
 from servicekit.errors import StartupError
+from servicekit.logging import tell
 
 START_FAILED = 2
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None:
-    """Runs an async main on uvloop. A StartupError becomes lines on stderr and exit code 2, without a stack trace."""
+    """Runs an async main on uvloop. A StartupError becomes lines on stderr and exit code 2, without a stack trace.
+
+    Any other exception becomes an event and exit code 1. What a task or a callback raises and nobody takes, an event.
+    """
 
     forbid_core_files()
 
     async def entry() -> None:
+        asyncio.get_running_loop().set_exception_handler(crash.loop_handler(tell))
         await main()
 
     try:
@@ -30,6 +37,9 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
         sys.exit(START_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        tell("process_failed", crash.describe(error))
+        sys.exit(1)
 
 
 def forbid_core_files() -> None:
