@@ -31,6 +31,7 @@ log = get_logger(__name__)
 
 Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, with % codes for what is special in a URL"
 CONNECT_TIMEOUT = 5.0  # seconds
 QUERY_TIMEOUT = 2.0  # seconds for one read() or write() block
 
@@ -133,15 +134,19 @@ def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
     try:
         parsed = make_url(url)
         driver = DRIVERS[parsed.drivername]
-    except (sqlalchemy.exc.ArgumentError, KeyError):
-        raise StartupError(f"{setting} must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE") from None
+    except (sqlalchemy.exc.ArgumentError, KeyError, ValueError):  # ValueError: a port that is no number
+        raise StartupError(f"{setting} must be {FORMS}") from None
     if driver.startswith("sqlite"):
+        if parsed.host or parsed.username:
+            raise StartupError(f"{setting} must be {FORMS}; a path on this machine has three slashes before it")
         path = Path(parsed.database or "")
         if not parsed.database or not path.parent.is_dir():
             raise StartupError(
                 f"{setting}: the folder of {parsed.database or 'the database'} does not exist; make it first"
             )
         return parsed.set(drivername=driver), "sqlite"
+    if "@" in (parsed.host or ""):
+        raise StartupError(f"{setting}: a password with an @ in it is written with %40 instead")
     return parsed.set(drivername=driver), "postgresql"
 
 
@@ -172,7 +177,7 @@ def _engine(url: URL, dialect: Dialect, schema: str | None, synchronous: str) ->
         server_settings = {"search_path": schema} if schema else {}
         arguments = {"timeout": CONNECT_TIMEOUT, "command_timeout": 30, "server_settings": server_settings}
         return create_async_engine(
-            url, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
+            url, hide_parameters=True, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
         )
     engine = create_async_engine(url, hide_parameters=True, connect_args={"factory": _SqliteConnection})
 
@@ -224,7 +229,19 @@ async def _migrate(engine: AsyncEngine, dialect: Dialect, schema: str | None, mi
             await connection.run_sync(upgrade)
     except (*OUTAGES, asyncpg.PostgresError, sqlalchemy.exc.DBAPIError) as error:
         cause = getattr(error, "orig", None) or error
-        where = engine.url.render_as_string(hide_password=True)
         raise StartupError(
-            f"{setting}: cannot open {where}: {cause}; start the database or correct the setting"
+            f"{setting}: cannot open {_shown(engine.url)}: {cause}; start the database or correct the setting"
         ) from None
+    except TypeError:  # asyncpg takes the URL's options as arguments
+        if not engine.url.query:
+            raise
+        options = ", ".join(sorted(engine.url.query))
+        raise StartupError(
+            f"{setting}: one of the options behind its ? is not known: {options}; leave it out"
+        ) from None
+
+
+def _shown(url: URL) -> str:
+    """Where a database is, without what may be secret: a password may stand among the options too."""
+    public = {name: value for name, value in url.query.items() if name in ("host", "port")}
+    return url.set(password=None, query=public).render_as_string()
