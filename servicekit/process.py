@@ -37,7 +37,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
         sys.exit(START_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, Python would print its text
         tell("process_failed", crash.describe(error))
         sys.exit(1)
 

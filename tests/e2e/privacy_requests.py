@@ -133,6 +133,12 @@ def _png(word: Word) -> str:
     return data_uri(written(picture(), pnginfo=info))
 
 
+def long_answer(body: Body, word: Word) -> Body:
+    """A stream that does not end by itself before something happens to it."""
+    kept = {name: body[name] for name in ("model", "messages", "user")}
+    return {**kept, "stream": True, "max_tokens": 1900, "logit_bias": {"2": -100}}
+
+
 def _required(body: Body, word: Word) -> Body:
     return {**body, "tool_choice": "required", "max_tokens": 60}
 
@@ -213,6 +219,8 @@ REFUSED = [
     Case("a password", 401, whose="basic"),
     Case("no credits", 402, whose="poor", code="insufficient_credits"),
     Case("a key's limit", 402, whose="limited", code="key_limit_reached"),
+    Case("the limit's last", 200, whose="slow"),
+    Case("a request too many", 429, whose="slow"),
     Case("another model than the key's", 403, _with(model="muh-blind"), whose="narrow"),
     Case("unknown model", 404, lambda body, word: {**body, "model": word("model")}),
     Case("unknown route", 404, lambda body, word: None, "GET", "/v1/{path}?secret={query}"),
@@ -242,6 +250,9 @@ UPSTREAMS = [
         for way in ("cut-after-text", "event-400", "event-500")
     ),
 ]
+
+
+AWAY = {"quota": Case("no quota", 503), "auth": Case("no auth", 503, whose="first")}  # by the service that is away
 
 
 def make(case: Case, canaries: Canaries) -> tuple[str, dict[str, str], bytes | None]:

@@ -80,10 +80,12 @@ def test_a_password_in_the_wrong_setting_is_not_shown(
     canaries = Canaries()
     prefix = str(cls.model_config.get("env_prefix"))
     monkeypatch.setenv(f"{prefix}{name.upper()}", value.format(*[canaries.word(name)] * 2))
+    said = ""
     try:
         load(cls)
-    except StartupError as error:
-        assert not canaries.leaks_in([Output("the error", str(error).encode())])
+    except StartupError as error:  # not every setting finds fault with every value
+        said = str(error)
+    assert canaries.leaks_in([Output("the error", said.encode())]) == []
 
 
 @pytest.mark.parametrize("setting", ["listen", "metrics_listen"])
