@@ -80,6 +80,9 @@ def run() -> None:
         # Whoever read our output has gone, as in `muhgpt accounts list | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001  typer has its own hook for what is not caught, and shows its text
+        crash.say("a defect of muhgpt", crash.describe(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":
