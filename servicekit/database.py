@@ -45,6 +45,7 @@ OUTAGES = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that was told to take no connections
     OSError,
     TimeoutError,
 )
