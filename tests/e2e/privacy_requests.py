@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from PIL.PngImagePlugin import PngInfo
+
 from tests.canaries import Canaries
 from tests.e2e.privacy_upstream import ERRORS
 from tests.pictures import data_uri, picture, written
 
 Word = Callable[[str], str]
 Body = dict[str, Any]
+Change = Callable[[Body, Word], Body | bytes | None]
 COMPLETIONS = "/v1/chat/completions"
 
 
@@ -22,7 +25,7 @@ class Case:
 
     name: str
     status: int
-    change: Callable[[Body, Word], Body | bytes | None] = lambda body, word: body
+    change: Change = lambda body, word: body
     method: str = "POST"
     path: str = COMPLETIONS
     headers: dict[str, str] = field(default_factory=dict)
@@ -124,13 +127,15 @@ def _image(make: Callable[[Word], str]) -> Callable[[Body, Word], Body]:
     return change
 
 
-def _png(word: Word) -> str:
+def picture_with_text(text: str) -> str:
     """A picture that carries text, as cameras' do."""
-    from PIL.PngImagePlugin import PngInfo
-
     info = PngInfo()
-    info.add_text(word("image text's name")[:70], word("image text"))
+    info.add_text("Comment", text)
     return data_uri(written(picture(), pnginfo=info))
+
+
+def _png(word: Word) -> str:
+    return picture_with_text(word("image text"))
 
 
 def long_answer(body: Body, word: Word) -> Body:
