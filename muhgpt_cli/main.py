@@ -13,6 +13,7 @@ import typer
 from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
+from servicekit import crash
 
 LOOPBACK = "127.0.0.1,localhost,::1"
 
@@ -66,6 +67,7 @@ app.command(epilog=doctor.EPILOG)(doctor.doctor)
 
 def run() -> None:
     """The entry point: 0 when done, 1 with one message on stderr when it cannot be done, 2 for wrong usage."""
+    crash.install_hooks(crash.say)
     keep_loopback_direct(os.environ)
     try:
         app()
@@ -78,6 +80,9 @@ def run() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone, as in `muhgpt accounts list | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  typer has its own hook for what is not caught, and shows its text
+        crash.say("a defect of muhgpt", crash.describe(error))
         sys.exit(1)
 
 

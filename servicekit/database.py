@@ -30,6 +30,7 @@ log = get_logger(__name__)
 
 Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, with % codes for what is special in a URL"
 CONNECT_TIMEOUT = 5.0  # seconds
 QUERY_TIMEOUT = 2.0  # seconds for one read() or write() block
 MIGRATE_WAIT = 60.0  # seconds that a start waits for another process that migrates the same database
@@ -44,6 +45,7 @@ OUTAGES = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that was told to take no connections
     OSError,
     TimeoutError,
 )
@@ -209,9 +211,15 @@ def _failures(setting: str, engine: AsyncEngine) -> Iterator[None]:
         yield
     except (*OUTAGES, asyncpg.PostgresError, sqlalchemy.exc.DBAPIError) as error:
         cause = getattr(error, "orig", None) or error
-        where = engine.url.render_as_string(hide_password=True)
         raise StartupError(
-            f"{setting}: cannot open {where}: {cause}; start the database or correct the setting"
+            f"{setting}: cannot open {_shown(engine.url)}: {cause}; start the database or correct the setting"
+        ) from None
+    except TypeError:  # asyncpg takes the URL's options as arguments
+        if not engine.url.query:
+            raise
+        options = ", ".join(sorted(engine.url.query))
+        raise StartupError(
+            f"{setting}: one of the options behind its ? is not known: {options}; leave it out"
         ) from None
 
 
@@ -219,15 +227,19 @@ def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
     try:
         parsed = make_url(url)
         driver = DRIVERS[parsed.drivername]
-    except (sqlalchemy.exc.ArgumentError, KeyError):
-        raise StartupError(f"{setting} must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE") from None
+    except (sqlalchemy.exc.ArgumentError, KeyError, ValueError):  # ValueError: a port that is no number
+        raise StartupError(f"{setting} must be {FORMS}") from None
     if driver.startswith("sqlite"):
+        if parsed.host or parsed.username:
+            raise StartupError(f"{setting} must be {FORMS}; a path on this machine has three slashes before it")
         path = Path(parsed.database or "")
         if not parsed.database or not path.parent.is_dir():
             raise StartupError(
                 f"{setting}: the folder of {parsed.database or 'the database'} does not exist; make it first"
             )
         return parsed.set(drivername=driver), "sqlite"
+    if "@" in (parsed.host or ""):
+        raise StartupError(f"{setting}: a password with an @ in it is written with %40 instead")
     return parsed.set(drivername=driver), "postgresql"
 
 
@@ -263,7 +275,7 @@ def _engine(
         server_settings = {"search_path": schema} if schema else {}
         arguments = {"timeout": CONNECT_TIMEOUT, "command_timeout": command_timeout, "server_settings": server_settings}
         return create_async_engine(
-            url, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
+            url, hide_parameters=True, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
         )
     engine = create_async_engine(url, hide_parameters=True, connect_args={"factory": _SqliteConnection})
 
@@ -295,3 +307,9 @@ class _SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):  # closed already, or broken: there is nothing to roll back
             self.rollback()
         super().close()
+
+
+def _shown(url: URL) -> str:
+    """Where a database is, without what may be secret: a password may stand among the options too."""
+    public = {name: value for name, value in url.query.items() if name in ("host", "port")}
+    return url.set(password=None, query=public).render_as_string()

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 import orjson
 import structlog
 
+from servicekit import crash
+
 
 def configure(service: str, *, format: str = "json", level: str = "info", stream: BinaryIO | None = None) -> None:
     """Sets up structlog and the standard library's logging for this process; every line names the service.
@@ -24,9 +26,7 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    last: list[structlog.typing.Processor] = (
-        _console() if format == "console" else [structlog.processors.format_exc_info, _json]
-    )
+    last: list[structlog.typing.Processor] = [_exception, _console() if format == "console" else _json]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -45,19 +45,34 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     root.setLevel(level.upper())
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a migration that ran is no event for every start
     structlog.contextvars.bind_contextvars(service=service)
+    crash.install_hooks(tell)
+
+
+def tell(what: str, exception: str) -> None:
+    """Logs a defect that nobody caught (servicekit/crash.py)."""
+    get_logger(__name__).critical(what, exception=exception)
+
+
+def _exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception's kind and place; its text could quote a prompt or a key (G11)."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = crash.describe(error)
+    return event
 
 
 def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
     return orjson.dumps(event, default=repr)
 
 
-def _console() -> list[structlog.typing.Processor]:
-    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # shows no variables
+def _console() -> structlog.typing.Processor:
+    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
     def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
         return render(logger, method, event).encode()
 
-    return [encoded]
+    return encoded
 
 
 def _text(render: structlog.typing.Processor) -> structlog.typing.Processor:

@@ -6,14 +6,33 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from servicekit.address import Address
 from servicekit.errors import StartupError
 
 PREFIX = "MUHGPT_"
+
+
+def _check_address(text: str) -> str:
+    try:
+        Address.parse(text)
+    except StartupError:
+        raise ValueError("must be host:port, as 127.0.0.1:8000") from None
+    return text
+
+
+def _check_addresses(text: str) -> str:
+    for part in text.split(","):
+        _check_address(part.strip())
+    return text
+
+
+HostPort = Annotated[str, AfterValidator(_check_address)]
+HostPorts = Annotated[str, AfterValidator(_check_addresses)]  # several, separated by commas
 
 
 class ProcessSettings(BaseSettings):
@@ -23,7 +42,7 @@ class ProcessSettings(BaseSettings):
 
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    metrics_listen: str | None = Field(None, description="host:port for Prometheus over HTTP; absent: not served")
+    metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus over HTTP; absent: not served")
     drain_timeout: float = Field(30.0, gt=0, le=3600, description="seconds that SIGTERM leaves to open streams")
     edge_token_file: Path | None = Field(None, description="file with the token by which edges are known without TLS")
     address_file: Path | None = Field(None, description="file that gets the bound host:port once the process serves")
@@ -36,11 +55,11 @@ class ProcessSettings(BaseSettings):
 class ServiceSettings(ProcessSettings):
     """What a gRPC service takes."""
 
-    listen: str = Field("127.0.0.1:0", description="host:port to serve gRPC on; port 0 takes a free one")
+    listen: HostPort = Field("127.0.0.1:0", description="host:port to serve gRPC on; port 0 takes a free one")
     operator_token_file: Path | None = Field(
         None, description="file with the token by which operators are known without TLS"
     )
-    health_listen: str | None = Field(
+    health_listen: HostPort | None = Field(
         None, description="host:port for grpc.health.v1 alone, in plaintext, for probes that speak no TLS"
     )
 
@@ -80,13 +99,22 @@ def load(
 
 
 def read_secret(path: Path) -> str:
-    """The content of a secret's file, without surrounding white space. Raises StartupError when there is none."""
+    """The content of a secret's file, without surrounding white space. Raises StartupError when there is none.
+
+    A name that leads nowhere is not repeated: it may be the secret itself, put where its file belongs (G11).
+    """
     try:
         secret = path.read_text().strip()
     except OSError as error:
+        shown = f" {path}" if path.parent != Path() and path.parent.is_dir() else "'s file"
         raise StartupError(
-            f"cannot read the secret {path}: {error.strerror}; create it or correct the setting"
+            f"cannot read the secret{shown}: {error.strerror}; create the file, or correct the setting …_TOKEN_FILE,"
+            " which names the file and does not hold the secret"
         ) from None
+    except UnicodeDecodeError:
+        raise StartupError(f"the secret in {path} is not text; write a random one of letters and digits") from None
+    if not (secret.isascii() and secret.isprintable()):
+        raise StartupError(f"the secret in {path} holds more than printable ASCII; write letters and digits")
     if len(secret) < 16:
         raise StartupError(f"the secret in {path} is shorter than 16 characters; write a longer random one")
     return secret
@@ -104,8 +132,9 @@ def _unknown(cls: type[BaseSettings], prefix: str, environment: Mapping[str, str
 
 
 def _explain(prefix: str, item: dict[str, object]) -> str:
+    """Says what it should be, and not what it is: a password can stand in the wrong variable (G11)."""
     location = item.get("loc")
     name = prefix + str(location[0]).upper() if isinstance(location, tuple) and location else prefix + "…"
     if item.get("type") == "missing":
         return f"setting {name} is missing"
-    return f"setting {name}: {item.get('msg')} (got {item.get('input')!r})"
+    return f"setting {name}: {str(item.get('msg')).removeprefix('Value error, ')}"

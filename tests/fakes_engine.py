@@ -271,6 +271,7 @@ def upstream_route(
         "model": "served-name",
         "server": "openai",
         "headers": (("authorization", f"Bearer {key}"),) if key else (),
+        "key": key,
         "context_length": 2048,
         "slots": 4,
         **fields,

@@ -70,9 +70,12 @@ def chat(
 
 
 def require_key(key: str | None) -> str:
-    """The key that was given. Raises CliError when there is none."""
+    """The key that was given, without white space around it. Raises CliError when there is none that can be sent."""
+    key = (key or "").strip()
     if not key:
         raise CliError("no API key; set MUHGPT_API_KEY or give --key (make one: muhgpt keys create --account EMAIL)")
+    if not (key.isascii() and key.isprintable()):
+        raise CliError("the API key holds characters that no key has; copy it again")
     return key
 
 

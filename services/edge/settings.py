@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import ProcessSettings
+from servicekit.settings import HostPort, HostPorts, ProcessSettings
 
 
 class EdgeSettings(ProcessSettings):
@@ -15,13 +15,13 @@ class EdgeSettings(ProcessSettings):
 
     model_config = SettingsConfigDict(env_prefix="MUHGPT_EDGE_", frozen=True, extra="forbid")
 
-    listen: str = Field("127.0.0.1:8000", description="host:port to serve HTTP on; port 0 takes a free one")
+    listen: HostPort = Field("127.0.0.1:8000", description="host:port to serve HTTP on; port 0 takes a free one")
     workers: int = Field(1, ge=1, le=256, description="processes that share the port; one per core")
     address_file: Path | None = Field(None, description="file that gets the bound host:port once the edge serves")
 
-    auth_address: str = Field(description="host:port of auth")
-    quota_address: str = Field(description="host:port of quota")
-    inference_address: str = Field(description="host:port of inference")
+    auth_address: HostPorts = Field(description="host:port of auth")
+    quota_address: HostPorts = Field(description="host:port of quota")
+    inference_address: HostPorts = Field(description="host:port of inference")
     resolve_interval: float = Field(5.0, ge=0.05, le=3600, description="between two looks at DNS for replicas")
 
     # At most what a message to inference can carry (peers/inference.py).

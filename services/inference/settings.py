@@ -61,9 +61,9 @@ class InferenceSettings(ServiceSettings):
     @field_validator("images_ports")
     @classmethod
     def _check_ports(cls, value: str) -> str:
-        for port in value.split(","):
+        for place, port in enumerate(value.split(","), 1):
             if not (port.strip().isdecimal() and 0 < int(port) < 65536):
-                raise ValueError(f"{port.strip()!r} is not a port, 1 to 65535")
+                raise ValueError(f"entry {place} is not a port, 1 to 65535")
         return value
 
     @property

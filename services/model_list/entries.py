@@ -41,15 +41,17 @@ class Secret:
         if self.file is None:
             key = environment.get(self.variable, "").strip()
             if not key:
-                raise self.place.error(f"the environment variable {self.variable} is not set; set it to the key")
+                # Some providers' keys look like a variable's name; who wrote one here must not find it in the log.
+                name = f"variable {self.variable}" if self.variable.isupper() else "variable that it names"
+                raise self.place.error(f"the environment {name} is not set; set it to the key")
         else:
             try:
                 key = self.file.read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
                 problem = getattr(error, "strerror", None) or "it is not text"
-                raise self.place.error(f"cannot read the key's file {self.file}: {problem}") from None
+                raise self.place.error(f"cannot read the key's file: {problem}") from None
             if not key:
-                raise self.place.error(f"the key's file {self.file} is empty; write the key into it")
+                raise self.place.error("the key's file is empty; write the key into it")
         if not (key.isascii() and key.isprintable()):
             raise self.place.error("the key holds characters that no HTTP header can carry")
         return key

@@ -99,7 +99,7 @@ class Platform:
     def llama_worker(self) -> psutil.Process:
         """The process that runs llama.cpp."""
         for child in psutil.Process(self.pid("inference")).children(recursive=True):
-            if any("worker" in argument for argument in child.cmdline()):
+            if any("llama.worker" in argument for argument in child.cmdline()):
                 return child
         raise AssertionError("inference has no worker process")
 
@@ -122,14 +122,16 @@ def run_muhgpt(*arguments: str, env: dict[str, str] | None = None) -> subprocess
 
 
 @contextmanager
-def running(data_dir: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Platform]:
+def running(
+    data_dir: Path, *options: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[Platform]:
     """Starts `muhgpt up --json`, waits until it is ready, and ends it."""
     command = [*MUHGPT, "up", "--json", "--port", "0", "--data-dir", str(data_dir), *options]
     errors = (data_dir.parent / f"{data_dir.name}.stderr").open("w+")
     with (
         errors,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(env or {})}
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(env or {})}, cwd=cwd
         ) as process,
     ):
         try:

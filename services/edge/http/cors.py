@@ -34,10 +34,10 @@ class Cors:
     def parse(cls, text: str | None) -> Cors | None:
         """Origins separated by commas, or `*` for every page; None when there are none. Raises StartupError."""
         origins = [origin.strip() for origin in (text or "").split(",") if origin.strip()]
-        for origin in origins:
+        for place, origin in enumerate(origins, 1):
             if origin != ANY and not ORIGIN.fullmatch(origin):
                 raise StartupError(
-                    f"MUHGPT_EDGE_CORS_ORIGINS holds {origin!r}, which is no origin; write it as browsers send it: "
+                    f"entry {place} of MUHGPT_EDGE_CORS_ORIGINS is no origin; write it as browsers send it: "
                     "https://app.example.com or http://localhost:3000, in lower case, without a path; or * for any page"
                 )
         return cls(origins) if origins else None

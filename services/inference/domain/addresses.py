@@ -85,12 +85,12 @@ class AllowList:
     def parse(cls, text: str) -> AllowList:
         """Reads "images.internal,10.1.0.0/16,::1". Raises ValueError that names the wrong entry."""
         hosts, networks = set(), []
-        for entry in filter(None, (item.strip() for item in text.split(","))):
+        for place, entry in enumerate(filter(None, (item.strip() for item in text.split(","))), 1):
             try:
                 networks.append(ipaddress.ip_network(entry))
             except ValueError:
                 if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", entry):
-                    raise ValueError(f"{entry!r} is neither a host's name nor a network") from None
+                    raise ValueError(f"entry {place} is neither a host's name nor a network") from None
                 hosts.add(entry.lower())
         return cls(frozenset(hosts), tuple(networks))
 

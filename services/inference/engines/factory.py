@@ -110,6 +110,7 @@ def _config(entry: ModelEntry, target: UpstreamTarget, key: str) -> UpstreamConf
         max_output_tokens=target.max_output_tokens,
         max_tokens_field=target.max_tokens_field,
         image_tokens=target.image_tokens,
+        key=key,
     )
 
 

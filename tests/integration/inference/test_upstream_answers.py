@@ -26,6 +26,7 @@ from services.inference.domain.chat import (
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import EngineUnavailable, InvalidRequest, Overloaded
 from services.inference.engines.routed.engine import RoutedEngine
+from services.inference.engines.upstream.refusals import UNTOLD
 from tests.fakes_engine import start_upstream
 from tests.upstreams import (
     Play,
@@ -51,8 +52,8 @@ def ask(said: str = "Hello!", **sampling: Any) -> ChatRequest:
 
 
 @asynccontextmanager
-async def serving(play: Play, **fields: Any) -> AsyncIterator[tuple[Upstream, RoutedEngine]]:
-    async with upstream(play) as server, start_upstream(server.url, "sk-canary", **fields) as engine:
+async def serving(play: Play, key: str = "sk-canary", **fields: Any) -> AsyncIterator[tuple[Upstream, RoutedEngine]]:
+    async with upstream(play) as server, start_upstream(server.url, key, **fields) as engine:
         yield server, engine
 
 
@@ -343,6 +344,24 @@ async def test_a_400_stays_the_clients_with_a_bounded_message(body: Any, message
                 await run(engine)
             assert (caught.value.message, caught.value.param) == (message, param)
     assert len(server.requests) == 5, "a 400 is not repeated"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "no such key: gsk_canary_of_a_key"},
+        {"message": "no such key: Bearer gsk_canar…"},
+        {"message": "odd", "param": "canary_of_a"},
+        {"message": "the organisation acme-research is unknown"},
+    ],
+)
+async def test_a_400_that_repeats_our_key_or_our_headers_is_told_without_its_words(error: dict[str, str]) -> None:
+    headers = (("X-Organisation", "acme-research"),)
+    for play in (status(400, {"error": error}), stream({"error": {**error, "code": 400}})):
+        async with serving(play, key="gsk_canary_of_a_key", headers=headers) as (_, engine):
+            with pytest.raises(InvalidRequest) as caught:
+                await run(engine)
+            assert (str(caught.value), caught.value.param) == (UNTOLD, "")
 
 
 async def test_a_429_alone_is_overloaded_until_the_time_that_the_upstream_names() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +20,9 @@ from servicekit.logging import configure, get_logger
 def stream() -> Iterator[io.BytesIO]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield io.BytesIO()
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -52,13 +56,16 @@ def test_levels_below_the_chosen_one_are_left_out(stream: io.BytesIO) -> None:
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
-def test_a_stack_trace_shows_no_variables(stream: io.BytesIO, format: str) -> None:
+def test_a_stack_trace_shows_neither_variables_nor_the_exceptions_text(stream: io.BytesIO, format: str) -> None:
     configure("quota", format=format, stream=stream)
-    secret = "mghp_" + "x" * 36
+    secret, prompt = "mghp_" + "x" * 36, "a prompt"
     try:
-        raise ValueError(len(secret))
+        raise ValueError(prompt, len(secret))
     except ValueError:
         get_logger("c").exception("failed")
+        logging.getLogger("library").exception("failed too")
     logged = stream.getvalue().decode()
-    assert "ValueError" in logged
+    assert logged.count("raise ValueError") == 2
+    assert logged.count("test_logging.py") == 2
     assert secret not in logged
+    assert prompt not in logged

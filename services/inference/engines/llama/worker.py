@@ -13,11 +13,13 @@ import os
 import sys
 from typing import Any, TextIO
 
+from servicekit import crash
 from services.inference.orphan import die_with_parent
 
 
 def main() -> None:
     """Serves until the parent goes."""
+    crash.install_hooks(crash.say)
     die_with_parent()
     say = _take_output()
     config = json.loads(sys.stdin.readline())

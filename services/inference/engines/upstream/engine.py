@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -15,11 +15,12 @@ from servicekit.logging import get_logger
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
-from services.inference.domain.errors import ContextTooLong, TargetFailed
+from services.inference.domain.errors import ContextTooLong, InvalidRequest, TargetFailed
 from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.chunks import ChunkReader
 from services.inference.engines.upstream.client import UpstreamClient
 from services.inference.engines.upstream.prompt_count import PromptCounter
+from services.inference.engines.upstream.refusals import UNTOLD, quotes
 
 log = get_logger(__name__)
 
@@ -35,7 +36,7 @@ RUNNING_COUNT: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class UpstreamConfig:
-    """What is to be known of an upstream; times in seconds. `headers` hold the key."""
+    """What is to be known of an upstream; times in seconds. `headers` hold the key too."""
 
     model_id: str  # ours, for messages
     abilities: frozenset[str]
@@ -43,7 +44,7 @@ class UpstreamConfig:
     base_url: str
     model: str
     server: str
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
     context_length: int
     slots: int
     connect_timeout: float = 5.0
@@ -52,6 +53,7 @@ class UpstreamConfig:
     max_output_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
     image_tokens: int = 2048
+    key: str = field(default="", repr=False)
 
 
 class UpstreamEngine:
@@ -121,6 +123,11 @@ class UpstreamPrompt:
         except TargetFailed as error:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)
+            raise
+        except InvalidRequest as error:  # the upstream's own words
+            if quotes(f"{error.message} {error.param}", config.key, (value for _, value in config.headers)):
+                log.warning("upstream_quotes_secret", model=config.model_id, target=config.target)
+                raise InvalidRequest(UNTOLD) from None
             raise
         if reader.overrun:
             log.warning("upstream_over_limit", model=config.model_id, target=config.target)

@@ -6,6 +6,7 @@ Only a 400's error.message reaches the client, bounded; every other text could t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from services.inference.domain.errors import InvalidRequest, TargetFailed
 
 MOST_MESSAGE = 500  # characters
 PARAM = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
+PIECE = 8  # characters of a key that are told from chance; servers show fewer of a key's ends
 DEFAULT_PAUSE = 1.0  # seconds after a 429 that names none
 UNTOLD = "the upstream refuses this request and does not say why"
 
@@ -41,6 +43,12 @@ def failure_of(status: Any, error: Any, retry_after: str | None = None) -> Domai
     if isinstance(status, int):
         return TargetFailed(f"the upstream answered {status}", "server_error" if status >= 500 else "unexpected_status")
     return TargetFailed("the upstream ended the answer with an error", "server_error")
+
+
+def quotes(message: str, key: str, headers: Iterable[str]) -> bool:
+    """Whether a message repeats a piece of the key, or a whole header, that we sent: no client may read that (G11)."""
+    pieces = (key[start : start + PIECE] for start in range(len(key) - PIECE + 1))
+    return any(piece in message for piece in (*pieces, *(value for value in headers if len(value) >= PIECE)))
 
 
 def _invalid(error: dict[str, Any]) -> InvalidRequest:
