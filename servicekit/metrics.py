@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
@@ -10,6 +10,12 @@ from servicekit.errors import StartupError
 RPC_STARTED = Counter("muhgpt_rpc_started_total", "gRPC calls that came in", ["method"])
 RPC_HANDLED = Counter("muhgpt_rpc_handled_total", "gRPC calls that ended, by status", ["method", "code"])
 RPC_SECONDS = Histogram("muhgpt_rpc_seconds", "Time a gRPC call took; a stream's is its life", ["method"])
+
+CERTIFICATE_EXPIRES = Gauge(
+    "muhgpt_certificate_expires_timestamp_seconds",
+    "When the certificate shown to other services ends, in Unix seconds; absent or 0 without TLS",
+    multiprocess_mode="livemin",
+)
 
 
 def serve_metrics(listen: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import uvloop
 
+from servicekit import tracing
 from servicekit.errors import StartupError
 
 START_FAILED = 2
@@ -17,7 +18,10 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
     """Runs an async main on uvloop. A StartupError becomes lines on stderr and exit code 2, without a stack trace."""
 
     async def entry() -> None:
-        await main()
+        try:
+            await main()
+        finally:
+            tracing.shutdown()
 
     try:
         uvloop.run(entry())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
-from servicekit import logging, metrics
+from servicekit import logging, metrics, tracing
 from servicekit.access import Tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.database import Database, open_database
@@ -59,6 +59,7 @@ def make_servicer(
 async def main() -> None:
     settings = load(AuthSettings)
     logging.configure("auth", format=settings.log_format, level=settings.log_level)
+    tracing.configure("auth")
     tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
     metrics.serve_metrics(settings.metrics_listen)
     async with open_database(

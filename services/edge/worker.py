@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 
+from servicekit import tracing
 from servicekit.client import connect
 from servicekit.clock import Clock, SystemClock
 from servicekit.logging import get_logger
@@ -37,6 +38,7 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT, or until the file descriptor `parent` ends because the supervisor died."""
     clock = SystemClock()
+    tracing.configure("edge")
     pipeline = make_pipeline(settings, clock)
     server = make_server(settings, pipeline, clock, on_started)
     asked = _asked_to_stop(server, parent)

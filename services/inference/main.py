@@ -7,7 +7,7 @@ import os
 import secrets
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
-from servicekit import logging
+from servicekit import logging, tracing
 from servicekit.access import Tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.metrics import serve_metrics
@@ -31,6 +31,7 @@ async def main() -> None:
     """Serves until SIGTERM; reads the model list again on SIGHUP. Raises StartupError that says what is wrong where."""
     settings = load(InferenceSettings)
     logging.configure("inference", format=settings.log_format, level=settings.log_level)
+    tracing.configure("inference")
     tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
     clock = SystemClock()
     images = Images(settings)

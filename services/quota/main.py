@@ -10,7 +10,7 @@ from pathlib import Path
 
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
-from servicekit import logging
+from servicekit import logging, tracing
 from servicekit.access import Tokens
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
@@ -40,6 +40,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def main() -> None:
     settings = load(QuotaSettings)
     logging.configure("quota", format=settings.log_format, level=settings.log_level)
+    tracing.configure("quota")
     prices = PriceBook(read_prices(settings))
     tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
     clock = SystemClock()

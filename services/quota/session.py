@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2 as pb
+from servicekit import tracing
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
 from services.quota.convert import to_message, to_operation
@@ -83,14 +84,17 @@ class EdgeSession:
 
     def _submit(self, message: pb.Operation) -> None:
         hold_id, kind = message.hold_id, message.WhichOneof("operation")
+        span = tracing.resume(f"quota {kind}", message.traceparent)
         operation = to_operation(message, self._session_id, self._prices)
         if isinstance(operation, Refused):
-            self._answer(hold_id, kind, operation)
+            self._answer(hold_id, kind, operation, span)
             return
-        self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome))
+        self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome, span))
 
-    def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome) -> None:
-        outcomes(kind, _name(outcome)).inc()
+    def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome, span: tracing.Span) -> None:
+        name = _name(outcome)
+        outcomes(kind, name).inc()
+        span.end(name if isinstance(outcome, Refused) else "")
         self._outcomes.outcomes.outcomes.append(to_message(hold_id, outcome))
         self._wake.set()
 

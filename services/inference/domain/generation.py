@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from servicekit import tracing
 from servicekit.clock import Clock
 from servicekit.errors import DomainError
 from servicekit.logging import get_logger
@@ -37,6 +38,7 @@ class Order:
     account_id: str
     deadline: float
     prepare: Callable[[], Awaitable[PreparedRequest]]
+    traceparent: str = ""  # the span that has it prepared; empty: not traced
 
 
 class _Ending(enum.Enum):
@@ -53,6 +55,7 @@ class Generation:
         self._lane = lane
         self._clock = clock
         self._go: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._generate_below = ""  # the traceparent that came with go
         self._ending: _Ending | None = None
         self._entered = False
         self._model = ""
@@ -61,9 +64,10 @@ class Generation:
         self._open: set[int] = set()  # choices that have not ended
         self.task = asyncio.create_task(self._run())
 
-    def go(self, max_tokens: int) -> None:
+    def go(self, max_tokens: int, traceparent: str = "") -> None:
         """Starts generating, at most this many tokens a choice. A second go is ignored."""
         if not self._go.done():
+            self._generate_below = traceparent
             self._go.set_result(max_tokens)
 
     def cancel(self) -> None:
@@ -104,20 +108,26 @@ class Generation:
             self._fail(Defect("a defect of the inference service; its log has the details"))
 
     async def _live(self) -> None:
-        prepared = await self._order.prepare()
+        with tracing.resume("inference prepare", self._order.traceparent):
+            prepared = await self._order.prepare()
         target, said = prepared.target, prepared.prompt.prepared
         self._model = target.card.id
         self._prompt_tokens = said.prompt_tokens
         self._lane.put(said)
         max_tokens = min(await self._go, said.max_tokens)
+        with tracing.resume("inference generate", self._generate_below) as span:
+            usage = await self._run_in_slot(prepared, max_tokens)
+            span.set({"muhgpt.model": self._model, "muhgpt.output_tokens": self._tokens})
+        self._tokens = min(self._tokens, usage.output_tokens)
+        self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated))
+
+    async def _run_in_slot(self, prepared: PreparedRequest, max_tokens: int) -> Usage:
         started = self._clock.monotonic()
-        async with target.admission.slot(self._order.account_id, prepared.choices):
+        async with prepared.target.admission.slot(self._order.account_id, prepared.choices):
             metrics.QUEUE_WAIT.labels(self._model).observe(self._clock.monotonic() - started)
             metrics.PROMPT_TOKENS.labels(self._model).inc(self._prompt_tokens)
             self._open = set(range(prepared.choices))
-            usage = await self._generate(prepared.prompt, max_tokens, started)
-        self._tokens = min(self._tokens, usage.output_tokens)
-        self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated))
+            return await self._generate(prepared.prompt, max_tokens, started)
 
     async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:
         waiting_for_first = True
