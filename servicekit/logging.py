@@ -11,12 +11,15 @@ from typing import Any, BinaryIO
 import orjson
 import structlog
 
+from servicekit import failures
+
 
 def configure(service: str, *, format: str = "json", level: str = "info", stream: BinaryIO | None = None) -> None:
     """Sets up structlog and the standard library's logging for this process; every line names the service.
 
     Our own events go straight to the stream: a request's log line is on the hot path. What libraries log through the
-    standard library gets the same form by its formatter.
+    standard library gets the same form by its formatter, and is kept from warnings on, whatever the level: below that
+    libraries tell what they carry, SQL's parameters and image URLs (G11).
     """
     target = stream or sys.stderr.buffer
     shared: list[structlog.typing.Processor] = [
@@ -25,7 +28,7 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
     last: list[structlog.typing.Processor] = (
-        _console() if format == "console" else [structlog.processors.format_exc_info, _json]
+        [failures.without_text_for_people, *_console()] if format == "console" else [failures.without_text, _json]
     )
     structlog.configure(
         processors=[*shared, *last],
@@ -42,8 +45,7 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # a migration that ran is no event for every start
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
     structlog.contextvars.bind_contextvars(service=service)
 
 
@@ -52,7 +54,7 @@ def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
 
 
 def _console() -> list[structlog.typing.Processor]:
-    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # shows no variables
+    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # gets none: failures.py
 
     def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
         return render(logger, method, event).encode()

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import structlog
 import uvloop
 
-from servicekit import tracing
+from servicekit import last_words, tracing
 from servicekit.errors import StartupError
+from servicekit.logging import configure, get_logger
+
+log = get_logger(__name__)
 
 START_FAILED = 2
+CRASHED = 1
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None:
-    """Runs an async main on uvloop. A StartupError becomes lines on stderr and exit code 2, without a stack trace."""
+    """Runs an async main on uvloop. A StartupError becomes lines on stderr and exit code 2, without a stack trace.
+
+    Anything else that main raises is a defect: one log event that tells where it was, and exit code 1.
+    """
+    if not structlog.is_configured():
+        configure("starting")  # until main has read its settings
+    last_words.install()
 
     async def entry() -> None:
+        last_words.watch_loop(asyncio.get_running_loop())
         try:
             await main()
         finally:
@@ -31,3 +44,6 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
         sys.exit(START_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        log.critical("crashed", exc_info=True)
+        sys.exit(CRASHED)

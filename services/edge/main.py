@@ -6,6 +6,7 @@ import argparse
 import socket
 import sys
 
+from servicekit import last_words
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
 from servicekit.logging import configure, get_logger
@@ -19,6 +20,8 @@ log = get_logger(__name__)
 
 def main() -> None:
     """Runs the edge until SIGTERM. A StartupError becomes lines on stderr and exit code 2."""
+    configure("edge")  # until the settings are read
+    last_words.install()
     try:
         settings = _settings()
         configure("edge", format=settings.log_format, level=settings.log_level)
