@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
+import prometheus_client
 import sqlalchemy.exc
 from alembic import command, context
 from alembic.config import Config
@@ -28,6 +29,10 @@ from servicekit.errors import DatabaseUnavailable, StartupError
 from servicekit.logging import get_logger
 
 log = get_logger(__name__)
+
+UNAVAILABLE = prometheus_client.Counter(
+    "muhgpt_database_unavailable_total", "Transactions that failed because the database did not answer"
+)
 
 Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -95,12 +100,14 @@ def outages_translated() -> Iterator[None]:
     try:
         yield
     except OUTAGES as error:
+        UNAVAILABLE.inc()
         log.warning("database_unavailable", error=type(error).__name__)
         raise DatabaseUnavailable("the database does not answer") from error
     except sqlalchemy.exc.DBAPIError as error:
         # While it connects, SQLAlchemy hides the driver's own error one level deeper.
         cause = error.orig.__cause__ if error.orig else None
         if error.connection_invalidated or isinstance(error.orig, OUTAGES) or isinstance(cause, OUTAGES):
+            UNAVAILABLE.inc()
             log.warning("database_unavailable", error=type(error).__name__)
             raise DatabaseUnavailable("the database does not answer") from error
         raise

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
+
+BUILD = Gauge("muhgpt_build_info", "1, with the version that runs", ["version"], multiprocess_mode="max")
+BUILD.labels(version("muhgpt")).set(1)
 
 RPC_STARTED = Counter("muhgpt_rpc_started_total", "gRPC calls that came in", ["method"])
 RPC_HANDLED = Counter("muhgpt_rpc_handled_total", "gRPC calls that ended, by status", ["method", "code"])

@@ -280,3 +280,6 @@ class LiveAnswer:
             self.generation.leave()
         if self.hold is not None:
             self.hold.settle(output_tokens, prompt_tokens)
+        if output_tokens:
+            metrics.PROMPT_TOKENS.inc(self._prompt_tokens)
+            metrics.OUTPUT_TOKENS.inc(output_tokens)

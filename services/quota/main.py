@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,19 @@ from servicekit.reload import Reloads
 from servicekit.server import Server
 from servicekit.settings import load, read_secret
 from services.model_list import load_model_list
+from services.quota import metrics
+from services.quota.domain.operations import Operation
+from services.quota.domain.outcomes import Outcome
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.sweeper import run_sweeper
-from services.quota.domain.writer import Writer
-from services.quota.metrics import BATCH
+from services.quota.domain.writer import Apply, Writer
 from services.quota.service import Leases, QuotaServicer
 from services.quota.settings import QuotaSettings
 from services.quota.store.postgres import PostgresStore
 from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
 from services.quota.store.sqlite import SqliteStore
+from services.quota.watch import watch_books
 
 log = get_logger(__name__)
 
@@ -43,11 +46,12 @@ async def main() -> None:
     tracing.configure("quota")
     prices = PriceBook(read_prices(settings))
     tokens = Tokens(edge=read_secret(settings.edge_token_file), operator=read_secret(settings.operator_token_file))
-    clock = SystemClock()
     serve_metrics(settings.metrics_listen)
     reloads = Reloads(partial(reload_prices, prices, settings))
     async with opened(settings) as (database, store):
-        writer = Writer(store.apply, shards=shards(settings, database), observe=BATCH.observe)
+        writer = Writer(timed(store.apply), shards=shards(settings, database), observe=metrics.BATCH.observe)
+        metrics.QUEUED.set_function(lambda: writer.queued)
+        reader, clock = Reader(database), SystemClock()
         server = Server(
             name="quota",
             listen=settings.listen,
@@ -57,7 +61,7 @@ async def main() -> None:
         )
         servicer = QuotaServicer(
             store=store,
-            reader=Reader(database),
+            reader=reader,
             writer=writer,
             prices=prices,
             leases=Leases(settings.lease, settings.lease / 3),
@@ -69,12 +73,23 @@ async def main() -> None:
             background = [
                 group.create_task(writer.run()),
                 group.create_task(reloads.run()),
+                group.create_task(watch_books(reader, clock, interval=settings.books_interval)),
                 group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
             ]
             await server.run()
             await writer.drained()
             for task in background:
                 task.cancel()
+
+
+def timed(apply: Apply) -> Apply:
+    """The same, with each transaction's time for the metrics."""
+
+    async def observed(operations: Sequence[Operation]) -> list[Outcome]:
+        with metrics.COMMIT_SECONDS.time():
+            return await apply(operations)
+
+    return observed
 
 
 def read_prices(settings: QuotaSettings) -> dict[str, Price]:

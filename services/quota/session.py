@@ -13,10 +13,10 @@ from servicekit.logging import get_logger
 from services.quota.convert import to_message, to_operation
 from services.quota.domain import errors
 from services.quota.domain.admission import WINDOW_TOKENS
-from services.quota.domain.outcomes import Outcome, Refused
+from services.quota.domain.outcomes import Outcome, Refused, Settled
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.writer import Writer
-from services.quota.metrics import outcomes
+from services.quota.metrics import UNCOLLECTED, outcomes
 from services.quota.store.protocol import Store
 
 log = get_logger(__name__)
@@ -94,6 +94,8 @@ class EdgeSession:
     def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome, span: tracing.Span) -> None:
         name = _name(outcome)
         outcomes(kind, name).inc()
+        if isinstance(outcome, Settled) and outcome.uncollected:
+            UNCOLLECTED.inc(outcome.uncollected)
         span.end(name if isinstance(outcome, Refused) else "")
         self._outcomes.outcomes.outcomes.append(to_message(hold_id, outcome))
         self._wake.set()

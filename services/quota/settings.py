@@ -24,4 +24,7 @@ class QuotaSettings(ServiceSettings):
     models_file: Path | None = Field(None, description="model list with prices; absent: the one that comes with it")
     writers: int = Field(4, ge=1, le=64, description="PostgreSQL: transactions at once; SQLite has one")
     lease: float = Field(10.0, ge=1, le=300, description="seconds a silent edge's holds live")
+    books_interval: float = Field(
+        900.0, gt=0, le=86_400, description="seconds between counts of all books for the metrics; reads every row"
+    )
     sweep_interval: float = Field(2.0, gt=0, le=60, description="seconds between looks for lapsed holds")

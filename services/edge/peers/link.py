@@ -67,6 +67,7 @@ class Link:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._talking = self._closing = False
+        self._open = metrics.STREAMS_OPEN.labels(side.name)
         self._reconnects = metrics.RECONNECTS.labels(side.name)
 
     def wake(self) -> None:
@@ -111,7 +112,8 @@ class Link:
         try:
             call = self._side.open()
             interval = await self._greet(call)
-            await self._converse(call, interval)
+            with self._open.track_inprogress():
+                await self._converse(call, interval)
         except StreamBroken as error:
             return str(error)
         except TimeoutError:

@@ -130,18 +130,24 @@ class Generation:
             return await self._generate(prepared.prompt, max_tokens, started)
 
     async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:
-        waiting_for_first = True
+        waiting_for_first, first, said_first = True, 0.0, 0
         async with aclosing(prompt.generate(max_tokens)) as steps:
             async for step in steps:
                 if isinstance(step, Usage):
+                    self._observe_speed(self._tokens - said_first, self._clock.monotonic() - first)
                     return step
                 for delta in step:
                     self._say(delta)
                 if waiting_for_first:
-                    waiting_for_first = False
-                    metrics.FIRST_TOKEN.labels(self._model).observe(self._clock.monotonic() - started)
+                    waiting_for_first, first, said_first = False, self._clock.monotonic(), self._tokens
+                    metrics.FIRST_TOKEN.labels(self._model).observe(first - started)
                 await self._lane.room()
         raise EngineUnavailable("the engine's answer ended without its token counts")
+
+    def _observe_speed(self, tokens: int, seconds: float) -> None:
+        """`tokens` came after the first step, which tells nothing of speed, nor does an answer of one step."""
+        if tokens > 0 and seconds > 0:
+            metrics.SPEED.labels(self._model).observe(tokens / seconds)
 
     def _say(self, delta: Delta) -> None:
         self._tokens += delta.tokens

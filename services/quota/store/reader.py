@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import text
 from sqlmodel import col, select
 
 from servicekit.database import Database
 from services.quota.domain.errors import CursorMalformed
-from services.quota.store.recount import Recount, recount
+from services.quota.store.recount import OPEN, Recount, recount
 from services.quota.tables import AccountRow, ChargeRow, LedgerRow, UsageDailyRow
 
 RECOUNT_TIMEOUT = 120.0  # seconds; it reads every row
@@ -86,6 +87,12 @@ class Reader:
             statement = statement.where(col(LedgerRow.id) < before_id)
         async with self._database.read() as session:
             return list((await session.exec(statement.order_by(col(LedgerRow.id).desc()).limit(limit))).all())
+
+    async def open_holds(self) -> tuple[int, int | None]:
+        """How many holds are open, and when the oldest was reserved, in microseconds since the epoch."""
+        async with self._database.read() as session:
+            count, oldest = (await (await session.connection()).execute(text(OPEN))).one()
+            return int(count), oldest
 
     async def recount(self) -> Recount:
         """Counts the books again from their rows, in one snapshot (G12)."""
