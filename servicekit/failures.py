@@ -6,9 +6,12 @@ import errno
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
-FRAMES_MOST = 12  # of each exception, the innermost ones
+OURS_MOST, INNERMOST = 8, 4  # frames of each exception: of our code, and whosever are the innermost
+ROOT = str(Path(__file__).parents[1]) + "/"
+LIBRARIES = "/site-packages/"
 CHAIN_MOST = 6  # exceptions that led to one another
 
 
@@ -67,11 +70,22 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _one(error: BaseException) -> dict[str, Any]:
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MOST:]
+    frames = traceback.extract_tb(error.__traceback__)
+    shown = [index for index, frame in enumerate(frames) if _is_ours(frame)][-OURS_MOST:]
+    shown = sorted({*shown, *range(max(0, len(frames) - INNERMOST), len(frames))})
     described: dict[str, Any] = {
         "type": f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
-        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+        "at": [f"{_short(frames[index].filename)}:{frames[index].lineno} {frames[index].name}" for index in shown],
     }
     if isinstance(error, OSError) and error.errno is not None:
         described["errno"] = errno.errorcode.get(error.errno, str(error.errno))
     return described
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(ROOT) and LIBRARIES not in frame.filename
+
+
+def _short(file: str) -> str:
+    """The path from the folder of libraries, or from ours."""
+    return file.rpartition(LIBRARIES)[2].removeprefix(ROOT)

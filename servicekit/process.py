@@ -13,6 +13,7 @@ import uvloop
 from servicekit import last_words, tracing
 from servicekit.errors import StartupError
 from servicekit.logging import configure, get_logger
+from servicekit.masking import masked
 
 log = get_logger(__name__)
 
@@ -39,11 +40,16 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
     try:
         uvloop.run(entry())
     except StartupError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"error: {line}\n")
+        say_why(error)
         sys.exit(START_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:
         log.critical("crashed", exc_info=True)
         sys.exit(CRASHED)
+
+
+def say_why(error: StartupError) -> None:
+    """Plain lines on stderr for whoever starts the process, "error: …"; settings may hold secrets in wrong places."""
+    for line in masked(str(error)).splitlines():
+        sys.stderr.write(f"error: {line}\n")

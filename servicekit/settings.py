@@ -83,4 +83,6 @@ def _explain(prefix: str, item: dict[str, object]) -> str:
     name = prefix + str(location[0]).upper() if isinstance(location, tuple) and location else prefix + "…"
     if item.get("type") == "missing":
         return f"setting {name} is missing"
+    if not location:  # a rule over several settings: its input is all of them
+        return f"settings {name}: {item.get('msg')}"
     return f"setting {name}: {item.get('msg')} (got {item.get('input')!r})"

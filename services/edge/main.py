@@ -10,7 +10,7 @@ from servicekit import last_words
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
 from servicekit.logging import configure, get_logger
-from servicekit.process import START_FAILED, run
+from servicekit.process import START_FAILED, run, say_why
 from servicekit.settings import load
 from services.edge.http.listener import address_of, listen, write_address
 from services.edge.settings import EdgeSettings
@@ -28,8 +28,7 @@ def main() -> None:
         listener = listen(settings.listen)
         code = _run_one(settings, listener) if settings.workers == 1 else _run_several(settings, listener)
     except StartupError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"error: {line}\n")
+        say_why(error)
         code = START_FAILED
     sys.exit(code)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 from servicekit import tracing
 from servicekit.logging import get_logger
 from services.edge.http.exchange import Exchange
@@ -62,6 +60,5 @@ def _end_trace(exchange: Exchange) -> None:
 
 
 def request_broke(exchange: Exchange, error: Exception) -> None:
-    """Logs a defect of ours: the exception's kind and place, not its text, which may quote what a client sent."""
-    place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    log.error("request_failed", request_id=exchange.request_id, error=type(error).__name__, at=place[-12:])
+    """Logs a defect of ours (servicekit/failures.py: its kind and place, not its text)."""
+    log.error("request_failed", request_id=exchange.request_id, exc_info=error)

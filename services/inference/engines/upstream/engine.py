@@ -15,11 +15,12 @@ from servicekit.logging import get_logger
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
-from services.inference.domain.errors import ContextTooLong, TargetFailed
+from services.inference.domain.errors import ContextTooLong, InvalidRequest, TargetFailed
 from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.chunks import ChunkReader
 from services.inference.engines.upstream.client import UpstreamClient
 from services.inference.engines.upstream.prompt_count import PromptCounter
+from services.inference.engines.upstream.refusals import without_secrets
 
 log = get_logger(__name__)
 
@@ -118,6 +119,8 @@ class UpstreamPrompt:
                 async for deltas in steps:
                     yield deltas
             last, usage = reader.finish(self.prepared.prompt_tokens)
+        except InvalidRequest as error:
+            raise without_secrets(error, config.headers) from None
         except TargetFailed as error:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)

@@ -6,16 +6,19 @@ Only a 400's error.message reaches the client, bounded; every other text could t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from servicekit.errors import DomainError
+from servicekit.masking import masked
 from services.inference.domain.errors import InvalidRequest, TargetFailed
 
 MOST_MESSAGE = 500  # characters
 PARAM = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
 DEFAULT_PAUSE = 1.0  # seconds after a 429 that names none
+SHORTEST_SECRET = 8  # characters; shorter header values are versions and names
 UNTOLD = "the upstream refuses this request and does not say why"
 
 
@@ -48,6 +51,17 @@ def _invalid(error: dict[str, Any]) -> InvalidRequest:
     text = "".join(c if c.isprintable() else " " for c in message[:MOST_MESSAGE]) if isinstance(message, str) else ""
     named = isinstance(param, str) and PARAM.fullmatch(param)
     return InvalidRequest(text.strip() or UNTOLD, param=str(param) if named else "")
+
+
+def without_secrets(error: InvalidRequest, headers: Iterable[tuple[str, str]]) -> InvalidRequest:
+    """The same for a client to read: an upstream may repeat what it was sent, our key too, whole or masked its way."""
+    text, param = error.message, error.param
+    for _, value in headers:
+        for secret in (value, value.rpartition(" ")[2]):
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, "…")
+                param = "" if secret in param else param
+    return InvalidRequest(masked(text), param=param)
 
 
 def _seconds(retry_after: str | None) -> float:
