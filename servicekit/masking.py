@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 SECRETS = (
-    (re.compile(r"(://)[^\s/@]*@"), r"\1…@"),  # user and password of a URL
+    (re.compile(r"(:/{1,3})[^\s/@]*@"), r"\1…@"),  # user and password of a URL
     (re.compile(r"\b(mghp_|sk-)[\w-]+"), r"\1…"),  # API keys: ours, and those of most providers
     (re.compile(r"(?i)(\bbearer\s+)\S+"), r"\1…"),
 )

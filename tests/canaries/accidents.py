@@ -148,7 +148,8 @@ def process_killed(lived: World, key: str, name: str) -> None:
         time.sleep(0.2)  # whether they have begun or not, nothing may be said
         for pid in pids(lived, name):
             os.kill(pid, signal.SIGKILL)
-        assert all(each.result(90) in (200, 502, 503, 0) for each in running)
+        statuses = {each.result(90) for each in running}
+        assert statuses <= {200, 502, 503, 0}, name
     until(lambda: works(lived, key), 60, f"{name} is back")
 
 
