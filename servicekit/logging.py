@@ -13,6 +13,8 @@ import structlog
 
 from servicekit import failures
 
+_service = ""  # of the whole process: a context variable would not reach its threads
+
 
 def configure(service: str, *, format: str = "json", level: str = "info", stream: BinaryIO | None = None) -> None:
     """Sets up structlog and the standard library's logging for this process; every line names the service.
@@ -21,9 +23,12 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     standard library gets the same form by its formatter, and is kept from warnings on, whatever the level: below that
     libraries tell what they carry, SQL's parameters and image URLs (G11).
     """
+    global _service
+    _service = service
     target = stream or sys.stderr.buffer
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_service,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
@@ -46,7 +51,11 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
-    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["service"] = _service
+    return event
 
 
 def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
