@@ -10,7 +10,6 @@ from servicekit.address import Address
 from servicekit.errors import StartupError
 
 BUILD = Gauge("muhgpt_build_info", "1, with the version that runs", ["version"], multiprocess_mode="max")
-BUILD.labels(version("muhgpt")).set(1)
 
 RPC_STARTED = Counter("muhgpt_rpc_started_total", "gRPC calls that came in", ["method"])
 RPC_HANDLED = Counter("muhgpt_rpc_handled_total", "gRPC calls that ended, by status", ["method", "code"])
@@ -23,8 +22,14 @@ CERTIFICATE_EXPIRES = Gauge(
 )
 
 
+def tell_build() -> None:
+    """Tells this process's version; safe to call again."""
+    BUILD.labels(version("muhgpt")).set(1)
+
+
 def serve_metrics(listen: str | None) -> None:
     """Serves /metrics on host:port from a thread of its own; None: not at all. Raises StartupError: port taken."""
+    tell_build()
     if listen is None:
         return
     address = Address.parse(listen)

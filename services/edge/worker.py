@@ -12,6 +12,7 @@ from servicekit import tracing
 from servicekit.client import connect
 from servicekit.clock import Clock, SystemClock
 from servicekit.logging import get_logger
+from servicekit.metrics import tell_build
 from servicekit.settings import read_secret
 from services.edge.app import EdgeApp
 from services.edge.http.cors import Cors
@@ -39,6 +40,7 @@ async def serve(
     """Serves until SIGTERM or SIGINT, or until the file descriptor `parent` ends because the supervisor died."""
     clock = SystemClock()
     tracing.configure("edge")
+    tell_build()
     pipeline = make_pipeline(settings, clock)
     server = make_server(settings, pipeline, clock, on_started)
     asked = _asked_to_stop(server, parent)
