@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import MutableMapping
 from importlib.metadata import version
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
-from servicekit import crash
+from servicekit import failures
 
 LOOPBACK = "127.0.0.1,localhost,::1"
 
@@ -65,9 +66,20 @@ app.command(epilog=chat.EPILOG)(chat.chat)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)
 
 
+def _defect(error: BaseException | None) -> None:
+    if error is not None:
+        sys.stderr.write(f"a defect of muhgpt: {failures.told(error)}\n")
+
+
+def _tell_defects() -> None:
+    """Has what nobody caught, in a thread or a destructor, told without its text, which may quote a key (G11)."""
+    threading.excepthook = lambda context: _defect(context.exc_value)
+    sys.unraisablehook = lambda context: _defect(context.exc_value)
+
+
 def run() -> None:
     """The entry point: 0 when done, 1 with one message on stderr when it cannot be done, 2 for wrong usage."""
-    crash.install_hooks(crash.say)
+    _tell_defects()
     keep_loopback_direct(os.environ)
     try:
         app()
@@ -82,7 +94,7 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  typer has its own hook for what is not caught, and shows its text
-        crash.say("a defect of muhgpt", crash.describe(error))
+        _defect(error)
         sys.exit(1)
 
 

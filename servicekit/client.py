@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from servicekit import request_id
+from servicekit import request_id, tracing
 from servicekit.address import Address
 from servicekit.errors import StartupError
 from servicekit.rpc_status import from_rpc_error
@@ -58,10 +58,13 @@ class Peer:
         return self._channel
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Metadata for opening a call: who we are and, within a request, its id."""
-        metadata = (("authorization", self._authorization),) if self._authorization else ()
+        """Metadata for opening a call: who we are and, within a request, its id and trace."""
+        metadata: tuple[tuple[str, str], ...] = (("authorization", self._authorization),) if self._authorization else ()
         current = request_id.current.get()
-        return (*metadata, (request_id.METADATA_KEY, current)) if current else metadata
+        if current:
+            metadata = (*metadata, (request_id.METADATA_KEY, current))
+        traceparent = tracing.current.get().traceparent
+        return (*metadata, (tracing.HEADER, traceparent)) if traceparent else metadata
 
     async def call(self, method: Any, request: Any, *, timeout: float) -> Any:
         """One unary call with a deadline in seconds. Raises RpcFailure."""

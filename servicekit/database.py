@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
+import prometheus_client
 import sqlalchemy.exc
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
@@ -27,6 +28,10 @@ from servicekit.logging import get_logger
 from servicekit.schema import Schema
 
 log = get_logger(__name__)
+
+UNAVAILABLE = prometheus_client.Counter(
+    "muhgpt_database_unavailable_total", "Transactions that failed because the database did not answer"
+)
 
 Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -97,10 +102,12 @@ def outages_translated() -> Iterator[None]:
     try:
         yield
     except OUTAGES as error:
+        UNAVAILABLE.inc()
         log.warning("database_unavailable", error=type(error).__name__)
         raise DatabaseUnavailable("the database does not answer") from error
     except sqlalchemy.exc.DBAPIError as error:
         if _is_outage(error):
+            UNAVAILABLE.inc()
             log.warning("database_unavailable", error=type(error).__name__)
             raise DatabaseUnavailable("the database does not answer") from error
         raise

@@ -13,7 +13,7 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
-from servicekit import metrics, request_id
+from servicekit import metrics, request_id, tracing
 from servicekit.access import AccessList
 from servicekit.errors import DomainError
 from servicekit.logging import get_logger
@@ -57,6 +57,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
     async def _around(self, context: Context, method: str, metadata: dict[str, Any]) -> AsyncIterator[None]:
         request_id.current.set(str(metadata.get(request_id.METADATA_KEY, "")) or secrets.token_hex(8))
         structlog.contextvars.bind_contextvars(request_id=request_id.current.get())
+        span = tracing.resume(method.lstrip("/"), str(metadata.get(tracing.HEADER, "")))
+        tracing.current.set(span)
         metrics.RPC_STARTED.labels(method).inc()
         started, code = time.monotonic(), grpc.StatusCode.OK
         try:
@@ -82,6 +84,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             seconds = time.monotonic() - started
             metrics.RPC_HANDLED.labels(method, code.name).inc()
             metrics.RPC_SECONDS.labels(method).observe(seconds)
+            span.end("" if code is grpc.StatusCode.OK else code.name)
             log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
 
 

@@ -11,22 +11,30 @@ from typing import Any, BinaryIO
 import orjson
 import structlog
 
-from servicekit import crash
+from servicekit import failures
+
+_service = ""  # of the whole process: a context variable would not reach its threads
 
 
 def configure(service: str, *, format: str = "json", level: str = "info", stream: BinaryIO | None = None) -> None:
     """Sets up structlog and the standard library's logging for this process; every line names the service.
 
     Our own events go straight to the stream: a request's log line is on the hot path. What libraries log through the
-    standard library gets the same form by its formatter.
+    standard library gets the same form by its formatter, and is kept from warnings on, whatever the level: below that
+    libraries tell what they carry, SQL's parameters and image URLs (G11).
     """
+    global _service
+    _service = service
     target = stream or sys.stderr.buffer
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_service,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    last: list[structlog.typing.Processor] = [_exception, _console() if format == "console" else _json]
+    last: list[structlog.typing.Processor] = (
+        [failures.without_text_for_people, *_console()] if format == "console" else [failures.without_text, _json]
+    )
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -42,23 +50,11 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # a migration that ran is no event for every start
-    structlog.contextvars.bind_contextvars(service=service)
-    crash.install_hooks(tell)
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
 
 
-def tell(what: str, exception: str) -> None:
-    """Logs a defect that nobody caught (servicekit/crash.py)."""
-    get_logger(__name__).critical(what, exception=exception)
-
-
-def _exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An exception's kind and place; its text could quote a prompt or a key (G11)."""
-    given = event.pop("exc_info", None)
-    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
-    if isinstance(error, BaseException):
-        event["exception"] = crash.describe(error)
+def _add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["service"] = _service
     return event
 
 
@@ -66,8 +62,8 @@ def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
     return orjson.dumps(event, default=repr)
 
 
-def _console() -> structlog.typing.Processor:
-    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+def _console() -> list[structlog.typing.Processor]:
+    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # gets none: failures.py
 
     def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
         return render(logger, method, event).encode()

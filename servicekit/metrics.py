@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
+
+BUILD = Gauge("muhgpt_build_info", "1, with the version that runs", ["version"], multiprocess_mode="max")
 
 RPC_STARTED = Counter("muhgpt_rpc_started_total", "gRPC calls that came in", ["method"])
 RPC_HANDLED = Counter("muhgpt_rpc_handled_total", "gRPC calls that ended, by status", ["method", "code"])
@@ -19,8 +23,14 @@ CERTIFICATE_EXPIRES = Gauge(
 )
 
 
+def tell_build() -> None:
+    """Tells this process's version; safe to call again."""
+    BUILD.labels(version("muhgpt")).set(1)
+
+
 def serve_metrics(listen: str | None) -> None:
     """Serves /metrics on host:port from a thread of its own; None: not at all. Raises StartupError: port taken."""
+    tell_build()
     if listen is None:
         return
     address = Address.parse(listen)

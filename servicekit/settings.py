@@ -137,4 +137,6 @@ def _explain(prefix: str, item: dict[str, object]) -> str:
     name = prefix + str(location[0]).upper() if isinstance(location, tuple) and location else prefix + "…"
     if item.get("type") == "missing":
         return f"setting {name} is missing"
+    if not location:  # a rule over several settings
+        return f"settings {name}: {str(item.get('msg')).removeprefix('Value error, ')}"
     return f"setting {name}: {str(item.get('msg')).removeprefix('Value error, ')}"

@@ -7,7 +7,7 @@ import secrets
 
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
-from servicekit import logging, metrics
+from servicekit import logging, metrics, tracing
 from servicekit.access import read_tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.database import Database, open_database
@@ -59,6 +59,7 @@ def make_servicer(
 async def main() -> None:
     settings = load(AuthSettings)
     logging.configure("auth", format=settings.log_format, level=settings.log_level)
+    tracing.configure("auth")
     tokens, tls = read_tokens(settings), open_tls(settings, "auth")
     metrics.serve_metrics(settings.metrics_listen)
     async with open_database(

@@ -9,7 +9,7 @@ import grpc
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.clock import Clock
-from services.auth import convert
+from services.auth import convert, metrics
 from services.auth.domain.accounts import Accounts
 from services.auth.domain.keys import Keys
 from services.auth.domain.watch import Outgoing, Watches
@@ -38,7 +38,8 @@ class AuthServicer(auth_pb2_grpc.AuthServicer):
         async def send(message: Outgoing) -> None:
             await context.write(convert.outgoing(message, self._watches.policy))
 
-        await self._watches.serve(convert.incoming(requests), send)
+        with metrics.EDGES.track_inprogress():
+            await self._watches.serve(convert.incoming(requests), send)
 
     async def CreateAccount(
         self, request: auth_pb2.CreateAccountRequest, context: Context

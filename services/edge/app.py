@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from servicekit import request_id as ids
+from servicekit import tracing
 from servicekit.clock import Clock
 from services.edge.http.access_log import request_broke, request_ended
 from services.edge.http.cors import Cors
@@ -23,6 +24,8 @@ from services.edge.routes import charges, chat, health, models, openapi, usage
 from services.edge.routes.access import Platform
 from services.edge.routes.chat import ChatLimits, ChatRoute
 from services.edge.validation import explain_findings
+
+TRACED = "/v1/"  # probes and scrapes would drown the rest
 
 
 class EdgeApp:
@@ -52,6 +55,9 @@ class EdgeApp:
             send = self._cors.sending(scope, send)
         exchange = Exchange(scope, send, request_id=self._new_id(), clock=self._clock)
         ids.current.set(exchange.request_id)
+        if scope["path"].startswith(TRACED):
+            exchange.trace = tracing.begin("request", exchange.header(b"traceparent"))
+        tracing.current.set(exchange.trace)  # also when there is none: a pipelined request begins in its predecessor's
         try:
             if scope["path"] == chat.PATH and scope["method"] == "POST":
                 await self._chat.serve(exchange, receive)

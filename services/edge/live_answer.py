@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from muhgpt.inference.v1 import inference_pb2
+from servicekit import tracing
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from services.edge import pipeline_metrics as metrics
@@ -64,6 +65,8 @@ class LiveAnswer:
         self.wakeup = Wakeup()
         self.generation: Generation | None = None
         self.hold: Hold | None = None
+        self.trace = tracing.current.get()  # the request's span
+        self.generating = tracing.NONE
         self.error: ApiError | None = None
         self.delivered = 0  # output tokens, all choices, handed to the HTTP side
         self._written = 0  # of these, what it has written to the client
@@ -277,7 +280,11 @@ class LiveAnswer:
         self._left = True
         self._timer.cancel()
         self._running.leave(self)
+        self.generating.end(self.error.code or self.error.type if self.error else "")
         if self.generation is not None:
             self.generation.leave()
         if self.hold is not None:
             self.hold.settle(output_tokens, prompt_tokens)
+        if output_tokens:
+            metrics.PROMPT_TOKENS.inc(self._prompt_tokens)
+            metrics.OUTPUT_TOKENS.inc(output_tokens)

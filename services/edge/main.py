@@ -6,10 +6,11 @@ import argparse
 import socket
 import sys
 
+from servicekit import last_words
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
 from servicekit.logging import configure, get_logger
-from servicekit.process import START_FAILED, run
+from servicekit.process import START_FAILED, run, say_why
 from servicekit.settings import load
 from services.edge.http.listener import address_of, listen, write_address
 from services.edge.settings import EdgeSettings
@@ -19,14 +20,15 @@ log = get_logger(__name__)
 
 def main() -> None:
     """Runs the edge until SIGTERM. A StartupError becomes lines on stderr and exit code 2."""
+    configure("edge")  # until the settings are read
+    last_words.install()
     try:
         settings = _settings()
         configure("edge", format=settings.log_format, level=settings.log_level)
         listener = listen(settings.listen)
         code = _run_one(settings, listener) if settings.workers == 1 else _run_several(settings, listener)
     except StartupError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"error: {line}\n")
+        say_why(error)
         code = START_FAILED
     sys.exit(code)
 

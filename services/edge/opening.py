@@ -72,9 +72,10 @@ class Opening:
     async def _start(self) -> bool:
         """One try on one replica. False: its stream broke before the engine was told to start."""
         answer = self._answer
-        generation = await self._prepare()
-        while generation.prepared is None and not generation.events and not generation.lost:
-            await self._wait()
+        with answer.trace.child("prepare"):
+            generation = await self._prepare()
+            while generation.prepared is None and not generation.events and not generation.lost:
+                await self._wait()
         if generation.events:
             raise _failure(generation)
         if generation.prepared is None:
@@ -82,10 +83,12 @@ class Opening:
         max_tokens = await self._reserve(generation.prepared)
         if generation.lost:
             return False
-        generation.go(max_tokens)
+        answer.generating = answer.trace.child("generate")
+        generation.go(max_tokens, answer.generating.traceparent)
         while not generation.events and not generation.lost:
             await self._wait()
         if generation.lost:
+            answer.generating.end("lost")
             return False
         if isinstance(generation.events[0], inference_pb2.Failed):
             raise _failure(generation)
@@ -118,18 +121,23 @@ class Opening:
             return min(answer.max_tokens, prepared.max_tokens)
         link, hold = self._quota.hold(answer.principal.account_id, answer.wakeup.set)
         answer.hold = hold
-        hold.reserve(self._reservation(prepared))
+        hold.trace = answer.trace
+        with answer.trace.child("reserve") as span:
+            hold.reserve(self._reservation(prepared), span.traceparent)
+            await self._reserved(hold)
+        if hold.refused is not None:
+            raise self._refusal(hold, hold.refused)
+        self._prepared = prepared
+        answer.admitted(link, prepared)
+        return answer.max_tokens
+
+    async def _reserved(self, hold: Hold) -> None:
         try:
             async with asyncio.timeout(RESERVE_PATIENCE):
                 while hold.reserved is None and hold.refused is None:
                     await self._wait()
         except TimeoutError:
             raise unavailable() from None  # ending the answer queues a release, so a late reservation stays dead
-        if hold.refused is not None:
-            raise self._refusal(hold, hold.refused)
-        self._prepared = prepared
-        answer.admitted(link, prepared)
-        return answer.max_tokens
 
     def _reservation(self, prepared: inference_pb2.Prepared) -> quota_pb2.Reserve:
         principal, order = self._answer.principal, self._order

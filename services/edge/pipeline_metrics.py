@@ -10,6 +10,9 @@ PRINCIPALS = Counter("muhgpt_edge_principal_lookups_total", "Keys looked up in t
 CACHE_HITS = PRINCIPALS.labels("hit")
 CACHE_MISSES = PRINCIPALS.labels("miss")
 RECONNECTS = Counter("muhgpt_edge_stream_breaks_total", "Streams to a peer that broke and were opened again", ["peer"])
+STREAMS_OPEN = Gauge(
+    "muhgpt_edge_streams_open", "Streams to replicas of a peer that are open", ["peer"], multiprocess_mode="livesum"
+)
 HOLDS_OPEN = Gauge(
     "muhgpt_edge_holds_open", "Holds that quota has not acknowledged the end of", multiprocess_mode="livesum"
 )
@@ -23,3 +26,5 @@ OUTCOMES = Counter("muhgpt_edge_answers_total", "Answers that were admitted, by 
 SETTLEMENTS_LATE = Counter(
     "muhgpt_edge_settlements_late_total", "Answers that ended before quota acknowledged their charge"
 )
+PROMPT_TOKENS = Counter("muhgpt_edge_prompt_tokens_total", "Prompt tokens of answers that had output, as charged")
+OUTPUT_TOKENS = Counter("muhgpt_edge_output_tokens_total", "Output tokens handed to quota to be charged")

@@ -8,8 +8,10 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 
+from servicekit import tracing
 from servicekit.clock import Clock, SystemClock
 from servicekit.logging import get_logger
+from servicekit.metrics import tell_build
 from services.edge.app import EdgeApp
 from services.edge.dialling import make_peers
 from services.edge.http.cors import Cors
@@ -35,6 +37,8 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT, or until the file descriptor `parent` ends because the supervisor died."""
     clock = SystemClock()
+    tracing.configure("edge")
+    tell_build()
     pipeline = make_pipeline(settings, clock)
     server = make_server(settings, pipeline, clock, on_started)
     asked = _asked_to_stop(server, parent)

@@ -19,6 +19,12 @@ QUEUE_WAIT = Histogram(
     ["model"],
     buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+SPEED = Histogram(
+    "muhgpt_inference_output_tokens_per_second",
+    "Output tokens a second, all choices, of each generation that finished, from its first token to its last",
+    ["model"],
+    buckets=(1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000),
+)
 IMAGES = Counter("muhgpt_inference_images_total", "Images of requests, by source and outcome", ["source", "outcome"])
 WAITING = Gauge("muhgpt_inference_waiting", "Requests waiting for an engine slot")
 RUNNING = Gauge("muhgpt_inference_running", "Requests generating")

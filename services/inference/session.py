@@ -90,7 +90,7 @@ class EdgeSession:
         if generation is None:  # it has ended, and the edge will read so
             return
         if kind == "go":
-            generation.go(max(1, command.go.max_tokens))
+            generation.go(max(1, command.go.max_tokens), command.go.traceparent)
         elif kind == "cancel":
             generation.cancel()
         elif kind == "drop":
@@ -107,7 +107,7 @@ class EdgeSession:
             lane.put(Failed(Overloaded(problem, retry_after=1.0)))
             return
         deadline = message.deadline.ToMicroseconds() / 1e6 if message.HasField("deadline") else DEFAULT_DEADLINE
-        order = Order(message.request_id, message.account_id, deadline, self._preparation(message))
+        order = Order(message.request_id, message.account_id, deadline, self._preparation(message), message.traceparent)
         generation = Generation(order, lane, self._clock)
         self._generations[generation_id] = generation
         generation.task.add_done_callback(lambda _: self._forget(generation_id, generation))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
-from servicekit import logging
+from servicekit import logging, tracing
 from servicekit.access import read_tokens
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
@@ -21,11 +21,13 @@ from servicekit.server import Server
 from servicekit.settings import load
 from servicekit.tls import open_tls
 from services.model_list import load_model_list
+from services.quota import metrics
+from services.quota.domain.operations import Operation
+from services.quota.domain.outcomes import Outcome
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.retention import run_retention
 from services.quota.domain.sweeper import run_sweeper
-from services.quota.domain.writer import Writer
-from services.quota.metrics import BATCH
+from services.quota.domain.writer import Apply, Writer
 from services.quota.migrate import COMMAND, MIGRATIONS
 from services.quota.service import Leases, QuotaServicer
 from services.quota.settings import QuotaSettings
@@ -33,6 +35,7 @@ from services.quota.store.postgres import PostgresStore
 from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
 from services.quota.store.sqlite import SqliteStore
+from services.quota.watch import watch_books
 
 log = get_logger(__name__)
 
@@ -40,13 +43,15 @@ log = get_logger(__name__)
 async def main() -> None:
     settings = load(QuotaSettings)
     logging.configure("quota", format=settings.log_format, level=settings.log_level)
+    tracing.configure("quota")
     prices = PriceBook(read_prices(settings))
     tokens, tls = read_tokens(settings), open_tls(settings, "quota")
-    clock = SystemClock()
     serve_metrics(settings.metrics_listen)
     reloads = Reloads(partial(reload_prices, prices, settings))
     async with opened(settings) as (database, store):
-        writer = Writer(store.apply, shards=shards(settings, database), observe=BATCH.observe)
+        writer = Writer(timed(store.apply), shards=shards(settings, database), observe=metrics.BATCH.observe)
+        metrics.QUEUED.set_function(lambda: writer.queued)
+        reader, clock = Reader(database), SystemClock()
         server = Server(
             name="quota",
             listen=settings.listen,
@@ -59,7 +64,7 @@ async def main() -> None:
         )
         servicer = QuotaServicer(
             store=store,
-            reader=Reader(database),
+            reader=reader,
             writer=writer,
             prices=prices,
             leases=Leases(settings.lease, settings.lease / 3),
@@ -72,12 +77,23 @@ async def main() -> None:
                 group.create_task(writer.run()),
                 group.create_task(reloads.run()),
                 group.create_task(run_retention(store, settings.retention_months)),
+                group.create_task(watch_books(reader, clock, interval=settings.books_interval)),
                 group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
             ]
             await server.run()
             await writer.drained()
             for task in background:
                 task.cancel()
+
+
+def timed(apply: Apply) -> Apply:
+    """The same, with each transaction's time for the metrics."""
+
+    async def observed(operations: Sequence[Operation]) -> list[Outcome]:
+        with metrics.COMMIT_SECONDS.time():
+            return await apply(operations)
+
+    return observed
 
 
 def read_prices(settings: QuotaSettings) -> dict[str, Price]:

@@ -11,6 +11,7 @@ from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
+from services.quota import metrics
 from services.quota.convert import day_range, hold_cursor, number_cursor, page_size
 from services.quota.domain import errors, hold_ids
 from services.quota.domain.credits import MOST_CREDITS
@@ -59,7 +60,8 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         session = EdgeSession(
             self._store, self._writer, self._prices, lease=self._leases.lease, heartbeat=self._leases.heartbeat
         )
-        await session.run(aiter(request_iterator), context, self._draining)
+        with metrics.SESSIONS.track_inprogress():
+            await session.run(aiter(request_iterator), context, self._draining)
 
     async def GetBalance(self, request: pb.GetBalanceRequest, context: Any) -> pb.GetBalanceResponse:
         balance = await self._reader.balance(request.account_id)

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2 as pb
+from servicekit import tracing
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
 from services.quota.convert import to_message, to_operation
 from services.quota.domain import errors
 from services.quota.domain.admission import WINDOW_TOKENS
-from services.quota.domain.outcomes import Outcome, Refused
+from services.quota.domain.outcomes import Outcome, Refused, Settled
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.writer import Writer
-from services.quota.metrics import outcomes
+from services.quota.metrics import UNCOLLECTED, outcomes
 from services.quota.store.protocol import Store
 
 log = get_logger(__name__)
@@ -83,14 +84,19 @@ class EdgeSession:
 
     def _submit(self, message: pb.Operation) -> None:
         hold_id, kind = message.hold_id, message.WhichOneof("operation")
+        span = tracing.resume(f"quota {kind}", message.traceparent)
         operation = to_operation(message, self._session_id, self._prices)
         if isinstance(operation, Refused):
-            self._answer(hold_id, kind, operation)
+            self._answer(hold_id, kind, operation, span)
             return
-        self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome))
+        self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome, span))
 
-    def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome) -> None:
-        outcomes(kind, _name(outcome)).inc()
+    def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome, span: tracing.Span) -> None:
+        name = _name(outcome)
+        outcomes(kind, name).inc()
+        if isinstance(outcome, Settled) and outcome.uncollected:
+            UNCOLLECTED.inc(outcome.uncollected)
+        span.end(name if isinstance(outcome, Refused) else "")
         self._outcomes.outcomes.outcomes.append(to_message(hold_id, outcome))
         self._wake.set()
 

@@ -32,4 +32,7 @@ class QuotaSettings(ServiceSettings, QuotaDatabaseSettings):
     retention_months: int | None = Field(
         None, ge=1, le=1200, description="whole months of charges kept beside the current one; absent: all"
     )
+    books_interval: float = Field(
+        900.0, gt=0, le=86_400, description="seconds between counts of all books for the metrics; reads every row"
+    )
     sweep_interval: float = Field(2.0, gt=0, le=60, description="seconds between looks for lapsed holds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
+from services.auth import metrics
 from services.auth.domain.change import Bell, heard
 from services.auth.domain.errors import RevocationUnconfirmed
 from services.auth.domain.sessions import SessionPolicy
@@ -36,9 +37,12 @@ class Confirmations:
             seconds = self._clock.monotonic() - started
             if not left.alive:
                 timed_out = len(awaited & left.lapsed)
+                metrics.CONFIRMED.observe(seconds)
+                metrics.WAITED_OUT.inc(timed_out)
                 log.info("change_confirmed", sequence=sequence, seconds=round(seconds, 3), timed_out=timed_out)
                 return timed_out
             if seconds > self._policy.confirmation_timeout:
+                metrics.UNCONFIRMED.inc()
                 raise RevocationUnconfirmed(
                     f"the change is stored, but {len(left.alive)} edge sessions did not confirm it within "
                     f"{seconds:.1f} s; repeat the call to wait again"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
-
+from servicekit import tracing
+from servicekit.failures import describe
 from servicekit.logging import get_logger
 from services.edge.http.exchange import Exchange
 from services.edge.http.metrics import observe
@@ -18,6 +18,8 @@ def request_ended(exchange: Exchange, now: float) -> None:
     """Logs and counts; now on the monotonic clock."""
     seconds = now - exchange.began
     observe(exchange, seconds)
+    if exchange.trace is not tracing.NONE:
+        _end_trace(exchange)
     if exchange.route in QUIET and exchange.status < 400:
         return
     fields: dict[str, object] = {
@@ -42,10 +44,24 @@ def request_ended(exchange: Exchange, now: float) -> None:
     if exchange.usage is not None:
         fields["prompt_tokens"] = exchange.usage.prompt_tokens
         fields["completion_tokens"] = exchange.usage.completion_tokens
+    if exchange.trace is not tracing.NONE:
+        fields["trace_id"] = exchange.trace.traceparent.split("-")[1]
     log.info("request", **fields)
 
 
+def _end_trace(exchange: Exchange) -> None:
+    exchange.trace.rename(f"{exchange.method} {exchange.route}")
+    exchange.trace.set(
+        {
+            "http.request.method": exchange.method,
+            "http.route": exchange.route,
+            "http.response.status_code": exchange.status,
+            "muhgpt.request_id": exchange.request_id,
+        }
+    )
+    exchange.trace.end(str(exchange.status) if exchange.status >= 500 else "")
+
+
 def request_broke(exchange: Exchange, error: Exception) -> None:
-    """Logs a defect of ours: the exception's kind and place, not its text, which may quote what a client sent."""
-    place = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    log.error("request_failed", request_id=exchange.request_id, error=type(error).__name__, at=place[-12:])
+    """Logs a defect of ours (servicekit/failures.py: its kind and place, not its text)."""
+    log.error("request_failed", request_id=exchange.request_id, exception=describe(error))

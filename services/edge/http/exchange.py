@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
+from servicekit import tracing
 from servicekit.clock import Clock
 from services.edge import sse
 from services.edge.answer import RateWindow, Usage
@@ -45,6 +46,7 @@ class Exchange:
         "sending",
         "status",
         "streaming",
+        "trace",
         "usage",
         "window",
     )
@@ -63,6 +65,7 @@ class Exchange:
         self.streaming = False
         self.sending = False
         self.complete = False
+        self.trace = tracing.NONE
         self.caller: Caller | None = None
         self.model: str | None = None  # the alias, once it is known to be one
         self.charge_id: str | None = None  # the receipt's, once the request was admitted

@@ -65,10 +65,10 @@ class Generation:
         """Has the prompt checked and counted. The answer is `prepared`, or a Failed in `events`."""
         self._carrier.command(self, inference_pb2.Command(generation_id=self.id, prepare=prepare))
 
-    def go(self, max_tokens: int) -> None:
+    def go(self, max_tokens: int, traceparent: str = "") -> None:
         """Starts it; max_tokens is per choice. The answers are `events`."""
         self._gone = True
-        go = inference_pb2.Go(max_tokens=max_tokens)
+        go = inference_pb2.Go(max_tokens=max_tokens, traceparent=traceparent)
         self._carrier.command(self, inference_pb2.Command(generation_id=self.id, go=go))
 
     def leave(self) -> None:

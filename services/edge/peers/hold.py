@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from muhgpt.quota.v1 import quota_pb2
+from servicekit import tracing
 
 Kind = Literal["reserve", "progress", "end"]
 _OF_OUTCOME: dict[str, Kind] = {"reserved": "reserve", "progressed": "progress", "settled": "end", "released": "end"}
@@ -31,7 +32,9 @@ class Hold:
         "_reserve",
         "_reserve_left",
         "_reserve_sent",
+        "_settling",
         "_touch",
+        "_traceparent",
         "covered",
         "ended",
         "id",
@@ -40,6 +43,7 @@ class Hold:
         "refused",
         "reserved",
         "sent_at",
+        "trace",
         "wake",
     )
 
@@ -53,6 +57,9 @@ class Hold:
         self.lost = False  # ended at quota, or may have: nothing more may be delivered
         self.ended = False  # quota acknowledged the charge or the release
         self.sent_at = 0.0  # monotonic, when the reservation was handed to the stream
+        self.trace = tracing.NONE  # the request's span; the settlement's may outlive it
+        self._settling = tracing.NONE
+        self._traceparent = ""
         self._touch = touch
         self._reserve: quota_pb2.Reserve | None = None
         self._reserve_sent = self._reserve_left = False  # sent on this stream; left this process ever
@@ -63,9 +70,10 @@ class Hold:
 
     # Asking
 
-    def reserve(self, reserve: quota_pb2.Reserve) -> None:
+    def reserve(self, reserve: quota_pb2.Reserve, traceparent: str = "") -> None:
         """Asks for admission. The answer is `reserved` or `refused`."""
         self._reserve = reserve
+        self._traceparent = traceparent
         self._touch(self)
 
     def progress(self, reached: int, delivered: int) -> None:
@@ -111,6 +119,9 @@ class Hold:
         self._end = end
         if not self._reserve_left:
             self.ended = True
+        else:
+            self._settling = self.trace.child("settle")
+            end.traceparent = self._settling.traceparent
         self._touch(self)
 
     # The link's side
@@ -133,7 +144,9 @@ class Hold:
             self._reserve_sent = self._reserve_left = True
             self.sent_at = now
             self._outstanding.append("reserve")
-            operations.append(quota_pb2.Operation(hold_id=self.id, reserve=self._reserve))
+            operations.append(
+                quota_pb2.Operation(hold_id=self.id, reserve=self._reserve, traceparent=self._traceparent)
+            )
         if self._end is not None and not self._end_sent:
             self._end_sent = True
             self._outstanding.append("end")
@@ -187,6 +200,7 @@ class Hold:
                 self._touch(self)
         else:
             self.ended = True
+            self._settling.end()
         self._notify()
         return False
 
@@ -204,6 +218,7 @@ class Hold:
             self.lost = True
         else:
             self.ended = True
+            self._settling.end("refused")
         self._notify()
         return False
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import grpc
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
+from servicekit import tracing
 from servicekit.client import Peer
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
@@ -97,7 +98,8 @@ class InferencePeer:
 
         Raises ApiError: 502 when no replica is there, and what the unary Prepare of a large request failed with.
         """
-        prepare = inference_pb2.Prepare(request_id=request_id, account_id=account_id)
+        traceparent = tracing.current.get().traceparent
+        prepare = inference_pb2.Prepare(request_id=request_id, account_id=account_id, traceparent=traceparent)
         prepare.deadline.FromMilliseconds(max(1, int(seconds_left * 1000)))
         if request.ByteSize() > LARGE:
             message = inference_pb2.PrepareRequest(

@@ -75,6 +75,7 @@ class Link:
         self._call: Any = None  # the stream that is listened to
         self._former: _Former | None = None  # one whose peer is to be left
         self._goodbyes: set[asyncio.Task[None]] = set()
+        self._open = metrics.STREAMS_OPEN.labels(side.name)
         self._reconnects = metrics.RECONNECTS.labels(side.name)
 
     def wake(self) -> None:
@@ -122,7 +123,8 @@ class Link:
             call = self._call = self._side.open()
             interval = await self._greet(call)
             self._leave_former()
-            await self._converse(call, interval)
+            with self._open.track_inprogress():
+                await self._converse(call, interval)
         except PeerLeaves as error:
             call = None  # goes on until there is another
             return str(error)

@@ -48,7 +48,8 @@ class ChatRoute:
     async def serve(self, exchange: Exchange, receive: Receive) -> None:
         """Answers one request. Raises ApiError, or ClientGone when nobody is left to answer."""
         exchange.route = PATH
-        caller = await self._gateway.authenticate(exchange.authorization())
+        with exchange.trace.child("authenticate"):
+            caller = await self._gateway.authenticate(exchange.authorization())
         exchange.caller = caller
         principal = caller.principal
         exchange.window = self._windows.recall(principal.account_id, principal.requests_per_minute)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from servicekit import tracing
 from servicekit.clock import Clock
 from servicekit.errors import DomainError
 from servicekit.logging import get_logger
@@ -37,6 +38,7 @@ class Order:
     account_id: str
     deadline: float
     prepare: Callable[[], Awaitable[PreparedRequest]]
+    traceparent: str = ""  # the span that has it prepared; empty: not traced
 
 
 class _Ending(enum.Enum):
@@ -53,6 +55,7 @@ class Generation:
         self._lane = lane
         self._clock = clock
         self._go: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._generate_below = ""  # the traceparent that came with go
         self._ending: _Ending | None = None
         self._entered = False
         self._model = ""
@@ -61,9 +64,10 @@ class Generation:
         self._open: set[int] = set()  # choices that have not ended
         self.task = asyncio.create_task(self._run())
 
-    def go(self, max_tokens: int) -> None:
+    def go(self, max_tokens: int, traceparent: str = "") -> None:
         """Starts generating, at most this many tokens a choice. A second go is ignored."""
         if not self._go.done():
+            self._generate_below = traceparent
             self._go.set_result(max_tokens)
 
     def cancel(self) -> None:
@@ -104,34 +108,46 @@ class Generation:
             self._fail(Defect("a defect of the inference service; its log has the details"))
 
     async def _live(self) -> None:
-        prepared = await self._order.prepare()
+        with tracing.resume("inference prepare", self._order.traceparent):
+            prepared = await self._order.prepare()
         target, said = prepared.target, prepared.prompt.prepared
         self._model = target.card.id
         self._prompt_tokens = said.prompt_tokens
         self._lane.put(said)
         max_tokens = min(await self._go, said.max_tokens)
-        started = self._clock.monotonic()
-        async with target.admission.slot(self._order.account_id, prepared.choices):
-            metrics.QUEUE_WAIT.labels(self._model).observe(self._clock.monotonic() - started)
-            metrics.PROMPT_TOKENS.labels(self._model).inc(self._prompt_tokens)
-            self._open = set(range(prepared.choices))
-            usage = await self._generate(prepared.prompt, max_tokens, started)
+        with tracing.resume("inference generate", self._generate_below) as span:
+            usage = await self._run_in_slot(prepared, max_tokens)
+            span.set({"muhgpt.model": self._model, "muhgpt.output_tokens": self._tokens})
         self._tokens = min(self._tokens, usage.output_tokens)
         self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated))
 
+    async def _run_in_slot(self, prepared: PreparedRequest, max_tokens: int) -> Usage:
+        started = self._clock.monotonic()
+        async with prepared.target.admission.slot(self._order.account_id, prepared.choices):
+            metrics.QUEUE_WAIT.labels(self._model).observe(self._clock.monotonic() - started)
+            metrics.PROMPT_TOKENS.labels(self._model).inc(self._prompt_tokens)
+            self._open = set(range(prepared.choices))
+            return await self._generate(prepared.prompt, max_tokens, started)
+
     async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:
-        waiting_for_first = True
+        waiting_for_first, first, said_first = True, 0.0, 0
         async with aclosing(prompt.generate(max_tokens)) as steps:
             async for step in steps:
                 if isinstance(step, Usage):
+                    self._observe_speed(self._tokens - said_first, self._clock.monotonic() - first)
                     return step
                 for delta in step:
                     self._say(delta)
                 if waiting_for_first:
-                    waiting_for_first = False
-                    metrics.FIRST_TOKEN.labels(self._model).observe(self._clock.monotonic() - started)
+                    waiting_for_first, first, said_first = False, self._clock.monotonic(), self._tokens
+                    metrics.FIRST_TOKEN.labels(self._model).observe(first - started)
                 await self._lane.room()
         raise EngineUnavailable("the engine's answer ended without its token counts")
+
+    def _observe_speed(self, tokens: int, seconds: float) -> None:
+        """`tokens` came after the first step, which tells nothing of speed, nor does an answer of one step."""
+        if tokens > 0 and seconds > 0:
+            metrics.SPEED.labels(self._model).observe(tokens / seconds)
 
     def _say(self, delta: Delta) -> None:
         self._tokens += delta.tokens

@@ -13,7 +13,7 @@ import resource
 import sys
 from typing import BinaryIO
 
-from servicekit import crash
+from servicekit import last_words, logging
 from services.inference.images.picture import Unusable, rewrite
 from services.inference.orphan import die_with_parent
 
@@ -22,8 +22,9 @@ MEMORY = 2 * 1024**3  # bytes of address space
 
 def main() -> None:
     """Works until its input ends or its parent dies."""
-    crash.install_hooks(crash.say)
     die_with_parent()
+    logging.configure("inference")
+    last_words.install()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     files, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr

@@ -10,8 +10,9 @@ import asyncio
 
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
+from services.quota import metrics
 from services.quota.domain.operations import Expire
-from services.quota.domain.outcomes import Settled
+from services.quota.domain.outcomes import Refused, Settled
 from services.quota.domain.writer import Writer
 from services.quota.store.protocol import Store
 
@@ -25,6 +26,8 @@ async def sweep(store: Store, writer: Writer) -> int:
     lapsed = await store.lapsed(MOST_AT_ONCE)
     outcomes = await asyncio.gather(*(writer.do(Expire(hold_id)) for hold_id in lapsed))
     if lapsed:
+        expired = [outcome for outcome in outcomes if not isinstance(outcome, Refused)]
+        metrics.EXPIRED.inc(len(expired))
         charged = sum(outcome.credits for outcome in outcomes if isinstance(outcome, Settled))
         log.warning("holds_expired", holds=len(lapsed), credits=charged)
     return len(lapsed)

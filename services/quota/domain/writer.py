@@ -58,6 +58,11 @@ class Shard:
                 await self._commit(batch)
             self._idle.set()
 
+    @property
+    def queued(self) -> int:
+        """Operations that wait."""
+        return len(self._queue)
+
     async def drained(self) -> None:
         """Waits until nothing is queued or under way."""
         await self._idle.wait()
@@ -108,6 +113,11 @@ class Writer:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.submit(operation, lambda done: None if outcome.done() else outcome.set_result(done))
         return await outcome
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait for their transaction."""
+        return sum(shard.queued for shard in self._shards)
 
     async def run(self) -> None:
         """Runs all shards until cancelled."""

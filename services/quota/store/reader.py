@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -11,7 +12,7 @@ from servicekit.database import Database
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.errors import ChargeUnknown, CursorMalformed
 from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us
-from services.quota.store.recount import Recount, recount
+from services.quota.store.recount import OPEN, Recount, recount
 from services.quota.tables import AccountRow, CarriedForwardRow, ChargeRow, LedgerRow, SessionRow, UsageDailyRow
 
 LAST_INSTANT_US = 253_402_300_799_000_000  # the end of the year 9999; a cursor can name a later one
@@ -112,6 +113,12 @@ class Reader:
             statement = statement.where(col(LedgerRow.id) < before_id)
         async with self._database.read() as session:
             return list((await session.exec(statement.order_by(col(LedgerRow.id).desc()).limit(limit))).all())
+
+    async def open_holds(self) -> tuple[int, int | None]:
+        """How many holds are open, and when the oldest was reserved, in microseconds since the epoch."""
+        async with self._database.read() as session:
+            count, oldest = (await (await session.connection()).execute(text(OPEN))).one()
+            return int(count), oldest
 
     async def recount(self) -> Recount:
         """Counts the books again from their rows, in one snapshot (G12)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -69,3 +70,35 @@ def test_a_stack_trace_shows_neither_variables_nor_the_exceptions_text(stream: i
     assert logged.count("test_logging.py") == 2
     assert secret not in logged
     assert prompt not in logged
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_an_exception_is_told_by_kind_and_place_and_never_by_its_text(stream: io.BytesIO, format: str) -> None:
+    configure("quota", format=format, stream=stream)
+    try:
+        try:
+            raise KeyError("canary-cause")
+        except KeyError as cause:
+            raise ConnectionResetError(errno.ECONNRESET, "canary-text") from cause
+    except OSError:
+        get_logger("d").exception("failed")
+        logging.getLogger("library").exception("failed")
+    logged = stream.getvalue().decode()
+    assert "canary" not in logged
+    for told in ("ConnectionResetError", "ECONNRESET", "KeyError", "test_logging.py"):
+        assert logged.count(told) >= 2
+
+
+def test_an_exception_group_tells_its_members(stream: io.BytesIO) -> None:
+    configure("quota", stream=stream)
+    get_logger("e").error("failed", exc_info=ExceptionGroup("canary", [ValueError("canary"), KeyError("canary")]))
+    (line,) = lines(stream)
+    assert [each["type"] for each in line["exception"]] == ["ExceptionGroup", "ValueError", "KeyError"]
+    assert "canary" not in stream.getvalue().decode()
+
+
+def test_what_libraries_say_below_a_warning_is_left_out_at_every_level(stream: io.BytesIO) -> None:
+    configure("quota", level="debug", stream=stream)
+    logging.getLogger("sqlalchemy.engine.Engine").info("INSERT INTO accounts VALUES ('canary')")
+    logging.getLogger("aiosqlite").debug("executing canary")
+    assert stream.getvalue() == b""

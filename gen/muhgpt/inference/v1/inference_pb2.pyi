@@ -63,24 +63,28 @@ class Command(_message.Message):
     def __init__(self, generation_id: _Optional[int] = ..., prepare: _Optional[_Union[Prepare, _Mapping]] = ..., go: _Optional[_Union[Go, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
 
 class Prepare(_message.Message):
-    __slots__ = ("request", "handle", "request_id", "account_id", "deadline")
+    __slots__ = ("request", "handle", "request_id", "account_id", "deadline", "traceparent")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     request: ChatRequest
     handle: bytes
     request_id: str
     account_id: str
     deadline: _duration_pb2.Duration
-    def __init__(self, request: _Optional[_Union[ChatRequest, _Mapping]] = ..., handle: _Optional[bytes] = ..., request_id: _Optional[str] = ..., account_id: _Optional[str] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, request: _Optional[_Union[ChatRequest, _Mapping]] = ..., handle: _Optional[bytes] = ..., request_id: _Optional[str] = ..., account_id: _Optional[str] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Go(_message.Message):
-    __slots__ = ("max_tokens",)
+    __slots__ = ("max_tokens", "traceparent")
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     max_tokens: int
-    def __init__(self, max_tokens: _Optional[int] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, max_tokens: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Drop(_message.Message):
     __slots__ = ()

@@ -43,18 +43,20 @@ class Operations(_message.Message):
     def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("hold_id", "reserve", "progress", "settle", "release")
+    __slots__ = ("hold_id", "reserve", "progress", "settle", "release", "traceparent")
     HOLD_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     SETTLE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     hold_id: bytes
     reserve: Reserve
     progress: Progress
     settle: Settle
     release: Release
-    def __init__(self, hold_id: _Optional[bytes] = ..., reserve: _Optional[_Union[Reserve, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., settle: _Optional[_Union[Settle, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, hold_id: _Optional[bytes] = ..., reserve: _Optional[_Union[Reserve, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., settle: _Optional[_Union[Settle, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Reserve(_message.Message):
     __slots__ = ("account_id", "key_id", "model", "prompt_tokens", "max_tokens", "choices", "account_version", "key_version", "requests_per_minute", "monthly_credit_limit", "key_requests_per_minute")

@@ -39,6 +39,7 @@ class Supervisor:
         self._client: WorkerClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        metrics.WORKER_RESTARTS.labels(name)  # told as 0 from the start, so that the first one is an increase
 
     async def start(self) -> None:
         """Starts the first worker. Raises StartupError when it cannot be: then restarting would not help."""

@@ -13,14 +13,15 @@ import os
 import sys
 from typing import Any, TextIO
 
-from servicekit import crash
+from servicekit import last_words, logging
 from services.inference.orphan import die_with_parent
 
 
 def main() -> None:
     """Serves until the parent goes."""
-    crash.install_hooks(crash.say)
     die_with_parent()
+    logging.configure("inference")
+    last_words.install()
     say = _take_output()
     config = json.loads(sys.stdin.readline())
     # llama.cpp's idle threads spin otherwise, and take the cores from the other services (docs/engine.md).

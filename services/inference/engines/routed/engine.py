@@ -35,6 +35,7 @@ class RoutedEngine:
         self.clock = clock
         self.random = random
         self.sleep = sleep
+        metrics.TARGET_RETRIES.labels(model)  # told as 0 from the start, so that the first one is an increase
         self.budget = RetryBudget(max(LEAST_BUDGET, sum(route.engine.slots for route in routes)))
 
     @property

@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 
 from servicekit.errors import DomainError
+from servicekit.masking import masked
 from services.inference.domain.errors import InvalidRequest, TargetFailed
 
 MOST_MESSAGE = 500  # characters
 PARAM = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
 PIECE = 8  # characters of a key that are told from chance; servers show fewer of a key's ends
 DEFAULT_PAUSE = 1.0  # seconds after a 429 that names none
+SHORTEST_SECRET = 8  # characters; shorter header values are versions and names
 UNTOLD = "the upstream refuses this request and does not say why"
 
 
@@ -56,6 +58,17 @@ def _invalid(error: dict[str, Any]) -> InvalidRequest:
     text = "".join(c if c.isprintable() else " " for c in message[:MOST_MESSAGE]) if isinstance(message, str) else ""
     named = isinstance(param, str) and PARAM.fullmatch(param)
     return InvalidRequest(text.strip() or UNTOLD, param=str(param) if named else "")
+
+
+def without_secrets(error: InvalidRequest, headers: Iterable[tuple[str, str]]) -> InvalidRequest:
+    """The same for a client to read: an upstream may repeat what it was sent, our key too, whole or masked its way."""
+    text, param = error.message, error.param
+    for _, value in headers:
+        for secret in (value, value.rpartition(" ")[2]):
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, "…")
+                param = "" if secret in param else param
+    return InvalidRequest(masked(text), param=param)
 
 
 def _seconds(retry_after: str | None) -> float:

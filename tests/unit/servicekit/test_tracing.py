@@ -1,0 +1,56 @@
+"""When there are traces, and that there is nothing where there are none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from structlog.testing import capture_logs
+
+from servicekit import tracing
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        (ENDPOINT, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}, True),
+        ({**ENDPOINT, "OTEL_SDK_DISABLED": "true"}, False),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+    ],
+)
+def test_the_standard_variables_decide(environment: dict[str, str], wanted: bool) -> None:
+    assert tracing.wanted(environment) is wanted
+
+
+def test_without_the_extra_an_endpoint_is_a_warning_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "servicekit.tracing_sdk", None)  # as if it could not be imported
+    with capture_logs() as logs:
+        tracing.configure("edge", ENDPOINT)
+    assert [log["event"] for log in logs] == ["tracing_not_installed"]
+    assert tracing.begin("request", None) is tracing.NONE
+
+
+def test_without_traces_every_span_is_the_same_nothing() -> None:
+    span = tracing.begin("request", "00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    assert span is tracing.NONE
+    with span.child("below") as below:
+        assert below is tracing.NONE
+        assert tracing.current.get() is tracing.NONE
+        assert below.traceparent == ""
+    assert tracing.resume("far", "") is tracing.NONE
+
+
+def test_without_an_endpoint_opentelemetry_is_not_even_imported() -> None:
+    program = (
+        "import sys\n"
+        "from servicekit import tracing, client, interceptors, process\n"
+        "tracing.configure('edge', {})\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
