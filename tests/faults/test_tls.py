@@ -25,6 +25,7 @@ from tests.faults.service import free_port
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 SERVICES = ("auth", "quota", "inference")
+TRIES = 3
 START = 60.0  # seconds, on a busy machine
 CALLS: dict[str, tuple[Any, str, Any]] = {  # that an operator may make; inference has one for edges, too
     "auth": (auth_pb2_grpc.AuthStub, "ListAccounts", auth_pb2.ListAccountsRequest()),
@@ -163,7 +164,10 @@ async def _start(service: str, **settings: object) -> asyncio.subprocess.Process
 async def test_the_command_line_needs_the_operators_certificate_and_no_token(cluster: Cluster, tmp_path: Path) -> None:
     token = tmp_path / "operator.token"
     token.write_text(cluster.token)
-    assert await _accounts(cluster, TLS_DIRECTORY=cluster.tls_folder("operator")) == 0
+    tries = [await _accounts(cluster, TLS_DIRECTORY=cluster.tls_folder("operator"))]
+    while tries[-1] != 0 and len(tries) < TRIES:  # its calls have ten seconds, which a busy machine may take
+        tries.append(await _accounts(cluster, TLS_DIRECTORY=cluster.tls_folder("operator")))
+    assert tries[-1] == 0, tries
     assert await _accounts(cluster, OPERATOR_TOKEN_FILE=token) == 1
     edge = write_directory(tmp_path / "edge", "edge", cluster.authority)
     assert await _accounts(cluster, TLS_DIRECTORY=edge, OPERATOR_TOKEN_FILE=token) == 1
