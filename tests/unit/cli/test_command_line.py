@@ -71,10 +71,21 @@ def test_a_name_or_reason_of_the_wrong_length_moves_no_credits(option: str, valu
 
 
 def test_bytes_that_are_no_text_are_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MUHGPT_CLI_BASE_URL", "http://127.0.0.1:1/v1")
-    answer = muhgpt("chat", "Hello!", "--key", "mghp_ü")
+    monkeypatch.setenv("MUHGPT_CLI_AUTH_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("MUHGPT_CLI_OPERATOR_TOKEN", "a-token-of-enough-characters")
+    answer = muhgpt("keys", "list", "--account", "\udcff@b.example")
     assert (answer.returncode, answer.stdout) == (1, "")
     assert re.fullmatch(r"error: .*UTF-8.*\n", answer.stderr)
+
+
+@pytest.mark.parametrize("key", ["mghp_ü", "mghp_a\rb", "mghp_a\nb"])
+def test_a_key_that_no_header_carries_is_an_error_in_one_line_without_the_key(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("MUHGPT_CLI_BASE_URL", "http://127.0.0.1:1/v1")
+    answer = muhgpt("chat", "Hello!", "--key", key)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "error: the API key holds characters that no key has; copy it again\n"
 
 
 def test_chat_without_a_key_says_where_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
