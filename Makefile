@@ -11,7 +11,7 @@ IMAGE_PREFIX ?= localhost/muhgpt
 TAG ?= dev
 BASE_IMAGE ?= docker.io/library/python:3.11-slim
 # More extras that every image gets.
-IMAGE_EXTRAS :=
+IMAGE_EXTRAS := otel
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test conformance golden faults bench bench-engine lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
