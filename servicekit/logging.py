@@ -68,7 +68,7 @@ def _console() -> list[structlog.typing.Processor]:
     def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
         return render(logger, method, event).encode()
 
-    return encoded
+    return [encoded]
 
 
 def _text(render: structlog.typing.Processor) -> structlog.typing.Processor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from tests.canaries import Output
+from tests.canary_words import Output
 from tests.e2e.platform import Platform
 
 SERVICES = ("auth", "quota", "inference", "edge")

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL.PngImagePlugin import PngInfo
 
-from tests.canaries import Canaries
+from tests.canary_words import Canaries
 from tests.e2e.privacy_upstream import ERRORS
 from tests.pictures import data_uri, picture, written
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from services import key_format
-from tests.canaries import CUT, Canaries, Leak, Output
+from tests.canary_words import CUT, Canaries, Leak, Output
 from tests.e2e.outputs import core_files, outputs
 from tests.e2e.platform import Platform
 from tests.e2e.privacy_requests import Case, long_answer, make

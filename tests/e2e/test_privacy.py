@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.canaries import Canaries, Output
+from tests.canary_words import Canaries, Output
 from tests.e2e.outputs import DEBUG, METRICS, SERVICES, metrics_url
 from tests.e2e.platform import run_muhgpt, running, until
 from tests.e2e.privacy_requests import ANSWERED, AWAY, REFUSED, UPSTREAMS

@@ -25,7 +25,7 @@ def rows() -> dict[str, tuple[str, bool]]:
     """Setting to its default as written, and whether it is marked as decided by `muhgpt up`."""
     lines = (DOCS / "settings.md").read_text().splitlines()
     found = [re.match(r"\| `(\S+)`( \*)? \| ([^|]+) \|", line) for line in lines]
-    return {match[1]: (match[3], bool(match[2])) for match in found if match}
+    return {match[1]: (match[3], bool(match[2])) for match in found if match and match[1].startswith(("MUHGPT_", "…_"))}
 
 
 def names(settings: type[ProcessSettings]) -> set[str]:

@@ -66,7 +66,7 @@ def test_a_stack_trace_shows_neither_variables_nor_the_exceptions_text(stream: i
         get_logger("c").exception("failed")
         logging.getLogger("library").exception("failed too")
     logged = stream.getvalue().decode()
-    assert logged.count("raise ValueError") == 2
+    assert logged.count("ValueError") == 2
     assert logged.count("test_logging.py") == 2
     assert secret not in logged
     assert prompt not in logged

@@ -15,7 +15,7 @@ from services.auth.settings import AuthSettings
 from services.edge.settings import EdgeSettings
 from services.inference.settings import InferenceSettings
 from services.quota.settings import QuotaSettings
-from tests.canaries import Canaries, Output
+from tests.canary_words import Canaries, Output
 
 
 @pytest.fixture

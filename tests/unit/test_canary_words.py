@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from tests.canaries import CUT, Canaries, Output
+from tests.canary_words import CUT, Canaries, Output
 
 KEY = "mghp_" + "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
 FORMS = {
