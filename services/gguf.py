@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from servicekit.errors import StartupError
 
 TOKENS, TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+SAMPLING = "general.sampling."
 CONTROL = 3  # llama.cpp's LLAMA_TOKEN_TYPE_CONTROL
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -24,6 +25,12 @@ def control_tokens(file: Path) -> list[str]:
     found = _read(file, {TOKENS, TYPES})
     tokens, types = found.get(TOKENS, []), found.get(TYPES, [])
     return [token for token, kind in zip(tokens, types, strict=False) if kind == CONTROL and token]
+
+
+def sampling(file: Path) -> dict[str, float]:
+    """What the file advises for sampling, of `temp`, `top_p`, `top_k` and `min_p`. Raises StartupError likewise."""
+    found = _read(file, {f"{SAMPLING}{name}" for name in ("temp", "top_p", "top_k", "min_p")})
+    return {key.removeprefix(SAMPLING): value for key, value in found.items() if isinstance(value, int | float)}
 
 
 def facts(file: Path) -> dict[str, Any]:

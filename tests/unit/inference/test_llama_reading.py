@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from servicekit.errors import StartupError
-from services.gguf import control_tokens
+from services.gguf import control_tokens, sampling
 from services.inference.domain.engine import FinishReason
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.completion import CompletionReader
+from services.inference.engines.llama.request import SamplingDefaults
 from services.model_list import DEFAULT_FILE
 
 
@@ -69,3 +70,13 @@ def test_an_absurd_length_does_not_take_the_memory(tmp_path: Path) -> None:
     file.write_bytes(struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 2**62))
     with pytest.raises(StartupError, match="damaged"):
         control_tokens(file)
+
+
+def test_a_files_advice_for_sampling_holds_where_a_request_says_nothing() -> None:
+    """The shipped model's card names these."""
+    assert SamplingDefaults.advised(sampling(DEFAULT_FILE)) == SamplingDefaults(0.3, 0.95, 40, 0.05)
+
+
+@pytest.mark.parametrize("advice", [{}, {"temp": 9.0}, {"temp": float("nan")}, {"top_p": -1.0, "other": 1.0}])
+def test_advice_that_is_missing_or_senseless_is_not_followed(advice: dict[str, float]) -> None:
+    assert SamplingDefaults.advised(advice) == SamplingDefaults()

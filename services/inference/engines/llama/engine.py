@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
-from services.gguf import control_tokens
+from services.gguf import control_tokens, sampling
 from services.inference.domain.admission import Admission
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
@@ -38,7 +38,7 @@ class ModelTraits:
 
     id: str
     abilities: frozenset[str] = frozenset()
-    defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    defaults: SamplingDefaults | None = None  # None: as the file advises
 
 
 class LlamaEngine:
@@ -64,12 +64,15 @@ class LlamaEngine:
         self._call_is_control = False
         self._prompts = PromptBuilder(())
         self._preparing = Admission(PREPARING_AT_ONCE, MOST_PREPARING)
+        self._defaults = model.defaults or SamplingDefaults()
 
     async def start(self) -> None:
         """Starts the worker and learns the model's sizes. Raises StartupError."""
         await self.supervisor.start()
         controls = await asyncio.to_thread(control_tokens, self._config.file)
         self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
+        if self._model.defaults is None:
+            self._defaults = SamplingDefaults.advised(await asyncio.to_thread(sampling, self._config.file))
         client = self.supervisor.client()
         try:
             trained, self._vocabulary = await client.context_length(), await client.vocabulary_size()
@@ -130,7 +133,7 @@ class LlamaEngine:
         body = words.completion(
             request,
             prompt,
-            self._model.defaults,
+            self._defaults,
             context_length=self.context_length,
             call_token=self._call_token,
             seen=seen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,29 @@ NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What the model's own card advises where a request says nothing."""
+    """What holds where a request says nothing: the model's own advice, or these."""
 
     temperature: float = 0.7
     top_p: float = 0.95
     top_k: int = 40
     min_p: float = 0.05
+
+    @classmethod
+    def advised(cls, advice: Mapping[str, float]) -> SamplingDefaults:
+        """From `temp`, `top_p`, `top_k` and `min_p`; what is missing, or out of OpenAI's ranges, stays ours."""
+        ranges = {"temp": 2.0, "top_p": 1.0, "top_k": 100_000, "min_p": 1.0}
+        sound = {name: advice[name] for name, most in ranges.items() if 0 <= advice.get(name, -1) <= most}
+        return cls(
+            temperature=_short(sound.get("temp", cls.temperature)),
+            top_p=_short(sound.get("top_p", cls.top_p)),
+            top_k=int(sound.get("top_k", cls.top_k)),
+            min_p=_short(sound.get("min_p", cls.min_p)),
+        )
+
+
+def _short(value: float) -> float:
+    """A file's numbers have 32 bits: 0.3 would else be 0.30000001192092896."""
+    return round(float(value), 6)
 
 
 def check_supported(request: ChatRequest, model: str, abilities: frozenset[str], vocabulary: int) -> None:
