@@ -144,9 +144,9 @@ def test_every_defect_is_met(world: World) -> None:
     logs = {output.name: output.content for output in world.outputs if output.name.startswith("logs/")}
     for service in SERVICES:
         assert logs[f"logs/{service}.log"].count(b" _fail") >= 5, service
-        assert b"thread_failed" in logs[f"logs/{service}.log"], service
-        assert b"exception_ignored" in logs[f"logs/{service}.log"], service
-        assert b"loop_exception" in logs[f"logs/{service}.log"], service
+        assert b"thread_crashed" in logs[f"logs/{service}.log"], service
+        assert b"finalizer_failed" in logs[f"logs/{service}.log"], service
+        assert b"task_failed" in logs[f"logs/{service}.log"], service
 
 
 def test_what_is_planted_is_found_so_the_search_has_looked_everywhere(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from servicekit import tracing
+from servicekit.failures import told
 from servicekit.logging import get_logger
 from services.edge.http.exchange import Exchange
 from services.edge.http.metrics import observe
@@ -63,4 +64,4 @@ def _end_trace(exchange: Exchange) -> None:
 
 def request_broke(exchange: Exchange, error: Exception) -> None:
     """Logs a defect of ours (servicekit/failures.py: its kind and place, not its text)."""
-    log.error("request_failed", request_id=exchange.request_id, exc_info=error)
+    log.error("request_failed", request_id=exchange.request_id, exception=told(error))
