@@ -123,11 +123,18 @@ def test_a_broken_connection_is_taken_up_where_it_broke(desk: Desk) -> None:
     assert told["fetched_bytes"] == len(MODEL)
 
 
+def _heed_sigint() -> None:
+    """A shell starts what it puts into the background with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_pull_that_was_ended_goes_on_with_the_same_command(desk: Desk) -> None:
     desk.hub.hold = threading.Event()
     desk.hub.cut_after(1_500_000)
     command = desk.command(ORG)
-    with subprocess.Popen(command, env=desk.environment(), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=desk.environment(), stderr=subprocess.PIPE, text=True, preexec_fn=_heed_sigint
+    ) as process:
         assert desk.hub.held.wait(30)
         until(lambda: any(part.stat().st_size >= 1_000_000 for part in desk.parts()), 20, "bytes reach the disk")
         process.send_signal(signal.SIGINT)
