@@ -81,6 +81,34 @@ async def test_a_worker_that_stops_answering_is_killed_and_replaced() -> None:
         assert not psutil.pid_exists(old)
 
 
+async def test_a_worker_that_stops_answering_ends_all_that_it_had() -> None:
+    patience = Patience(watch_every=0.02, stall=1.0)
+    async with (
+        start_llama(slots=2, patience=patience) as engine,
+        start_inference(engine) as running,
+        open_session(running.address, EDGE_TOKEN) as edge,
+    ):
+        numbers = [await edge.start(chat("Tell me a story.", **ENDLESS), max_tokens=1500) for _ in range(2)]
+        for number in numbers:
+            assert (await edge.event(number)).delta.tokens >= 1
+        waiting = await edge.start(chat("Tell me a story.", **ENDLESS), max_tokens=1500)  # for a slot
+        old = engine.supervisor.pid
+        assert old is not None
+        os.kill(old, signal.SIGSTOP)
+        preparing = asyncio.create_task(edge.answer())
+        async with asyncio.timeout(10):
+            for number in numbers:
+                failed = (await edge.to_end(number))[-1].failed
+                assert failed.reason == pb.Failed.REASON_ENGINE_UNAVAILABLE
+            said = (await edge.to_end(waiting))[-1]
+            assert said.failed.reason == pb.Failed.REASON_ENGINE_UNAVAILABLE
+            prepared = (await preparing).failed
+            assert prepared is not None
+            assert prepared.reason == pb.Failed.REASON_ENGINE_UNAVAILABLE
+        await until(lambda: engine.ready and engine.supervisor.pid != old)
+        assert (await edge.answer(chat("Hello!"))).finished is not None
+
+
 async def test_a_cancelled_generation_frees_its_slot_for_one_that_waits() -> None:
     async with (
         start_llama(slots=1) as engine,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,7 @@ SHORT = aiohttp.ClientTimeout(total=30)
 # A generation's own deadline ends it; a worker that stalls is killed by the watchdog, which closes the connection.
 STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
 KEEPALIVE = 2.0  # seconds; the worker closes idle connections after 5
+LAST_READS = 0.5  # seconds in which whoever reads from a dead worker finds that out
 
 
 class WorkerClient:
@@ -23,6 +26,10 @@ class WorkerClient:
     def __init__(self, address: str, key: str, connections: int) -> None:
         self.address = address
         self.key = key
+        self._closed = False
+        self._running = 0  # calls
+        self._idle = asyncio.Event()
+        self._idle.set()
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._http = aiohttp.ClientSession(
             base_url=address,
@@ -101,16 +108,24 @@ class WorkerClient:
             return False
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections. Call it when the worker has ended, so that calls under way end by that.
+
+        Of a connection that it closes itself, aiohttp tells no reader (seen: a stream hung until its client left).
+        """
+        self._closed = True
+        with contextlib.suppress(TimeoutError):  # one whose client does not read finds it out when it does
+            async with asyncio.timeout(LAST_READS):
+                await self._idle.wait()
         await self._http.close()
         await self._fresh.close()
 
     async def _get(self, path: str) -> Any:
-        try:
-            async with self._http.get(path, timeout=SHORT) as response:
-                return orjson.loads(await response.read())
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-            raise EngineUnavailable(f"the worker did not answer {path}: {type(error).__name__}") from None
+        with self._call():
+            try:
+                async with self._http.get(path, timeout=SHORT) as response:
+                    return orjson.loads(await response.read())
+            except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+                raise EngineUnavailable(f"the worker did not answer {path}: {type(error).__name__}") from None
 
     async def _post(self, path: str, data: bytes) -> tuple[int, bytes]:
         async with self._sending(path, data, SHORT) as response:
@@ -120,12 +135,26 @@ class WorkerClient:
     async def _sending(
         self, path: str, data: bytes, timeout: aiohttp.ClientTimeout
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        with self._call():
+            try:
+                response = await self._send(path, data, timeout)
+                async with response:
+                    yield response
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise EngineUnavailable(f"the worker stopped answering {path}: {type(error).__name__}") from None
+
+    @contextmanager
+    def _call(self) -> Generator[None]:
+        if self._closed:
+            raise EngineUnavailable("the worker is gone")
+        self._running += 1
+        self._idle.clear()
         try:
-            response = await self._send(path, data, timeout)
-            async with response:
-                yield response
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise EngineUnavailable(f"the worker stopped answering {path}: {type(error).__name__}") from None
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
 
     async def _send(self, path: str, data: bytes, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         try:

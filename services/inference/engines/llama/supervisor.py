@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from servicekit.clock import Clock
@@ -69,8 +70,7 @@ class Supervisor:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        if worker := await self._retire():
-            await worker.stop()
+        await self._retire(Worker.stop)
 
     def _stopped_keeping(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
@@ -84,14 +84,15 @@ class Supervisor:
         seconds = round(self._clock.monotonic() - started, 3)
         log.info("worker_started", model=self._name, pid=self._worker.pid, seconds=seconds)
 
-    async def _retire(self) -> Worker | None:
-        """Takes worker and client out of use; what still reads from it ends with EngineUnavailable."""
+    async def _retire(self, end: Callable[[Worker], Awaitable[None]]) -> None:
+        """Takes worker and client out of use and ends both; what still reads from it ends with EngineUnavailable."""
         worker, self._worker = self._worker, None
         client, self._client = self._client, None
         metrics.WORKER_UP.labels(self._name).set(0)
+        if worker is not None:
+            await end(worker)
         if client is not None:
             await client.close()
-        return worker
 
     async def _keep(self) -> None:
         while True:
@@ -100,8 +101,7 @@ class Supervisor:
             if self._clock.monotonic() - born >= self._patience.steady_after:
                 self._failures = 0
             log.error("worker_lost", model=self._name, cause=cause)
-            if worker := await self._retire():
-                await worker.kill()
+            await self._retire(Worker.kill)
             await self._restart()
 
     async def _until_bad(self) -> str:
