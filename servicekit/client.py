@@ -16,6 +16,8 @@ from servicekit.tls import Identity, TlsDirectory, channel_credentials, name_of
 OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # No keepalive is sent while a ping that measures bandwidth is out, and that may take a minute by default (seen).
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # A replica that comes back is found within a second.

@@ -31,6 +31,7 @@ OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # clients ping every 10 s (client.py)
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # of the pings that measure bandwidth: while one is out, no keepalive is sent
 ]
 
 

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -87,6 +89,16 @@ class Service:
                 continue
         self._process.wait(STOP)
         psutil.wait_procs(family, timeout=STOP)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Connections stay open and nothing is said: SIGSTOP to its main process."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
         """SIGTERM: asks it to drain."""
