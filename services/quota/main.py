@@ -13,6 +13,7 @@ from servicekit import logging, tracing
 from servicekit.access import read_tokens
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
+from servicekit.errors import DatabaseUnavailable, StartupError
 from servicekit.logging import get_logger
 from servicekit.metrics import serve_metrics
 from servicekit.process import run
@@ -121,7 +122,12 @@ async def opened(settings: QuotaSettings) -> AsyncIterator[tuple[Database, Store
         migrate_command=COMMAND,
         synchronous=settings.database_synchronous,
     ) as database:
-        store = await _store(settings, database)
+        try:
+            store = await _store(settings, database)
+        except DatabaseUnavailable as error:
+            raise StartupError(
+                f"MUHGPT_QUOTA_DATABASE_URL: {error.message}, which it did a moment ago; start again when it does"
+            ) from None
         try:
             yield database, store
         finally:

@@ -57,23 +57,32 @@ class PostgresStore:
     async def open(
         cls, url: URL, *, connections: int = 4, schema: str | None = None, clock: Clock | None = None
     ) -> PostgresStore:
-        """Connects to a migrated database; `connections` batches can be under way at once."""
+        """Connects to a migrated database; `connections` batches can be under way at once.
+
+        Raises DatabaseUnavailable.
+        """
         dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         place = {"search_path": schema} if schema else {}
-        pool = await asyncpg.create_pool(
-            dsn,
-            min_size=connections,
-            max_size=connections + 2,  # heartbeats and the sweeper do not wait for batches
-            timeout=CONNECT_TIMEOUT,
-            command_timeout=STATEMENT_TIMEOUT,
-            server_settings=PLANS | place,
-            reset=_keep_session,
-        )
+        with outages_translated():
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=connections,
+                max_size=connections + 2,  # heartbeats and the sweeper do not wait for batches
+                timeout=CONNECT_TIMEOUT,
+                command_timeout=STATEMENT_TIMEOUT,
+                server_settings=PLANS | place,
+                reset=_keep_session,
+            )
         connect = partial(
             asyncpg.connect, dsn, timeout=CONNECT_TIMEOUT, command_timeout=TIDY_TIMEOUT, server_settings=place
         )
         partitions = Partitions(connect, clock)
-        await partitions.find(pool)
+        try:
+            with outages_translated():
+                await partitions.find(pool)
+        except BaseException:
+            pool.terminate()
+            raise
         return cls(pool, clock, partitions)
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:

@@ -9,6 +9,7 @@ import pytest
 
 from servicekit.clock import SystemClock
 from servicekit.database import open_database
+from servicekit.errors import StartupError
 from services.quota.domain.operations import Expire, Grant, Progress, Release, Settle
 from services.quota.domain.outcomes import (
     Progressed,
@@ -19,6 +20,8 @@ from services.quota.domain.outcomes import (
     Settled,
 )
 from services.quota.domain.pricing import Price
+from services.quota.main import opened
+from services.quota.settings import QuotaSettings
 from services.quota.store.postgres import PostgresStore
 from services.quota.store.reader import Reader
 from tests.fakes import FakeClock
@@ -226,6 +229,15 @@ async def test_postgresql_decides_by_its_own_clock_when_no_test_gives_one(postgr
         assert 59_000_000 < (outcome.retry_us or 0) <= 60_000_000
         await ledger.check()
         await store.close()
+
+
+async def test_a_start_against_a_postgresql_that_stops_answering_says_so(postgres_url: str) -> None:
+    settings = QuotaSettings(listen="127.0.0.1:0", database_url=postgres_url)
+    async with open_database(postgres_url, migrations=MIGRATIONS) as database, database.engine.connect() as other:
+        await other.exec_driver_sql("LOCK TABLE pg_inherits IN ACCESS EXCLUSIVE MODE")  # where partitions are looked up
+        with pytest.raises(StartupError, match="MUHGPT_QUOTA_DATABASE_URL: the database does not answer"):
+            async with opened(settings):
+                raise AssertionError("it started")
 
 
 async def test_many_batches_at_once_never_overspend_or_admit_too_many(ledger: Ledger) -> None:
