@@ -31,7 +31,7 @@ OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # clients ping every 10 s (client.py)
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # of the pings that measure bandwidth: while one is out, no keepalive is sent
+    ("grpc.http2.ping_timeout_ms", 10_000),  # while a ping that measures bandwidth is out, no keepalive is sent
 ]
 
 

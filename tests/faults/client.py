@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from tests.faults.office import Account
 ENDLESS = {str(token): -100 for token in range(8)}
 PIECE = 65_536
 SMALL_BUFFER = 4096  # bytes; Linux doubles it
+SDK_TRIES = 3
 PATIENCE = 150.0  # seconds for one whole request, faults and queueing included
 
 
@@ -95,6 +96,7 @@ class Client:
         self._changed = asyncio.Event()
         self._read_on = asyncio.Event()
         self._reading: asyncio.Future[bytes] | None = None
+        self._task: asyncio.Task[Received] | None = None
         self.stalled = asyncio.Event()
 
     @property
@@ -104,7 +106,13 @@ class Client:
 
     def start(self) -> asyncio.Task[Received]:
         """Runs in a task of its own."""
-        return asyncio.create_task(self.run())
+        self._task = asyncio.create_task(self.run())
+        return self._task
+
+    async def ended(self) -> Received:
+        """Waits for the end of what start() started."""
+        assert self._task is not None
+        return await self._task
 
     async def run(self) -> Received:
         """Sends the request and reads to the end, whatever the end is. Never raises for what the platform does."""
@@ -203,6 +211,18 @@ class Client:
             "",
         ]
         return "\r\n".join(lines).encode() + body
+
+
+async def begun(make: Callable[[], Awaitable[Client]]) -> Client:
+    """Starts a request and waits for its answer to begin. What a 503 tells to come back is made anew, as SDKs do."""
+    for _ in range(SDK_TRIES):
+        client = await make()
+        client.start()
+        if await client.reached(at_token(1)):
+            break
+        assert client.received.status == 503, client.received
+    assert client.received.status == 200, client.received
+    return client
 
 
 class _Reader:

@@ -24,6 +24,7 @@ TOKENS = 40  # of an answer, at most
 INPUT, OUTPUT = 1, 3  # credits a token, as in the list that is shipped
 RACE = 60.0  # seconds; an account that is never spent refuses what it could pay
 PAUSE = 0.2  # seconds between a refusal and the next try
+MOST_BUSY = CLIENTS  # 503 in all, which say that quota did not decide within its second: come back
 CLOCKS = 0.05  # seconds by which the database's clock and ours may seem to differ
 
 
@@ -31,7 +32,7 @@ class Watch:
     """Looks at the balance during the race, and says when it is spent."""
 
     def __init__(self, cluster: Cluster, account: Account) -> None:
-        self.looks = self.negative = 0
+        self.looks = self.negative = self.busy = 0
         self.prompt: int | None = None  # tokens, known from the first answer's usage
         self.spent = asyncio.Event()
         self._cluster = cluster
@@ -78,7 +79,12 @@ async def _spend(cluster: Cluster, account: Account, clients: list[Client], watc
         client = Client(cluster.address(edge), account, max_tokens=TOKENS)
         clients.append(client)
         received = await client.run()
-        assert received.status in (200, 402), received
+        assert received.status in (200, 402, 503), received
+        if received.status == 503:
+            watch.busy += 1
+            assert watch.busy <= MOST_BUSY, received
+            await asyncio.sleep(PAUSE)
+            continue
         if received.usage is not None:
             watch.prompt = received.usage[0]
         if spent:
