@@ -148,28 +148,6 @@ async def test_the_server_takes_tls_1_3_and_nothing_older(world: World, version:
         writer.close()
 
 
-async def test_nobody_comes_in_again_without_showing_a_certificate(world: World) -> None:
-    """TLS 1.3's session tickets would let a peer in whose certificate has expired since."""
-    folder = write_directory(world.folder / "edge", "edge", world.authority)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(folder / "ca.crt")
-    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    context.set_alpn_protocols(["h2"])
-
-    def connect_with(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None]:
-        host, _, port = world.server.address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as raw:
-            raw_tls = context.wrap_socket(raw, server_hostname="quota.muhgpt.internal", session=session)
-            with raw_tls:
-                raw_tls.recv(1)  # HTTP/2's settings; tickets come before them
-                return raw_tls.session, raw_tls.session_reused
-
-    session, _ = await asyncio.to_thread(connect_with, None)
-    assert session is not None
-    assert session.has_ticket
-    assert (await asyncio.to_thread(connect_with, session))[1] is False
-
-
 # Whom a client believes
 
 
