@@ -107,6 +107,8 @@ class PostgresStore:
             return [row[0] for row in await self._pool.fetch(statements.FIND_LAPSED, self._fake_now(), limit)]
 
     async def tidy(self, months: int | None) -> float:
+        with outages_translated():
+            await self._pool.execute(statements.FORGET_SESSIONS, self._fake_now())
         return await self._partitions.tidy(months)
 
     async def close(self) -> None:

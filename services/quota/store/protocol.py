@@ -32,9 +32,9 @@ class Store(Protocol):
     async def tidy(self, months: int | None) -> float:
         """One bounded step of housekeeping; gives the seconds until the next is due. Requests go on meanwhile.
 
-        PostgreSQL: makes partitions of charges for coming months. Both: of charges that ended and are older than the
-        current month and `months` whole ones before it, some are dropped, and what they had cost is carried forward in
-        the same transaction. None: all are kept.
+        PostgreSQL: makes partitions of charges for coming months. Both: sessions that lapsed a day ago are forgotten.
+        Of charges that ended and are older than the current month and `months` whole ones before it, some are dropped,
+        and what they had cost is carried forward in the same transaction. None: all are kept.
         """
         ...
 

@@ -18,6 +18,7 @@ from servicekit.clock import MICROSECONDS, Clock
 from servicekit.database import outages_translated
 from servicekit.logging import get_logger
 from services.quota.domain.apply import apply
+from services.quota.domain.calendar import DAY_US
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.rate_window import WINDOW_US
@@ -75,6 +76,7 @@ FIND_LAPSED = (
     "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
     " WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
 )
+FORGET_SESSIONS = "DELETE FROM sessions WHERE lease_until_us < ?"  # statements.py says why that is harmless
 
 OLD = "FROM charges WHERE hold_id < ? AND reserved_us < ? AND state <> 1 ORDER BY hold_id LIMIT ?"
 CARRY = (
@@ -125,6 +127,7 @@ class SqliteStore:
         return await self._run(find)
 
     async def tidy(self, months: int | None) -> float:
+        await self._run(self._connection.execute, FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))
         if months is None:
             return DROPPED_ALL
         dropped = await self._run(self._drop, Cutoff.at(self._clock.now_us(), months))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from services.quota.domain.calendar import DAY_US
 from services.quota.store import columns
 from services.quota.store.changes import Change
 
@@ -156,6 +157,8 @@ FIND_LAPSED = (
     "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
     f" WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
 )
+# A session that lapsed long ago has no holds any more, and one that is not known counts as lapsed.
+FORGET_SESSIONS = f"DELETE FROM sessions WHERE lease_until_us < coalesce($1, {NOW}) - {DAY_US}"
 
 
 @lru_cache(maxsize=512)

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from servicekit.clock import SystemClock
-from servicekit.database import open_database
+from servicekit.database import Database, open_database
 from servicekit.errors import StartupError
 from services.quota.domain.operations import Expire, Grant, Progress, Release, Settle
 from services.quota.domain.outcomes import (
@@ -26,6 +26,7 @@ from services.quota.store.postgres import PostgresStore
 from services.quota.store.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import MIGRATIONS, SESSION, Ledger, hold_id, refused, reserve, reserved
+from tests.integration.quota.conftest import opened as opened_at
 
 
 async def test_a_hold_covers_the_prompt_and_a_window_and_settles_to_the_cost(ledger: Ledger) -> None:
@@ -229,6 +230,30 @@ async def test_postgresql_decides_by_its_own_clock_when_no_test_gives_one(postgr
         assert 59_000_000 < (outcome.retry_us or 0) <= 60_000_000
         await ledger.check()
         await store.close()
+
+
+async def test_sessions_that_lapsed_a_day_ago_are_forgotten_and_their_holds_are_not(
+    database_url: str, clock: FakeClock
+) -> None:
+    async with opened_at(database_url, clock) as (database, store):
+        ledger = Ledger(store, Reader(database), clock)
+        await ledger.grant("a", 100_000)
+        await store.renew(SESSION, "edge", 15.0)
+        await ledger.one(reserve("h"))
+        clock.advance(15 + 86_400)
+        await store.renew(b"another-session-", "edge", 15.0)
+        await store.tidy(None)
+        assert await sessions(database) == {SESSION, b"another-session-"}
+        clock.advance(1)
+        await store.tidy(None)
+        assert await sessions(database) == {b"another-session-"}
+        assert await store.lapsed(10) == [hold_id("h")]
+        assert await ledger.one(Progress(hold_id("h"), 30)) == Progressed(94, limited=False)
+
+
+async def sessions(database: Database) -> set[bytes]:
+    async with database.engine.connect() as connection:
+        return {bytes(row[0]) for row in await connection.exec_driver_sql("SELECT id FROM sessions")}
 
 
 async def test_a_start_against_a_postgresql_that_stops_answering_says_so(postgres_url: str) -> None:
