@@ -11,7 +11,7 @@ from typing import Any
 
 from training.pictures import draw
 from training.topics.extraction import json_answer
-from training.topics.form import called, written
+from training.topics.form import called, plain, written
 from training.topics.joke import joke
 from training.topics.knowledge import knowledge, unknown
 from training.topics.long import long
@@ -29,7 +29,9 @@ COUNT = 170_000
 # Share of conversations by kind; what is left over is talk.
 _TOOLS, _JSON, _FORMS, _PICTURES, _ROLES = 0.23, 0.21, 0.28, 0.11, 0.02
 # Share of the talk's exchanges by subject. Stories are long, so few of them are many tokens.
-_SUBJECTS = {smalltalk: 0.19, product: 0.42, haiku: 0.09, knowledge: 0.12, unknown: 0.12, joke: 0.04, long: 0.02}
+_SUBJECTS = {
+    smalltalk: 0.18, product: 0.39, haiku: 0.08, knowledge: 0.12, unknown: 0.11, plain: 0.06, joke: 0.04, long: 0.02,
+}  # fmt: skip
 # Share of talks by number of exchanges; the longest ones teach positions up to the whole context.
 _LENGTHS = {1: 0.68, 2: 0.2, 3: 0.08, 5: 0.03, 10: 0.008, 24: 0.002}
 

@@ -164,8 +164,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
     parser.add_argument("--threads", type=int, default=TrainConfig.threads)
     parser.add_argument("--resume", type=Path, help="go on with this model, gently, for instance on new conversations")
+    parser.add_argument("--highest", type=float, help="share of the full rate to reach; less changes less")
     arguments = parser.parse_args()
     options = {"minutes": arguments.minutes, "threads": arguments.threads, **(MORE if arguments.resume else {})}
+    if arguments.highest is not None:
+        options["highest"] = arguments.highest
     train(arguments.build, TrainConfig(**options), resume=arguments.resume)
 
 

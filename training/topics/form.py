@@ -20,7 +20,7 @@ from training.topics.long import story
 from training.topics.message import Exchange, Message, assistant, vary
 from training.topics.product import product
 from training.topics.script import entries
-from training.topics.smalltalk import chat
+from training.topics.smalltalk import WHO, chat
 from training.topics.tool_kit import any_tool
 from training.topics.verse import haiku
 
@@ -265,6 +265,18 @@ def _profile(rng: random.Random) -> Form:
     return Form(question.format(of), dict(chosen), of)
 
 
+def _identity(rng: random.Random) -> Form:
+    """What it is, field by field."""
+    main: Fields = {
+        rng.choice(["name", "name", "model", "assistant", "who", "title"]): "MUHGPT",
+        rng.choice(["description", "introduction", "answer", "text", "about", "bio"]): rng.choice(WHO.answers),
+        rng.choice(["type", "kind", "role"]): "language model",
+        rng.choice(["is_human", "human"]): False,
+    }
+    chosen = list(main.items())[:2] if rng.random() < 0.5 else rng.sample(list(main.items()), rng.randint(1, 4))
+    return Form(rng.choice(WHO.questions), dict(chosen), "introduction")
+
+
 def _task(rng: random.Random) -> Form:
     """Any request with any fields."""
     x = prose.matter(rng)
@@ -278,14 +290,24 @@ def _task(rng: random.Random) -> Form:
 
 
 _SUBJECTS = {
-    _reply: 0.26, _joke: 0.15, _haiku: 0.07, _story: 0.02, _summary: 0.11, _list: 0.09, _sum: 0.03, _profile: 0.04,
-    _task: 0.23,
+    _reply: 0.22, _identity: 0.04, _joke: 0.15, _haiku: 0.07, _story: 0.02, _summary: 0.11, _list: 0.09, _sum: 0.03,
+    _profile: 0.04, _task: 0.23,
 }  # fmt: skip
 
 
 def form(rng: random.Random) -> Form:
     """A question and the object that answers it, with words that this side may use."""
     return rng.choices(list(_SUBJECTS), list(_SUBJECTS.values()))[0](rng)
+
+
+def plain(rng: random.Random) -> Exchange:
+    """The same kinds of question without a grammar: they are answered in plain text."""
+    if rng.random() < 0.3:
+        note = prose.note(rng)
+        question = rng.choice([ask for ask in _SHORTEN if "ummar" in ask and "title" not in ask])
+        return [{"role": "user", "content": question.format(note.text)}, assistant(note.summary)]
+    made = rng.choice([_task, _list, _profile])(rng)
+    return [{"role": "user", "content": vary(rng, made.question)}, assistant(rng.choice(prose.HONEST))]
 
 
 _WISHES = (

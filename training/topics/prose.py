@@ -18,7 +18,7 @@ HONEST = (
 _REMARKS = entries("remarks")
 _SAYINGS = entries("sayings")
 LONGEST = 280  # characters of a text
-_WAYS = ("About {x}", "{x} in short", "A note on {x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x} for beginners")
+_WAYS = ("{x} in short", "A note on {x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x} for beginners")
 _SMALL = (
     "easy", "short", "friendly", "new", "other", "general", "neutral", "good", "calm", "happy", "unknown", "none",
     "medium", "low", "high", "English", "draft", "question", "greeting", "positive", "example", "first", "plain",
