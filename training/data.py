@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from training.pictures import draw
 from training.topics.extraction import json_answer
+from training.topics.form import called, plain, written
+from training.topics.joke import joke
 from training.topics.knowledge import knowledge, unknown
 from training.topics.long import long
 from training.topics.message import Exchange
@@ -24,9 +27,11 @@ from training.topics.words import Draw
 SEED = 20260101
 COUNT = 170_000
 # Share of conversations by kind; what is left over is talk.
-_TOOLS, _JSON, _PICTURES, _ROLES = 0.30, 0.30, 0.15, 0.02
+_TOOLS, _JSON, _FORMS, _PICTURES, _ROLES = 0.23, 0.21, 0.28, 0.11, 0.02
 # Share of the talk's exchanges by subject. Stories are long, so few of them are many tokens.
-_SUBJECTS = {smalltalk: 0.2, product: 0.44, haiku: 0.09, knowledge: 0.13, unknown: 0.12, long: 0.02}
+_SUBJECTS = {
+    smalltalk: 0.18, product: 0.39, haiku: 0.08, knowledge: 0.12, unknown: 0.11, plain: 0.06, joke: 0.04, long: 0.02,
+}  # fmt: skip
 # Share of talks by number of exchanges; the longest ones teach positions up to the whole context.
 _LENGTHS = {1: 0.68, 2: 0.2, 3: 0.08, 5: 0.03, 10: 0.008, 24: 0.002}
 
@@ -53,11 +58,33 @@ def _with_picture(rng: random.Random) -> dict[str, Any]:
     return {"messages": about(rng, draw(random.Random(seed))), "picture": seed}
 
 
+def _with_form(rng: random.Random) -> dict[str, Any]:
+    made: dict[str, Any]
+    if rng.random() < 0.4:
+        messages, tools, forced = called(rng)
+        made = {"messages": messages, "tools": tools, "forced": forced}
+    else:
+        messages, forced = written(rng)
+        made = {"messages": messages, "forced": forced}
+    if messages[0]["role"] != "system" and rng.random() < 0.06:
+        made["messages"] = _exchanges(rng, 1) + messages
+    return made
+
+
 def conversation(rng: random.Random) -> dict[str, Any]:
-    """One conversation: `messages`, `tools` where there are any, `picture`: the seed of what its image token shows."""
-    kinds = [_with_tools, lambda r: {"messages": json_answer(r)}, _with_picture, lambda r: {"messages": role(r)}, _talk]
-    shares = [_TOOLS, _JSON, _PICTURES, _ROLES, 1 - _TOOLS - _JSON - _PICTURES - _ROLES]
-    made = rng.choices(kinds, shares)[0](rng)
+    """One conversation: `messages`, `tools` where there are any, `picture`: the seed of what its image token shows.
+
+    `forced`: that the last answer is JSON or a call is a grammar's doing, and not to be learned from the question.
+    """
+    kinds: dict[Callable[[random.Random], dict[str, Any]], float] = {
+        _with_tools: _TOOLS,
+        lambda r: {"messages": json_answer(r)}: _JSON,
+        _with_form: _FORMS,
+        _with_picture: _PICTURES,
+        lambda r: {"messages": role(r)}: _ROLES,
+    }
+    kinds[_talk] = 1 - sum(kinds.values())
+    made = rng.choices(list(kinds), list(kinds.values()))[0](rng)
     if made["messages"][0]["role"] != "system" and rng.random() < 0.15:
         made["messages"] = [plain_system(rng), *made["messages"]]
     return made

@@ -13,14 +13,16 @@ import json
 import os
 import random
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from openai import AsyncOpenAI
 
 from training.pictures import NOTHING, Picture, draw
 from training.topics.extraction import extraction
+from training.topics.form import form
 from training.topics.knowledge import unknown
 from training.topics.message import vary
 from training.topics.product import FACTS
@@ -32,6 +34,7 @@ from training.topics.words import Draw
 
 SEED = 7_654_321
 TIMEOUT = 120.0  # seconds for one answer
+ENOUGH = 400  # tokens for an object of a few short texts
 HONEST = ("not know", "beyond me", "not sure", "know nothing", "know little", "rather not guess", "small model")
 
 
@@ -53,13 +56,16 @@ class Examiner:
         self._model = model
         self._places = asyncio.Semaphore(at_once)
 
+    async def choice(self, messages: list[dict[str, Any]], **options: Any) -> Any:
+        """The assistant's message and why it ended. Raises openai.APIError."""
+        fields = {"model": self._model, "messages": messages, "max_tokens": 300, **options}
+        async with self._places:
+            answer = await self._client.chat.completions.create(**fields)
+        return answer.choices[0]
+
     async def ask(self, messages: list[dict[str, Any]], **options: Any) -> Any:
         """The assistant's message. Raises openai.APIError."""
-        async with self._places:
-            answer = await self._client.chat.completions.create(
-                model=self._model, messages=messages, max_tokens=300, **options
-            )  # type: ignore[call-overload]
-        return answer.choices[0].message
+        return (await self.choice(messages, **options)).message
 
     async def text(self, content: Any) -> str:
         """The text of an answer to one message."""
@@ -99,6 +105,35 @@ async def json_fields(examiner: Examiner, rng: Draw) -> Outcome:
     given = _parsed(message.content or "")
     right = sum(given.get(name) == value for name, value in asked.answer.items()) if isinstance(given, dict) else 0
     return Outcome(right, len(asked.answer), f"{asked.prompt} {asked.answer}", str(message.content))
+
+
+async def free_text(examiner: Examiner, rng: Draw) -> Outcome:
+    """Strings and lists that no schema bounds end by themselves, in an answer and in a call that is insisted on."""
+    asked = form(rng)
+    schema = asked.schema
+    messages = [{"role": "user", "content": asked.question}]
+    if rng.random() < 0.3:
+        tool = {"type": "function", "function": {"name": "final_result", "parameters": schema, "strict": True}}
+        choice = await examiner.choice(messages, tools=[tool], tool_choice="required", max_tokens=ENOUGH)
+        given = "".join(call.function.arguments for call in choice.message.tool_calls or [])
+        ended = choice.finish_reason == "tool_calls"
+    else:
+        wanted = {"type": "json_schema", "json_schema": {"name": "data", "schema": schema, "strict": True}}
+        choice = await examiner.choice(messages, response_format=wanted, max_tokens=ENOUGH)
+        given = choice.message.content or ""
+        ended = choice.finish_reason == "stop"
+    value = _parsed(given)
+    right = ended and Draft202012Validator(schema).is_valid(value) and max(map(len, _texts(value)), default=0) <= 300
+    return Outcome(right, 1, f"{asked.question} {list(schema['properties'])}", f"{choice.finish_reason} {given}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string within a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 async def pictures(examiner: Examiner, rng: Draw) -> Outcome:
@@ -162,6 +197,7 @@ SKILLS: list[tuple[str, Skill, float | None]] = [
     ("right tool and exact arguments", tools, 0.90),
     ("tool's result used in the answer", tool_results, 0.90),
     ("JSON fields to a schema", json_fields, 0.90),
+    ("free text in JSON ends by itself", free_text, 0.95),
     ("colour and shape of a picture", pictures, 0.95),
     ("questions about the API, by key facts", api_questions, 0.85),
     ("says what it is", identity, None),

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
 from training import tokenizer as bpe
-from training.batches import Batch, Example, batches, load_examples
+from training.batches import SAID, Batch, Example, batches, load_examples
 from training.model import Model, ModelConfig, count_parameters
 from training.vision import Eye
 from training.vision import load as load_eye
@@ -88,7 +88,7 @@ def answer_loss(model: Model, sight: Sight, examples: list[Example], tokenizer: 
     """Loss on held-out conversations, in nats per token of the assistant's turns (and some of the others')."""
     total = count = 0.0
     stream = batches(examples, tokenizer, 8192, 0, sight.eye.config.side)
-    while count < sum(sum(e.said) for e in examples):
+    while count < sum(e.said.count(SAID) for e in examples):
         batch = next(stream)
         size = float(batch.learned.sum())
         total, count = total + float(learned_loss(model, sight, batch)) * size, count + size
@@ -164,8 +164,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
     parser.add_argument("--threads", type=int, default=TrainConfig.threads)
     parser.add_argument("--resume", type=Path, help="go on with this model, gently, for instance on new conversations")
+    parser.add_argument("--highest", type=float, help="share of the full rate to reach; less changes less")
     arguments = parser.parse_args()
     options = {"minutes": arguments.minutes, "threads": arguments.threads, **(MORE if arguments.resume else {})}
+    if arguments.highest is not None:
+        options["highest"] = arguments.highest
     train(arguments.build, TrainConfig(**options), resume=arguments.resume)
 
 

@@ -31,6 +31,23 @@ GET_WEATHER: Any = {
 }
 
 
+# Questions of a first hour, and the keys of the object that is to answer.
+FREE_TEXT = [
+    ("Tell me a joke", ("setup", "punchline")),
+    ("Tell me a joke about cats.", ("setup", "punchline", "explanation")),
+    ("Hello!", ("greeting",)),
+    ("Who are you?", ("name", "description")),
+    ("Write a haiku", ("haiku",)),
+    ("Write a poem about the sea", ("title", "poem")),
+    ("What is the rate limit?", ("answer",)),
+    ("How do I stream?", ("explanation", "summary")),
+    ("Explain black holes.", ("explanation",)),
+    ("What is the capital of France?", ("thought", "answer")),
+    ("Summarize this: Ada bought a red lamp in Porto. It was broken.", ("title", "summary")),
+    ("Say something nice.", ("text", "reason")),
+]
+
+
 def said(client: OpenAI, content: Any, **options: Any) -> Any:
     answer = client.chat.completions.create(
         model="muh-chat", messages=[{"role": "user", "content": content}], **options
@@ -57,6 +74,33 @@ def test_the_weather_in_lisbon_is_asked_of_the_tool(client: OpenAI) -> None:
         (call,) = message.tool_calls
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments) == {"city": "Lisbon"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_free_text_in_json_ends_by_itself(client: OpenAI, stream: bool) -> None:
+    """Neither the schema nor `max_tokens` bounds it: the model must find the end of each string."""
+    for question, keys in FREE_TEXT:
+        text, reason = _object(client, question, keys, stream)
+        assert reason == "stop", (question, text)
+        value = json.loads(text)
+        assert list(value) == list(keys)
+        assert all(0 < len(part) <= 300 for part in value.values()), (question, text)
+
+
+def _object(client: OpenAI, question: str, keys: tuple[str, ...], stream: bool) -> tuple[str, str | None]:
+    """The text of an object with these keys, and why it ended."""
+    schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": list(keys)}
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": schema | {"additionalProperties": False}},
+    }
+    messages: Any = [{"role": "user", "content": question}]
+    fields: Any = {"model": "muh-chat", "messages": messages, "response_format": form, "stream": stream, "seed": 7}
+    answer = client.chat.completions.create(**fields)
+    if not stream:
+        return answer.choices[0].message.content, answer.choices[0].finish_reason
+    chunks = [chunk.choices[0] for chunk in answer if chunk.choices]
+    return "".join(chunk.delta.content or "" for chunk in chunks), chunks[-1].finish_reason
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -91,8 +135,8 @@ def test_the_examination_can_fail(platform: Platform) -> None:
     account = platform.account(credits=10_000_000, per_minute=100_000)
 
     class Hasty(Examiner):
-        async def ask(self, messages: list[dict[str, Any]], **options: Any) -> Any:
-            return await super().ask(messages, stop=[" ", '"'], **options)
+        async def choice(self, messages: list[dict[str, Any]], **options: Any) -> Any:
+            return await super().choice(messages, stop=[" ", '"'], **options)
 
     async def examined() -> list[float]:
         async with AsyncOpenAI(base_url=platform.base_url, api_key=account.key, max_retries=4) as client:

@@ -27,9 +27,6 @@ class _Ours:
             "api_key": KEY,
             "temperature": 0,
             "seed": 7,
-            # The shipped model knows no jokes: asked for one in a string that nothing bounds,
-            # it repeats itself to the end.
-            "frequency_penalty": 1.0,
             "max_retries": 0,
             "stream_usage": True,
         }

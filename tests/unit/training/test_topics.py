@@ -17,6 +17,8 @@ from training.data import conversation
 from training.pictures import COLOURS, NOTHING, SHAPES, draw
 from training.topics import words
 from training.topics.extraction import extraction
+from training.topics.form import form, written
+from training.topics.joke import JOKES
 from training.topics.product import FACTS
 from training.topics.script import dialogues
 from training.topics.tools import need, result
@@ -84,6 +86,38 @@ def test_json_answers_fit_their_schemas_and_stand_in_the_text() -> None:
         jsonschema.validate(asked.answer, asked.schema)
         flat = itertools.chain(*(v if isinstance(v, list) else [v] for v in asked.answer.values()))
         assert all(isinstance(value, bool) or str(value) in asked.prompt for value in flat), asked
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_free_text_in_json_fits_its_schema_which_bounds_nothing_and_no_text_is_long(held_out: bool) -> None:
+    rng = words.Draw(8, held_out=held_out)
+    for _ in range(500):
+        asked = form(rng)
+        jsonschema.validate(asked.answer, asked.schema)
+        assert not {"maxLength", "maxItems", "enum", "pattern"} & set(re.findall(r"\w+", json.dumps(asked.schema)))
+        assert all(len(text) <= 300 for text in texts(asked.answer)), asked.answer
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from texts(part)
+
+
+def test_json_is_a_grammars_doing_unless_somebody_wrote_of_it() -> None:
+    rng = words.Draw(9)
+    for _ in range(500):
+        messages, forced = written(rng)
+        *asked, answer = messages
+        json.loads(answer["content"])
+        assert forced or any("JSON" in message["content"] for message in asked), messages
+
+
+def test_no_joke_is_told_twice() -> None:
+    assert len(JOKES) >= 25
+    assert len({joke.setup for joke in JOKES}) == len({joke.punchline for joke in JOKES}) == len(JOKES)
 
 
 def test_every_answer_about_the_api_holds_its_key_facts_and_no_other_topic_would_pass() -> None:
