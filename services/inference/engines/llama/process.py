@@ -91,6 +91,9 @@ class Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**FEW_ARENAS, **os.environ},
+            # Linux shares a processor among sessions first, where it groups by them. In one session with the others a
+            # thread that computes without a pause kept them waiting for seconds (docs/engine.md).
+            start_new_session=True,
         )
         try:
             async with asyncio.timeout(config.start_timeout):
