@@ -33,8 +33,11 @@ setup: .venv/installed ## makes the environment in .venv, every package pinned b
 run: setup ## starts everything on this machine and prints a key (ARGS="--port 8080" passes options)
 	@$(BIN)/muhgpt up $(ARGS)
 
+# The stress tests start clusters of twenty processes and hold them to seconds: they have the machine to themselves.
+# Exit code 5: of one of the two, ARGS selects nothing.
 test: setup ## all tests
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --ignore=tests/faults $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/pytest $(ARGS) -m faults || [ $$? -eq 5 ]
 
 conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
 	@$(BIN)/python -m tests.conformance.run $(ARGS)

@@ -21,7 +21,7 @@ from tests.faults.office import Account
 ENDLESS = {str(token): -100 for token in range(8)}
 PIECE = 65_536
 SMALL_BUFFER = 4096  # bytes; Linux doubles it
-SDK_TRIES = 3
+SDK_TRIES, SDK_PAUSE = 3, 1.0  # seconds
 PATIENCE = 150.0  # seconds for one whole request, faults and queueing included
 
 
@@ -221,6 +221,7 @@ async def begun(make: Callable[[], Awaitable[Client]]) -> Client:
         if await client.reached(at_token(1)):
             break
         assert client.received.status == 503, client.received
+        await asyncio.sleep(SDK_PAUSE)
     assert client.received.status == 200, client.received
     return client
 
