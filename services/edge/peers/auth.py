@@ -23,6 +23,7 @@ from services.edge.peers.replicas import Replicas
 log = get_logger(__name__)
 
 CALL_TIMEOUT = 2.0  # seconds for one Authenticate
+ROUNDS, ROUND_PAUSE = 12, 0.05  # seconds; together less than the second within which a client has its 503 (G7)
 ATTEMPTS = 5  # answers that were overtaken by a change before we give up
 REVALIDATE_TOGETHER = 32  # calls at once when a session begins
 REVALIDATE_PAUSE = 0.1  # seconds between questions that auth could not answer
@@ -176,16 +177,21 @@ class AuthPeer:
         raise RpcFailure(grpc.StatusCode.UNAVAILABLE, "changes kept overtaking the answer")
 
     async def _call(self, digest: bytes) -> auth_pb2.AuthenticateResponse:
-        """Read-only, so a replica that is away is replaced by the next one once. Raises RpcFailure."""
+        """Read-only, so one replica after the other is asked, for a moment. Raises RpcFailure.
+
+        One that has come back may not be connected yet when the other begins to drain.
+        """
         request = auth_pb2.AuthenticateRequest(key_digest=digest)
-        peer = self._watch.peer
-        try:
-            return await peer.call(auth_pb2_grpc.AuthStub(peer.channel).Authenticate, request, timeout=CALL_TIMEOUT)
-        except RpcFailure as failure:
-            if failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason:
-                raise
-        peer = self._watch.spare
-        return await peer.call(auth_pb2_grpc.AuthStub(peer.channel).Authenticate, request, timeout=CALL_TIMEOUT)
+        for left in reversed(range(ROUNDS)):
+            for peer, last in ((self._watch.peer, False), (self._watch.spare, left == 0)):
+                stub = auth_pb2_grpc.AuthStub(peer.channel)
+                try:
+                    return await peer.call(stub.Authenticate, request, timeout=CALL_TIMEOUT)
+                except RpcFailure as failure:
+                    if last or failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason:
+                        raise
+            await asyncio.sleep(ROUND_PAUSE)
+        raise AssertionError("the last round returned or raised")
 
     def _check_expiry(self, principal: Principal) -> None:
         if principal.expires_at_us is not None and self._clock.now_us() >= principal.expires_at_us:

@@ -32,6 +32,17 @@ async def test_an_auth_replica_that_is_away_is_replaced_by_another_for_the_strea
         assert text_of(await collect(await platform.open())) == "a"
 
 
+async def test_a_key_that_no_edge_knows_is_asked_again_while_auth_comes_back() -> None:
+    async with start_platform("a") as platform:
+        key = platform.auth.add_key(key_id="key_b")
+        platform.wires["auth"].refuse()
+        await until(lambda: platform.pipeline._auth._watch._heart is None)
+        asking = asyncio.create_task(platform.open(key))
+        await asyncio.sleep(0.1)  # whether it has asked in vain by now or not: it must be answered
+        platform.wires["auth"].restore()
+        assert text_of(await collect(await asking)) == "a"
+
+
 async def test_requests_go_to_the_inference_replica_that_is_there_and_has_the_least_to_do() -> None:
     async with start_platform(*WORDS, second="inference") as platform:
         links = list(platform.pipeline._inference._links.values())
