@@ -182,16 +182,18 @@ class AuthPeer:
         One that has come back may not be connected yet when the other begins to drain.
         """
         request = auth_pb2.AuthenticateRequest(key_digest=digest)
-        for left in reversed(range(ROUNDS)):
-            for peer, last in ((self._watch.peer, False), (self._watch.spare, left == 0)):
+        away = RpcFailure(grpc.StatusCode.UNAVAILABLE, "no replica was asked")
+        for _ in range(ROUNDS):
+            for peer in (self._watch.peer, self._watch.spare):
                 stub = auth_pb2_grpc.AuthStub(peer.channel)
                 try:
                     return await peer.call(stub.Authenticate, request, timeout=CALL_TIMEOUT)
                 except RpcFailure as failure:
-                    if last or failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason:
+                    if failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason:
                         raise
+                    away = failure
             await asyncio.sleep(ROUND_PAUSE)
-        raise AssertionError("the last round returned or raised")
+        raise away
 
     def _check_expiry(self, principal: Principal) -> None:
         if principal.expires_at_us is not None and self._clock.now_us() >= principal.expires_at_us:
