@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.engine import make_url
 
 from tests.canaries import breakage
@@ -24,6 +25,7 @@ from tests.otlp import Collector, collector
 from tests.upstreams import Asked, Upstream, end, status, stream, text, usage
 
 SERVICES = ("auth", "quota", "inference", "edge")
+WORKERS = 2  # of the edge
 LIST = """
 models:
   muh-chat:
@@ -75,12 +77,15 @@ class World:
 
     def scrape(self) -> dict[str, str]:
         """Each service's page of metrics."""
-        pages = {}
-        for name, url in self.metrics.items():
-            answer = httpx.get(url, timeout=30)
-            assert answer.status_code == 200
-            pages[name] = answer.text
-        return pages
+        return {name: _page(url) for name, url in self.metrics.items()}
+
+    def connected(self) -> bool:
+        """Whether every edge worker has its stream to each of its peers."""
+        for family in text_string_to_metric_families(_page(self.metrics["edge"])):
+            if family.name == "muhgpt_edge_streams_open":
+                streams = {sample.labels["peer"]: sample.value for sample in family.samples}
+                return streams == dict.fromkeys(("auth", "quota", "inference"), WORKERS)
+        return False
 
     def log_lines(self) -> Iterator[tuple[str, str]]:
         """Every line of every service's log."""
@@ -92,6 +97,12 @@ class World:
         """The log events of this name, of all services."""
         lines = (json.loads(line) for _, line in self.log_lines() if line.startswith("{"))
         return [line for line in lines if line["event"] == name]
+
+
+def _page(url: str) -> str:
+    answer = httpx.get(url, timeout=30)
+    assert answer.status_code == 200
+    return answer.text
 
 
 async def echo(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -159,7 +170,8 @@ def world(folder: Path, projector: Path, database: str, site: str) -> Iterator[W
                 database, marks.plant(f"{name} database password")
             )
             env[f"MUHGPT_{name.upper()}_DATABASE_SCHEMA"] = name
-        with running(folder / "data", "--workers", "2", "--models", str(folder / "models.yaml"), env=env) as platform:
+        options = ("--workers", str(WORKERS), "--models", str(folder / "models.yaml"))
+        with running(folder / "data", *options, env=env) as platform:
             for name in ("edge", "operator"):
                 for token in platform.data_dir.glob(f"**/*{name}*token*"):
                     marks.add(f"{name} token", token.read_text().strip())
