@@ -17,6 +17,7 @@ SHORT = aiohttp.ClientTimeout(total=30)
 # A generation's own deadline ends it; a worker that stalls is killed by the watchdog, which closes the connection.
 STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
 KEEPALIVE = 2.0  # seconds; the worker closes idle connections after 5
+ASK_AGAIN = 0.05  # seconds before the watchdog's question is put once more
 LAST_READS = 0.5  # seconds in which whoever reads from a dead worker finds that out
 
 
@@ -99,13 +100,17 @@ class WorkerClient:
                 response.close()
 
     async def answers(self, timeout: float) -> bool:
-        """Whether the loop that generates answers within so many seconds; /health alone would not ask it."""
+        """Whether the loop that generates answers within so many seconds; /health alone would not ask it.
+
+        A connection that fails says nothing about that loop, so the question is put again until the time is over.
+        """
         try:
-            async with self._http.get("/metrics", timeout=aiohttp.ClientTimeout(total=timeout)) as response:
-                await response.read()
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not await self._answered():  # noqa: ASYNC110  asks again, waits for no event
+                    await asyncio.sleep(ASK_AGAIN)
+        except TimeoutError:
             return False
+        return True
 
     async def close(self) -> None:
         """Closes all connections. Call it when the worker has ended, so that calls under way end by that.
@@ -118,6 +123,16 @@ class WorkerClient:
                 await self._idle.wait()
         await self._http.close()
         await self._fresh.close()
+
+    async def _answered(self) -> bool:
+        # On a connection of its own: one of the pool may be one that the worker just closed (seen: a worker that was
+        # busy and well was killed for it).
+        try:
+            async with self._fresh.get("/metrics") as response:
+                await response.read()
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
 
     async def _get(self, path: str) -> Any:
         with self._call():
