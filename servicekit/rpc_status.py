@@ -57,7 +57,11 @@ def to_status(error: DomainError, domain: str) -> status_pb2.Status:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> RpcFailure:
-    """What a failed call said, with reason and retry time where the peer gave them."""
+    """What a failed call said, with reason and retry time where the peer gave them.
+
+    CANCELLED becomes UNAVAILABLE: of calls that we cancel ourselves grpc.aio says asyncio.CancelledError, so a status
+    of that name comes from a server that stopped before it began the call (tests/contract/servicekit/test_draining.py).
+    """
     info, retry_after = error_details_pb2.ErrorInfo(), None
     try:
         status = rpc_status.from_call(error)
@@ -70,7 +74,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> RpcFailure:
             retry = error_details_pb2.RetryInfo()
             detail.Unpack(retry)
             retry_after = retry.retry_delay.ToMicroseconds() / 1e6
-    return RpcFailure(error.code(), error.details() or "", info.reason, info.domain, dict(info.metadata), retry_after)
+    code = error.code()
+    if code is grpc.StatusCode.CANCELLED:
+        code = grpc.StatusCode.UNAVAILABLE
+    return RpcFailure(code, error.details() or "", info.reason, info.domain, dict(info.metadata), retry_after)
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

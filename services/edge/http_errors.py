@@ -219,7 +219,7 @@ _UNREACHED: dict[Service, Callable[[], ApiError]] = {
 }
 
 _INFERENCE_REASONS = frozenset(inference_pb2.Failed.Reason.keys())
-_ABSENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+_ABSENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 def from_rpc_failure(failure: RpcFailure, service: Service) -> ApiError:

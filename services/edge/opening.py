@@ -21,7 +21,7 @@ from services.edge.peers.quota import QuotaPeer, unavailable
 log = get_logger(__name__)
 
 RESERVE_PATIENCE = 0.9  # seconds: without an answer of quota the client has its 503 within one (G7)
-STARTS = 2  # a generation whose stream broke before it started is prepared once more
+STARTS = 2  # a generation that did not start, for its stream broke or its engine is away, is prepared once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,14 @@ class Opening:
             raise
 
     async def _start(self) -> bool:
-        """One try on one replica. False: its stream broke before the engine was told to start."""
+        """One try on one replica. False: its stream broke before the start, or its engine is away."""
         answer = self._answer
         with answer.trace.child("prepare"):
             generation = await self._prepare()
             while generation.prepared is None and not generation.events and not generation.lost:
                 await self._wait()
+        if generation.refused_away and self._inference.ready(self._order.request.model):
+            return False
         if generation.events:
             raise _failure(generation)
         if generation.prepared is None:

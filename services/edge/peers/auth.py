@@ -23,8 +23,6 @@ from services.edge.peers.replicas import Replicas
 log = get_logger(__name__)
 
 CALL_TIMEOUT = 2.0  # seconds for one Authenticate
-# Not there, or about to leave: gRPC ends what a server had not begun when it was told to stop with CANCELLED.
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 ROUNDS, ROUND_PAUSE = 12, 0.05  # seconds; together less than the second within which a client has its 503 (G7)
 ATTEMPTS = 5  # answers that were overtaken by a change before we give up
 REVALIDATE_TOGETHER = 32  # calls at once when a session begins
@@ -191,7 +189,7 @@ class AuthPeer:
                 try:
                     return await peer.call(stub.Authenticate, request, timeout=CALL_TIMEOUT)
                 except RpcFailure as failure:
-                    if failure.code not in AWAY or failure.reason:
+                    if failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason:
                         raise
                     away = failure
             await asyncio.sleep(ROUND_PAUSE)

@@ -42,14 +42,16 @@ class Generation:
         "id",
         "left",
         "lost",
+        "model",
         "prepare_written",
         "prepared",
         "received",
         "wake",
     )
 
-    def __init__(self, generation_id: int, carrier: Carrier, wake: Callable[[], None]) -> None:
+    def __init__(self, generation_id: int, model: str, carrier: Carrier, wake: Callable[[], None]) -> None:
         self.id = generation_id
+        self.model = model
         self.wake = wake
         self.prepared: inference_pb2.Prepared | None = None
         self.events: deque[Output] = deque()
@@ -60,6 +62,14 @@ class Generation:
         self._carrier = carrier
         self._gone = False
         self._bytes = 0
+
+    @property
+    def refused_away(self) -> bool:
+        """It was not prepared because the engine is away: another replica's may be there."""
+        if self.prepared is not None or not self.events:
+            return False
+        first = self.events[0]
+        return isinstance(first, inference_pb2.Failed) and first.reason == first.REASON_ENGINE_UNAVAILABLE
 
     def prepare(self, prepare: inference_pb2.Prepare) -> None:
         """Has the prompt checked and counted. The answer is `prepared`, or a Failed in `events`."""

@@ -24,7 +24,8 @@ log = get_logger(__name__)
 
 LARGE = 256 * 1024  # bytes of a request above which it goes through the unary Prepare
 LARGE_MESSAGE = 64 * 1024 * 1024  # that channel's message limit
-MODELS_INTERVAL = 10.0  # seconds between questions for the models
+MODELS_INTERVAL = 10.0  # seconds between questions for the models …
+UNREADY_INTERVAL = 1.0  # … and while one is not ready, or there was no answer
 CALL_TIMEOUT = 5.0  # seconds for ListModels
 HAND_OVERS = 3  # replicas that a large request is offered to
 REOPEN_PATIENCE = 2.0  # seconds that a request waits for some replica to come back
@@ -109,13 +110,17 @@ class InferencePeer:
         else:
             link = await self._choose(request.model)
             prepare.request.CopyFrom(request)
-        generation = link.generation(wake)
+        generation = link.generation(request.model, wake)
         if link.up:
             generation.prepare(prepare)
         else:  # it broke while the large request was handed over
             link.forget(generation)
             generation.break_off()
         return generation
+
+    def ready(self, model: str) -> bool:
+        """Whether some replica's engine takes requests for this model, as far as is known."""
+        return any(link.usable and link.rank(model) == 0 for link in self._links.values())
 
     async def _choose(self, model: str, but: Container[InferenceLink] = ()) -> InferenceLink:
         """The usable replica that has the model (ready, if any is) and the least to do. Waits a little for one.
@@ -144,12 +149,15 @@ class InferencePeer:
         if len(usable) < 2:
             return usable[0] if usable else None
         # Of equals any: all edges would choose the same first one.
-        return min(usable, key=lambda link: (_rank(link, model), link.outstanding, random.random()))
+        return min(usable, key=lambda link: (link.rank(model), link.outstanding, random.random()))
 
     async def _hand_over(
         self, message: inference_pb2.PrepareRequest, seconds_left: float
     ) -> tuple[InferenceLink, bytes]:
-        """Sends a large request. One that a replica did not take because it leaves goes to another. Raises ApiError."""
+        """Sends a large request. One that a replica did not take, leaving or its engine away, goes to another.
+
+        Raises ApiError.
+        """
         until = self._clock.monotonic() + seconds_left
         tried: list[InferenceLink] = []
         while True:
@@ -161,9 +169,15 @@ class InferencePeer:
                 return link, bytes(response.handle)
             except RpcFailure as failure:
                 tried.append(link)
-                if failure.code is not grpc.StatusCode.UNAVAILABLE or failure.reason or len(tried) >= HAND_OVERS:
+                if len(tried) >= HAND_OVERS or not self._may_be_taken_elsewhere(failure, link, message.request.model):
                     raise from_rpc_failure(failure, "inference") from None
                 log.info("hand_over_repeated", request_id=message.request_id, problem=failure.message)
+
+    def _may_be_taken_elsewhere(self, failure: RpcFailure, link: InferenceLink, model: str) -> bool:
+        if failure.reason == "ENGINE_UNAVAILABLE":
+            link.found_away(model)
+            return self.ready(model)
+        return failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason
 
     def _tell_opened(self) -> None:
         for opened in self._waiting:
@@ -221,10 +235,10 @@ class InferencePeer:
                 )
             except RpcFailure as failure:
                 log.warning("models_unknown", code=failure.code.name, reason=failure.reason)
-                pause = 1.0
+                pause = UNREADY_INTERVAL
                 continue
-            pause = MODELS_INTERVAL
-            link.models = {model.alias: model for model in response.models}
+            link.tell_models(response.models)
+            pause = MODELS_INTERVAL if all(model.ready for model in response.models) else UNREADY_INTERVAL
             self._models = self._merged()
             self._told.set()
 
@@ -235,11 +249,3 @@ class InferencePeer:
                 if alias not in merged or (model.ready and not merged[alias].ready):
                     merged[alias] = model
         return merged
-
-
-def _rank(link: InferenceLink, model: str) -> int:
-    """0: the model is ready there; 1: it is known or nothing is; 2: it is not there."""
-    known = [each for each in link.models.values() if each.model == model]
-    if any(each.ready for each in known):
-        return 0
-    return 1 if known or not link.models else 2

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -42,6 +42,7 @@ class InferenceLink:
         self.large = large
         self.session_id = session_id
         self.models: dict[str, inference_pb2.Model] = {}  # by alias, as last told
+        self._away: set[str] = set()  # models whose engine was found away since then
         self.up = False
         self.draining = False
         self.greeted = asyncio.Event()  # a new session began, or the models changed: they are to be asked
@@ -68,6 +69,24 @@ class InferenceLink:
         """A new generation may be prepared here."""
         return self.up and not self.draining and not self.leaving
 
+    def tell_models(self, models: Iterable[inference_pb2.Model]) -> None:
+        """The replica told its models."""
+        self.models = {model.alias: model for model in models}
+        self._away.clear()
+
+    def found_away(self, model: str) -> None:
+        """The engine of this model could not take a request just now. The replica is asked whether it still cannot."""
+        if self.rank(model) == 0:
+            self._away.add(model)
+            self.greeted.set()
+
+    def rank(self, model: str) -> int:
+        """0: the model is ready here; 1: it is known or nothing is; 2: it is not here."""
+        known = [each for each in self.models.values() if each.model == model]
+        if any(each.ready for each in known) and model not in self._away:
+            return 0
+        return 1 if known or not self.models else 2
+
     def leave(self) -> None:
         """The replica's address is gone: no new generations; `empty` is set when the running ones have ended."""
         self.leaving = True
@@ -76,9 +95,9 @@ class InferenceLink:
         """Seconds since a stream was open; 0 when one is."""
         return 0.0 if self.up else self._clock.monotonic() - self._down_since
 
-    def generation(self, wake: Callable[[], None]) -> Generation:
+    def generation(self, model: str, wake: Callable[[], None]) -> Generation:
         """A new generation under an id of its own."""
-        generation = Generation(next(_ids), self, wake)
+        generation = Generation(next(_ids), model, self, wake)
         self._generations[generation.id] = generation
         self.empty.clear()
         return generation
@@ -177,6 +196,8 @@ class InferenceLink:
             generation.break_off()
 
     def _accept(self, generation: Generation, event: inference_pb2.Event) -> None:
+        if event.HasField("failed") and event.failed.reason == inference_pb2.Failed.REASON_ENGINE_UNAVAILABLE:
+            self.found_away(generation.model)  # before the request looks where else it may go
         try:
             generation.accept(event)
         except Exception:
