@@ -38,7 +38,7 @@ async def test_a_key_that_no_edge_knows_is_asked_again_while_auth_comes_back() -
         platform.wires["auth"].refuse()
         await until(lambda: platform.pipeline._auth._watch._heart is None)
         asking = asyncio.create_task(platform.open(key))
-        await asyncio.sleep(0.1)  # whether it has asked in vain by now or not: it must be answered
+        await until(lambda: bool(platform.pipeline._auth._asking))
         platform.wires["auth"].restore()
         assert text_of(await collect(await asking)) == "a"
 
