@@ -1,11 +1,9 @@
-"""The upstream engine against servers that answer in every wrong way: what is said, counted and never exceeded."""
+"""The upstream engine against servers that answer in every way: what is passed on, said and counted."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -23,58 +21,18 @@ from services.inference.domain.chat import (
     ToolChoice,
     ToolMode,
 )
-from services.inference.domain.engine import Delta, FinishReason, Usage
-from services.inference.domain.errors import EngineUnavailable, InvalidRequest, Overloaded
-from services.inference.engines.routed.engine import RoutedEngine
-from services.inference.engines.upstream.refusals import UNTOLD
-from tests.fakes_engine import start_upstream
+from services.inference.domain.engine import FinishReason, Usage
+from tests.integration.inference.upstream_client import HELLO, ask, counted, run, said, serving
 from tests.upstreams import (
     Play,
-    Upstream,
     chunk,
     encoded,
     end,
     endless,
-    hang_up,
-    silence,
-    status,
     stream,
     text,
-    upstream,
     usage,
 )
-
-HELLO = [chunk({"role": "assistant", "content": ""}), text("Hel"), text("lo"), end(), usage(7, 2)]
-
-
-def ask(said: str = "Hello!", **sampling: Any) -> ChatRequest:
-    return ChatRequest("muh-chat", (Message(Role.USER, (said,)),), sampling=Sampling(**sampling))
-
-
-@asynccontextmanager
-async def serving(play: Play, key: str = "sk-canary", **fields: Any) -> AsyncIterator[tuple[Upstream, RoutedEngine]]:
-    async with upstream(play) as server, start_upstream(server.url, key, **fields) as engine:
-        yield server, engine
-
-
-async def run(engine: RoutedEngine, request: ChatRequest | None = None, most: int = 100) -> tuple[list[Delta], Usage]:
-    deltas: list[Delta] = []
-    prompt = await engine.prepare(request or ask())
-    async with asyncio.timeout(20), aclosing(prompt.generate(most)) as steps:
-        async for step in steps:
-            if isinstance(step, Usage):
-                return deltas, step
-            deltas += step
-    raise AssertionError("no usage at the end")
-
-
-def said(deltas: list[Delta], choice: int = 0) -> str:
-    return "".join(delta.text for delta in deltas if delta.choice == choice)
-
-
-def counted(deltas: list[Delta]) -> int:
-    return sum(delta.tokens for delta in deltas)
-
 
 CRLF = encoded(*HELLO).replace(b"\n", b"\r\n")
 COMMENTS = b": hello\n\n" + encoded(*HELLO[:2], done=False) + b": ping\n\nevent: x\nid: 1\n" + encoded(*HELLO[2:])
@@ -283,178 +241,3 @@ async def test_a_usage_above_what_was_asked_for_is_not_taken() -> None:
     async with serving(stream(text("x"), end(), usage(7, 5000))) as (_, engine):
         deltas, total = await run(engine, most=10)
     assert counted(deltas) == total.output_tokens == 10
-
-
-@pytest.mark.parametrize(
-    ("play", "detail"),
-    [
-        (status(500), "answered 500"),
-        (status(404), "answered 404"),
-        (status(302, Location="http://127.0.0.1:1/"), "answered 302"),
-        (status(401, {"error": {"message": "the key sk-canary is wrong"}}), r"refuses our key \(401\)"),
-        (status(403), r"refuses our key \(403\)"),
-        (status(200, {"choices": []}), "not a stream"),
-        (hang_up, "broke the connection"),
-        (stream(b"data: {nonsense\n\n", done=False), "not JSON"),
-        (stream(b"data: [1, 2]\n\n", done=False), "another form"),
-        (stream({"choices": [{"index": 9, "delta": {"content": "x"}}]}), "another form"),
-        (stream(b"data: " + b"x" * 2_000_000, done=False), "larger than 1,048,576 bytes"),
-        (stream({"error": {"message": "secret reason", "code": 500}}), "answered 500"),
-        (stream({"error": {"message": "secret reason"}}), "ended the answer with an error"),
-        (stream(done=False), "cut off"),
-        (stream(end("abort")), "broke the answer off"),
-    ],
-)
-async def test_what_is_the_upstreams_fault_is_unavailable_and_tells_no_secret(
-    play: Play, detail: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with serving(play) as (_, engine):
-        with pytest.raises(EngineUnavailable, match=detail) as caught:
-            await run(engine)
-    told = caught.value.message + capsys.readouterr().out
-    assert "canary" not in told
-    assert "secret" not in told
-
-
-async def test_a_key_that_is_refused_is_an_error_in_the_log_that_names_the_target(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async with serving(status(401), name="provider") as (_, engine):
-        with pytest.raises(EngineUnavailable):
-            await run(engine)
-    (line, *_) = [line for line in capsys.readouterr().out.splitlines() if "upstream_refuses_key" in line]
-    assert "error" in line
-    assert "provider" in line
-
-
-@pytest.mark.parametrize(
-    ("body", "message", "param"),
-    [
-        ({"error": {"message": "temperature is odd", "param": "temperature"}}, "temperature is odd", "temperature"),
-        ({"error": {"message": "a\nb\x00" + "c" * 900, "param": "x y"}}, "a b " + "c" * 496, ""),
-        ({"detail": "secret"}, "the upstream refuses this request and does not say why", ""),
-        (b"<html>", "the upstream refuses this request and does not say why", ""),
-        ({"error": "secret"}, "the upstream refuses this request and does not say why", ""),
-    ],
-)
-async def test_a_400_stays_the_clients_with_a_bounded_message(body: Any, message: str, param: str) -> None:
-    async with serving(status(400, body)) as (server, engine):
-        for _ in range(5):  # and is no reason to leave the target alone
-            with pytest.raises(InvalidRequest) as caught:
-                await run(engine)
-            assert (caught.value.message, caught.value.param) == (message, param)
-    assert len(server.requests) == 5, "a 400 is not repeated"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        {"message": "no such key: gsk_canary_of_a_key"},
-        {"message": "no such key: Bearer gsk_canar…"},
-        {"message": "odd", "param": "canary_of_a"},
-        {"message": "the organisation acme-research is unknown"},
-    ],
-)
-async def test_a_400_that_repeats_our_key_or_our_headers_is_told_without_its_words(error: dict[str, str]) -> None:
-    headers = (("X-Organisation", "acme-research"),)
-    for play in (status(400, {"error": error}), stream({"error": {**error, "code": 400}})):
-        async with serving(play, key="gsk_canary_of_a_key", headers=headers) as (_, engine):
-            with pytest.raises(InvalidRequest) as caught:
-                await run(engine)
-            assert (str(caught.value), caught.value.param) == (UNTOLD, "")
-
-
-async def test_a_429_alone_is_overloaded_until_the_time_that_the_upstream_names() -> None:
-    async with serving(status(429, Retry_After="7")) as (server, engine):
-        for _ in range(2):
-            with pytest.raises(Overloaded) as caught:
-                await run(engine)
-            assert caught.value.retry_after == pytest.approx(7, abs=1)
-    assert len(server.requests) == 1
-    assert engine.ready
-
-
-@pytest.mark.parametrize(
-    ("play", "what"),
-    [(silence, "first"), (stream(done=False, hold=True), "first"), (stream(HELLO[0], done=False, hold=True), "first")],
-    ids=["before the headers", "after the headers", "after the role"],
-)
-async def test_a_first_token_that_does_not_come_ends_in_time(play: Play, what: str) -> None:
-    async with serving(play, first_token_timeout=0.05) as (server, engine):
-        with pytest.raises(EngineUnavailable, match=f"the {what} token did not come"):
-            await run(engine)
-        await server.left()
-
-
-async def test_a_stream_that_stands_still_ends_in_time_after_what_it_gave() -> None:
-    async with serving(stream(text("x"), done=False, hold=True), token_timeout=0.05) as (server, engine):
-        prompt = await engine.prepare(ask())
-        async with aclosing(prompt.generate(10)) as steps:
-            (delta,) = await anext(steps)
-            with pytest.raises(EngineUnavailable, match="the next token did not come"):
-                await anext(steps)
-        await server.left()
-    assert delta.text == "x"
-    assert len(server.requests) == 1, "nothing is repeated after the first token"
-
-
-@pytest.mark.parametrize("play", [silence, stream(text("x"), done=False, hold=True), endless])
-async def test_leaving_closes_the_upstreams_connection_at_once(play: Play) -> None:
-    async with serving(play) as (server, engine):
-        prompt = await engine.prepare(ask())
-
-        async def consume() -> None:
-            async with aclosing(prompt.generate(100_000)) as steps:
-                async for _ in steps:
-                    pass
-
-        task = asyncio.create_task(consume())
-        async with asyncio.timeout(5):
-            while not server.requests:  # noqa: ASYNC110  the server says nothing when it is asked
-                await asyncio.sleep(0.002)
-        started = asyncio.get_running_loop().time()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await server.left()
-        assert asyncio.get_running_loop().time() - started < 5, "0.25 s is promised; a busy machine has room here"
-    assert engine.routes.all[0].outstanding == 0
-
-
-async def test_vllm_counts_the_prompt_before_and_tells_a_running_count() -> None:
-    async def play(asked: Any, writer: Any) -> None:
-        is_count = asked.path == "/tokenize"
-        await (status(200, {"count": 123, "max_model_len": 2048, "tokens": []}) if is_count else stream(*HELLO))(
-            asked, writer
-        )
-
-    request = ChatRequest("muh-chat", ask().messages, tools=(Tool("look"),))
-    async with serving(play, server="vllm") as (server, engine):
-        prompt = await engine.prepare(request)
-        assert (prompt.prepared.prompt_tokens, prompt.prepared.max_tokens) == (123, 2048 - 123)
-        await run(engine, request)
-    assert server.requests[0].body == {
-        "model": "served-name",
-        "messages": [{"role": "user", "content": "Hello!"}],
-        "tools": [{"type": "function", "function": {"name": "look"}}],
-        "add_generation_prompt": True,
-    }
-    options = server.requests[-1].body["stream_options"]
-    assert options == {"include_usage": True, "continuous_usage_stats": True}
-
-
-@pytest.mark.parametrize("count", [status(404), status(200, b"nonsense"), status(200, {}), status(500)])
-@pytest.mark.parametrize("server", ["vllm", "llama.cpp"])
-async def test_a_count_that_cannot_be_had_becomes_an_upper_bound(count: Play, server: str) -> None:
-    async with serving(count, server=server) as (_, engine):
-        prepared = (await engine.prepare(ask("x" * 500))).prepared
-    assert 500 < prepared.prompt_tokens < 1000
-    assert prepared.max_tokens == 2048 - 500 // 4
-    assert prepared.estimated
-
-
-async def test_an_image_is_bounded_by_what_the_list_says() -> None:
-    message = Message(Role.USER, ("Look!", Picture(b"jpeg", 64, 64)))
-    fields = {"abilities": frozenset({"vision"}), "image_tokens": 900, "context_length": 10_000}
-    async with serving(stream(*HELLO), **fields) as (_, engine):
-        prepared = (await engine.prepare(ChatRequest("muh-chat", (message,)))).prepared
-    assert 900 < prepared.prompt_tokens < 1300
