@@ -64,11 +64,14 @@ async def test_who_leaves_pays_for_at_most_a_window_more_than_it_received(cluste
 async def test_who_leaves_while_waiting_for_the_engine_pays_nothing_and_its_hold_returns_at_once(
     cluster: Cluster,
 ) -> None:
-    accounts = await cluster.office.accounts(2 * AT_ONCE, PLENTY)
-    running = [Client(cluster.address("edge-1"), account, max_tokens=500) for account in accounts[:AT_ONCE]]
-    tasks = [client.start() for client in running]
-    await asyncio.gather(*(client.reached(at_token(1)) for client in running))
-    waiting = [Client(cluster.address("edge-1"), account, max_tokens=50) for account in accounts[AT_ONCE:]]
+    slots = AT_ONCE * cluster.shape.inferences
+    accounts = await cluster.office.accounts(3 * slots + AT_ONCE, PLENTY)
+    # Three times as many as there is room for: whichever replica a request goes to, others wait there before it.
+    before = [Client(cluster.address("edge-1"), account, max_tokens=500) for account in accounts[: 3 * slots]]
+    tasks = [client.start() for client in before]
+    for client in before:
+        await _until_held(cluster, client.account, held=True)
+    waiting = [Client(cluster.address("edge-1"), account, max_tokens=50) for account in accounts[3 * slots :]]
     waits = [client.start() for client in waiting]
     for client in waiting:
         await _until_held(cluster, client.account, held=True)
@@ -77,12 +80,13 @@ async def test_who_leaves_while_waiting_for_the_engine_pays_nothing_and_its_hold
     await asyncio.gather(*waits)
     for client in waiting:
         await _until_held(cluster, client.account, held=False)
+    assert sum(not task.done() for task in tasks) > slots, "the engine was free: nobody waited for it"
+    for client in waiting:
         assert client.received.tokens == 0
         [charge] = await cluster.office.charges(client.account)
         assert (charge.state, charge.credits) == (charge.STATE_RELEASED, 0)
-    assert not any(task.done() for task in tasks), "the engine was free: nobody waited for it"
     await asyncio.gather(*tasks)
-    row = await reconcile(cluster, "client leaves the queue", [*running, *waiting], faults=len(waiting))
+    row = await reconcile(cluster, "client leaves the queue", [*before, *waiting], faults=len(waiting))
     assert row.stuck < ENGINE_STOPS + BUSY
 
 

@@ -95,7 +95,7 @@ async def test_a_slow_wire_to_quota_slows_streams_and_changes_no_sum(cluster: Cl
 async def test_an_edge_parted_from_auth_serves_nothing_after_six_seconds(cluster: Cluster) -> None:
     await cluster.office.outwait()
     address = cluster.address("edge-2")
-    accounts = await cluster.office.accounts(10, PLENTY)  # some run, some wait for the engine: too many for six seconds
+    accounts = await cluster.office.accounts(30, PLENTY)  # some run, some wait for the engine: too many for six seconds
     clients = [Client(address, account, max_tokens=1900) for account in accounts]
     tasks = [client.start() for client in clients]
     await asyncio.wait([asyncio.create_task(client.reached(at_token(1))) for client in clients], return_when=FIRST)
