@@ -21,7 +21,7 @@ from services.edge.peers.quota import QuotaPeer, unavailable
 log = get_logger(__name__)
 
 RESERVE_PATIENCE = 0.9  # seconds: without an answer of quota the client has its 503 within one (G7)
-STARTS = 2  # a generation that did not start, for its stream broke or its engine is away, is prepared once more
+STARTS = 2  # a generation whose stream broke before it started, or whose engine is away, is prepared once more
 
 
 @dataclass(frozen=True, slots=True)

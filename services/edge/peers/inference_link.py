@@ -196,10 +196,10 @@ class InferenceLink:
             generation.break_off()
 
     def _accept(self, generation: Generation, event: inference_pb2.Event) -> None:
-        if event.HasField("failed") and event.failed.reason == inference_pb2.Failed.REASON_ENGINE_UNAVAILABLE:
-            self.found_away(generation.model)  # before the request looks where else it may go
         try:
             generation.accept(event)
+            if generation.refused_away:
+                self.found_away(generation.model)
         except Exception:
             log.exception("generation_defect", generation_id=generation.id)
             generation.leave()
