@@ -69,8 +69,7 @@ async def test_who_leaves_while_waiting_for_the_engine_pays_nothing_and_its_hold
     # Three times as many as there is room for: whichever replica a request goes to, others wait there before it.
     before = [Client(cluster.address("edge-1"), account, max_tokens=500) for account in accounts[: 3 * slots]]
     tasks = [client.start() for client in before]
-    for client in before:
-        await _until_held(cluster, client.account, held=True)
+    await asyncio.gather(*(_until_held(cluster, client.account, held=True) for client in before))
     waiting = [Client(cluster.address("edge-1"), account, max_tokens=50) for account in accounts[3 * slots :]]
     waits = [client.start() for client in waiting]
     for client in waiting:
