@@ -102,6 +102,12 @@ class Office:
         answer = await self._patiently(lambda: self._peers[1].call(self._quota.GetBalance, request, timeout=CALL))
         return answer.balance, answer.held
 
+    async def until_held(self, account: Account, *, held: bool) -> None:
+        """Polls until credits of the account are held, or none are any more."""
+        async with asyncio.timeout(CALL):
+            while bool((await self.money(account))[1]) != held:  # noqa: ASYNC110  the service tells nobody
+                await asyncio.sleep(0.01)
+
     async def charges(self, account: Account) -> list[quota_pb2.Charge]:
         """All receipts, oldest first."""
         return await self._pages(account, quota_pb2.ListChargesRequest, self._quota.ListCharges, "charges")

@@ -13,7 +13,6 @@ from tests.faults.client import SMALL_BUFFER, Client, Moment, Received, at_token
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import PLENTY
-from tests.faults.office import Account
 from tests.faults.reconcile import reconcile
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
@@ -69,16 +68,16 @@ async def test_who_leaves_while_waiting_for_the_engine_pays_nothing_and_its_hold
     # Three times as many as there is room for: whichever replica a request goes to, others wait there before it.
     before = [Client(cluster.address("edge-1"), account, max_tokens=500) for account in accounts[: 3 * slots]]
     tasks = [client.start() for client in before]
-    await asyncio.gather(*(_until_held(cluster, client.account, held=True) for client in before))
+    await asyncio.gather(*(cluster.office.until_held(client.account, held=True) for client in before))
     waiting = [Client(cluster.address("edge-1"), account, max_tokens=50) for account in accounts[3 * slots :]]
     waits = [client.start() for client in waiting]
     for client in waiting:
-        await _until_held(cluster, client.account, held=True)
+        await cluster.office.until_held(client.account, held=True)
     for client in waiting:
         client.leave_now()
     await asyncio.gather(*waits)
     for client in waiting:
-        await _until_held(cluster, client.account, held=False)
+        await cluster.office.until_held(client.account, held=False)
     assert sum(not task.done() for task in tasks) > slots, "the engine was free: nobody waited for it"
     for client in waiting:
         assert client.received.tokens == 0
@@ -112,11 +111,3 @@ async def test_who_stops_reading_makes_the_engine_wait_and_pays_for_what_was_sen
     a_token = received.bytes / received.tokens
     unsent = math.ceil(ON_THE_WAY / a_token) + 1  # and the one that was cut by leaving
     await reconcile(cluster, f"client stops reading, then {then}", [client], faults=1, unsent=unsent)
-
-
-async def _until_held(cluster: Cluster, account: Account, *, held: bool) -> None:
-    """Polls until the account's credits are held, or are no more."""
-    deadline = time.monotonic() + 20
-    while bool((await cluster.office.money(account))[1]) != held:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
