@@ -29,6 +29,9 @@ OBJECT = Tag("|object")
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 LabelName = Annotated[str, Field(max_length=64)]
 LabelText = Annotated[str, Field(max_length=512)]
+# Words such as "low" or "flex", and names of users and caches, that are passed on to upstreams as they came.
+ShortHint = Annotated[str, Field(max_length=64)]
+Hint = Annotated[str, Field(max_length=1024)]
 
 
 class Body(BaseModel):
@@ -167,17 +170,21 @@ class ChatRequest(Body):
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Annotated[Literal["none", "auto", "required"], NAME] | Annotated[NamedToolChoice, OBJECT] | None = None
     parallel_tool_calls: bool | None = None
-    # Taken and without effect: none of them changes what a right answer is (docs/compatibility.md).
-    user: str | None = None
-    safety_identifier: str | None = None
+    # Passed on to upstreams that take them; otherwise without effect, since none of them changes what a right answer is
+    # (docs/compatibility.md).
+    user: Hint | None = None
+    safety_identifier: Hint | None = None
+    service_tier: ShortHint | None = Field(None, description="Passed on to upstreams; otherwise there is one tier.")
+    reasoning_effort: ShortHint | None = Field(None, description="Passed on to upstreams that reason.")
+    verbosity: ShortHint | None = Field(None, description="Passed on to upstreams.")
+    prompt_cache_key: Hint | None = Field(
+        None, description="Passed on to upstreams; the embedded engine finds shared prefixes without it."
+    )
+    prompt_cache_retention: ShortHint | None = Field(None, description="Passed on to upstreams.")
+    # Accepted and ignored.
     metadata: Annotated[dict[LabelName, LabelText], Field(max_length=16)] | None = None
     store: bool | None = Field(None, description="Ignored: answers are not stored.")
-    service_tier: str | None = Field(None, description="Ignored: there is one tier.")
-    reasoning_effort: str | None = Field(None, description="Ignored: the models do not think aloud.")
-    verbosity: str | None = Field(None, description="Ignored.")
     prediction: dict[str, Any] | None = Field(None, description="Ignored: it would only make an answer faster.")
-    prompt_cache_key: str | None = Field(None, description="Ignored: prompts met before are found without it.")
-    prompt_cache_retention: str | None = Field(None, description="Ignored.")
     modalities: Annotated[list[Literal["text"]], Field(min_length=1)] | None = Field(None, description="Text only.")
     audio: Any = Field(None, description="Ignored: it says how an answer would sound, and answers are text.")
     # Refused: ignoring them would give an answer to another question than was asked.

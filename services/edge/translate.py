@@ -37,6 +37,13 @@ def to_proto(request: ChatRequest, model: str) -> inference_pb2.ChatRequest:
         messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
         parallel_tool_calls=request.parallel_tool_calls is not False,
         sampling=_sampling(request),
+        reasoning_effort=request.reasoning_effort,
+        verbosity=request.verbosity,
+        service_tier=request.service_tier,
+        prompt_cache_key=request.prompt_cache_key,
+        prompt_cache_retention=request.prompt_cache_retention,
+        safety_identifier=request.safety_identifier,
+        user=request.user,
     )
     if request.tools:
         proto.tools.extend(_tool(tool, f"tools[{i}].function.parameters") for i, tool in enumerate(request.tools))
@@ -100,7 +107,7 @@ def _tool(tool: Tool, param: str) -> inference_pb2.Tool:
         name=function.name,
         description=function.description,
         parameters=_json(function.parameters, param),
-        strict=bool(function.strict),
+        strict=function.strict,
     )
 
 

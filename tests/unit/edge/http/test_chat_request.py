@@ -150,6 +150,8 @@ def refusal(raw: bytes) -> ApiError:
         ({"modalities": []}, "modalities"),
         ({"service_tier": 5}, "service_tier"),
         ({"reasoning_effort": 5}, "reasoning_effort"),
+        ({"reasoning_effort": "x" * 65}, "reasoning_effort"),
+        ({"user": "x" * 1025}, "user"),
         ({"prediction": "text"}, "prediction"),
         ({"functions": []}, "functions"),
         ({"functions": [{"name": "f"}]}, "functions"),

@@ -125,3 +125,25 @@ def test_a_schema_with_a_number_that_json_has_not_is_named() -> None:
     with pytest.raises(ApiError) as raised:
         translated(tools=[{"type": "function", "function": {"name": "f", "parameters": {"x": float("inf")}}}])
     assert raised.value.param == "tools[0].function.parameters"
+
+
+def test_hints_to_upstreams_arrive_as_they_were_sent() -> None:
+    hints = {
+        "reasoning_effort": "low",
+        "verbosity": "high",
+        "service_tier": "flex",
+        "prompt_cache_key": "k",
+        "prompt_cache_retention": "24h",
+        "safety_identifier": "s",
+        "user": "u",
+    }
+    proto = translated(**hints)
+    assert {name: getattr(proto, name) for name in hints} == hints
+    bare = translated(user=None)
+    assert not any(bare.HasField(name) for name in hints)
+
+
+@pytest.mark.parametrize("strict", [True, False, None])
+def test_a_tools_strict_says_whether_the_client_said_anything(strict: bool | None) -> None:
+    tool = translated(tools=[{"type": "function", "function": {"name": "f", "strict": strict}}]).tools[0]
+    assert (tool.strict if tool.HasField("strict") else None) is strict
