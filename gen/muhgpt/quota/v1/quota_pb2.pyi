@@ -23,12 +23,14 @@ class SessionRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[SessionHello, _Mapping]] = ..., operations: _Optional[_Union[Operations, _Mapping]] = ..., heartbeat: _Optional[_Union[SessionHeartbeat, _Mapping]] = ...) -> None: ...
 
 class SessionHello(_message.Message):
-    __slots__ = ("session_id", "edge_name")
+    __slots__ = ("session_id", "edge_name", "features")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     EDGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     session_id: bytes
     edge_name: str
-    def __init__(self, session_id: _Optional[bytes] = ..., edge_name: _Optional[str] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, session_id: _Optional[bytes] = ..., edge_name: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SessionHeartbeat(_message.Message):
     __slots__ = ("number",)
@@ -43,23 +45,25 @@ class Operations(_message.Message):
     def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("hold_id", "reserve", "progress", "settle", "release", "traceparent")
+    __slots__ = ("hold_id", "reserve", "progress", "settle", "release", "confirm", "traceparent")
     HOLD_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     SETTLE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    CONFIRM_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     hold_id: bytes
     reserve: Reserve
     progress: Progress
     settle: Settle
     release: Release
+    confirm: Confirm
     traceparent: str
-    def __init__(self, hold_id: _Optional[bytes] = ..., reserve: _Optional[_Union[Reserve, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., settle: _Optional[_Union[Settle, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    def __init__(self, hold_id: _Optional[bytes] = ..., reserve: _Optional[_Union[Reserve, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., settle: _Optional[_Union[Settle, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., confirm: _Optional[_Union[Confirm, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Reserve(_message.Message):
-    __slots__ = ("account_id", "key_id", "model", "prompt_tokens", "max_tokens", "choices", "account_version", "key_version", "requests_per_minute", "monthly_credit_limit", "key_requests_per_minute")
+    __slots__ = ("account_id", "key_id", "model", "prompt_tokens", "max_tokens", "choices", "account_version", "key_version", "requests_per_minute", "monthly_credit_limit", "key_requests_per_minute", "estimated")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +75,7 @@ class Reserve(_message.Message):
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
     MONTHLY_CREDIT_LIMIT_FIELD_NUMBER: _ClassVar[int]
     KEY_REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     key_id: str
     model: str
@@ -82,27 +87,40 @@ class Reserve(_message.Message):
     requests_per_minute: int
     monthly_credit_limit: int
     key_requests_per_minute: int
-    def __init__(self, account_id: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., account_version: _Optional[int] = ..., key_version: _Optional[int] = ..., requests_per_minute: _Optional[int] = ..., monthly_credit_limit: _Optional[int] = ..., key_requests_per_minute: _Optional[int] = ...) -> None: ...
+    estimated: bool
+    def __init__(self, account_id: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., account_version: _Optional[int] = ..., key_version: _Optional[int] = ..., requests_per_minute: _Optional[int] = ..., monthly_credit_limit: _Optional[int] = ..., key_requests_per_minute: _Optional[int] = ..., estimated: _Optional[bool] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("delivered_tokens", "generated_tokens")
+    __slots__ = ("delivered_tokens", "generated_tokens", "prompt_tokens")
     DELIVERED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     GENERATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     delivered_tokens: int
     generated_tokens: int
-    def __init__(self, delivered_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ...) -> None: ...
+    prompt_tokens: int
+    def __init__(self, delivered_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ...) -> None: ...
 
 class Settle(_message.Message):
-    __slots__ = ("output_tokens", "prompt_tokens")
+    __slots__ = ("output_tokens", "prompt_tokens", "unconfirmed", "estimated")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     prompt_tokens: int
-    def __init__(self, output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ...) -> None: ...
+    unconfirmed: bool
+    estimated: bool
+    def __init__(self, output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., unconfirmed: _Optional[bool] = ..., estimated: _Optional[bool] = ...) -> None: ...
 
-class Release(_message.Message):
+class Confirm(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Release(_message.Message):
+    __slots__ = ("abandoned",)
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
+    abandoned: bool
+    def __init__(self, abandoned: _Optional[bool] = ...) -> None: ...
 
 class SessionResponse(_message.Message):
     __slots__ = ("welcome", "outcomes", "heartbeat", "draining")
@@ -117,14 +135,16 @@ class SessionResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., outcomes: _Optional[_Union[Outcomes, _Mapping]] = ..., heartbeat: _Optional[_Union[SessionHeartbeat, _Mapping]] = ..., draining: _Optional[_Union[SessionDraining, _Mapping]] = ...) -> None: ...
 
 class SessionWelcome(_message.Message):
-    __slots__ = ("lease", "heartbeat_interval", "window_tokens")
+    __slots__ = ("lease", "heartbeat_interval", "window_tokens", "features")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     WINDOW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     lease: _duration_pb2.Duration
     heartbeat_interval: _duration_pb2.Duration
     window_tokens: int
-    def __init__(self, lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., window_tokens: _Optional[int] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., window_tokens: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SessionDraining(_message.Message):
     __slots__ = ()
@@ -137,20 +157,22 @@ class Outcomes(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("hold_id", "reserved", "progressed", "settled", "released", "refused")
+    __slots__ = ("hold_id", "reserved", "progressed", "settled", "released", "refused", "confirmed")
     HOLD_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVED_FIELD_NUMBER: _ClassVar[int]
     PROGRESSED_FIELD_NUMBER: _ClassVar[int]
     SETTLED_FIELD_NUMBER: _ClassVar[int]
     RELEASED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     hold_id: bytes
     reserved: Reserved
     progressed: Progressed
     settled: Settled
     released: Released
     refused: Refused
-    def __init__(self, hold_id: _Optional[bytes] = ..., reserved: _Optional[_Union[Reserved, _Mapping]] = ..., progressed: _Optional[_Union[Progressed, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., released: _Optional[_Union[Released, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
+    confirmed: Confirmed
+    def __init__(self, hold_id: _Optional[bytes] = ..., reserved: _Optional[_Union[Reserved, _Mapping]] = ..., progressed: _Optional[_Union[Progressed, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., released: _Optional[_Union[Released, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., confirmed: _Optional[_Union[Confirmed, _Mapping]] = ...) -> None: ...
 
 class RateWindow(_message.Message):
     __slots__ = ("limit", "remaining", "reset_after")
@@ -192,6 +214,12 @@ class Released(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Confirmed(_message.Message):
+    __slots__ = ("refunded_credits",)
+    REFUNDED_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    refunded_credits: int
+    def __init__(self, refunded_credits: _Optional[int] = ...) -> None: ...
+
 class Refused(_message.Message):
     __slots__ = ("reason", "detail", "retry_after", "window")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -205,6 +233,7 @@ class Refused(_message.Message):
         REASON_HOLD_ENDED: _ClassVar[Refused.Reason]
         REASON_INVALID: _ClassVar[Refused.Reason]
         REASON_UNAVAILABLE: _ClassVar[Refused.Reason]
+        REASON_LOSSES_TOO_HIGH: _ClassVar[Refused.Reason]
     REASON_UNSPECIFIED: Refused.Reason
     REASON_RATE_LIMITED: Refused.Reason
     REASON_INSUFFICIENT_CREDITS: Refused.Reason
@@ -214,6 +243,7 @@ class Refused(_message.Message):
     REASON_HOLD_ENDED: Refused.Reason
     REASON_INVALID: Refused.Reason
     REASON_UNAVAILABLE: Refused.Reason
+    REASON_LOSSES_TOO_HIGH: Refused.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -289,7 +319,7 @@ class UsageModel(_message.Message):
     def __init__(self, model: _Optional[str] = ..., credits: _Optional[int] = ...) -> None: ...
 
 class Charge(_message.Message):
-    __slots__ = ("hold_id", "key_id", "model", "state", "prompt_tokens", "output_tokens", "input_price", "output_price", "credits", "uncollected_credits", "reserved_at", "ended_at")
+    __slots__ = ("hold_id", "key_id", "model", "state", "prompt_tokens", "output_tokens", "input_price", "output_price", "credits", "uncollected_credits", "reserved_at", "ended_at", "unconfirmed", "refunded_credits", "estimated")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Charge.State]
@@ -314,6 +344,9 @@ class Charge(_message.Message):
     UNCOLLECTED_CREDITS_FIELD_NUMBER: _ClassVar[int]
     RESERVED_AT_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     hold_id: bytes
     key_id: str
     model: str
@@ -326,7 +359,10 @@ class Charge(_message.Message):
     uncollected_credits: int
     reserved_at: _timestamp_pb2.Timestamp
     ended_at: _timestamp_pb2.Timestamp
-    def __init__(self, hold_id: _Optional[bytes] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[Charge.State, str]] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., input_price: _Optional[int] = ..., output_price: _Optional[int] = ..., credits: _Optional[int] = ..., uncollected_credits: _Optional[int] = ..., reserved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    unconfirmed: bool
+    refunded_credits: int
+    estimated: bool
+    def __init__(self, hold_id: _Optional[bytes] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[Charge.State, str]] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., input_price: _Optional[int] = ..., output_price: _Optional[int] = ..., credits: _Optional[int] = ..., uncollected_credits: _Optional[int] = ..., reserved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unconfirmed: _Optional[bool] = ..., refunded_credits: _Optional[int] = ..., estimated: _Optional[bool] = ...) -> None: ...
 
 class ListChargesRequest(_message.Message):
     __slots__ = ("account_id", "page_size", "page_token")
@@ -423,11 +459,23 @@ class LedgerEntry(_message.Message):
         KIND_PURCHASE: _ClassVar[LedgerEntry.Kind]
         KIND_CHARGE: _ClassVar[LedgerEntry.Kind]
         KIND_REFUND: _ClassVar[LedgerEntry.Kind]
+        KIND_ANSWER_REFUND: _ClassVar[LedgerEntry.Kind]
+        KIND_DISPUTE: _ClassVar[LedgerEntry.Kind]
+        KIND_DISPUTE_WON: _ClassVar[LedgerEntry.Kind]
+        KIND_FORFEIT: _ClassVar[LedgerEntry.Kind]
+        KIND_DEBT_WRITTEN: _ClassVar[LedgerEntry.Kind]
+        KIND_DEBT_PAID: _ClassVar[LedgerEntry.Kind]
     KIND_UNSPECIFIED: LedgerEntry.Kind
     KIND_GRANT: LedgerEntry.Kind
     KIND_PURCHASE: LedgerEntry.Kind
     KIND_CHARGE: LedgerEntry.Kind
     KIND_REFUND: LedgerEntry.Kind
+    KIND_ANSWER_REFUND: LedgerEntry.Kind
+    KIND_DISPUTE: LedgerEntry.Kind
+    KIND_DISPUTE_WON: LedgerEntry.Kind
+    KIND_FORFEIT: LedgerEntry.Kind
+    KIND_DEBT_WRITTEN: LedgerEntry.Kind
+    KIND_DEBT_PAID: LedgerEntry.Kind
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CREDITS_FIELD_NUMBER: _ClassVar[int]
@@ -460,12 +508,66 @@ class ListLedgerResponse(_message.Message):
     next_page_token: str
     def __init__(self, entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class ListLossesRequest(_message.Message):
+    __slots__ = ("account_id", "start_day", "end_day", "page_size", "page_token")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    START_DAY_FIELD_NUMBER: _ClassVar[int]
+    END_DAY_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    start_day: str
+    end_day: str
+    page_size: int
+    page_token: str
+    def __init__(self, account_id: _Optional[str] = ..., start_day: _Optional[str] = ..., end_day: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListLossesResponse(_message.Message):
+    __slots__ = ("days", "next_page_token")
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    days: _containers.RepeatedCompositeFieldContainer[LossDay]
+    next_page_token: str
+    def __init__(self, days: _Optional[_Iterable[_Union[LossDay, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class LossDay(_message.Message):
+    __slots__ = ("account_id", "day", "uncollected", "estimate_minus_usage", "answer_refunds", "retry_refunds", "abandoned", "forgiven")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    UNCOLLECTED_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATE_MINUS_USAGE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_REFUNDS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_REFUNDS_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
+    FORGIVEN_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    day: str
+    uncollected: int
+    estimate_minus_usage: int
+    answer_refunds: int
+    retry_refunds: int
+    abandoned: int
+    forgiven: int
+    def __init__(self, account_id: _Optional[str] = ..., day: _Optional[str] = ..., uncollected: _Optional[int] = ..., estimate_minus_usage: _Optional[int] = ..., answer_refunds: _Optional[int] = ..., retry_refunds: _Optional[int] = ..., abandoned: _Optional[int] = ..., forgiven: _Optional[int] = ...) -> None: ...
+
+class ForgiveLossesRequest(_message.Message):
+    __slots__ = ("account_id",)
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    def __init__(self, account_id: _Optional[str] = ...) -> None: ...
+
+class ForgiveLossesResponse(_message.Message):
+    __slots__ = ("forgiven",)
+    FORGIVEN_FIELD_NUMBER: _ClassVar[int]
+    forgiven: int
+    def __init__(self, forgiven: _Optional[int] = ...) -> None: ...
+
 class CheckBooksRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class CheckBooksResponse(_message.Message):
-    __slots__ = ("balanced", "accounts", "granted", "purchased", "refunded", "charged", "balance", "held", "open_holds", "oldest_hold", "differences")
+    __slots__ = ("balanced", "accounts", "granted", "purchased", "refunded", "charged", "balance", "held", "open_holds", "oldest_hold", "differences", "answer_refunds")
     BALANCED_FIELD_NUMBER: _ClassVar[int]
     ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
     GRANTED_FIELD_NUMBER: _ClassVar[int]
@@ -477,6 +579,7 @@ class CheckBooksResponse(_message.Message):
     OPEN_HOLDS_FIELD_NUMBER: _ClassVar[int]
     OLDEST_HOLD_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_REFUNDS_FIELD_NUMBER: _ClassVar[int]
     balanced: bool
     accounts: int
     granted: int
@@ -488,7 +591,8 @@ class CheckBooksResponse(_message.Message):
     open_holds: int
     oldest_hold: _duration_pb2.Duration
     differences: _containers.RepeatedCompositeFieldContainer[BooksDifference]
-    def __init__(self, balanced: _Optional[bool] = ..., accounts: _Optional[int] = ..., granted: _Optional[int] = ..., purchased: _Optional[int] = ..., refunded: _Optional[int] = ..., charged: _Optional[int] = ..., balance: _Optional[int] = ..., held: _Optional[int] = ..., open_holds: _Optional[int] = ..., oldest_hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., differences: _Optional[_Iterable[_Union[BooksDifference, _Mapping]]] = ...) -> None: ...
+    answer_refunds: int
+    def __init__(self, balanced: _Optional[bool] = ..., accounts: _Optional[int] = ..., granted: _Optional[int] = ..., purchased: _Optional[int] = ..., refunded: _Optional[int] = ..., charged: _Optional[int] = ..., balance: _Optional[int] = ..., held: _Optional[int] = ..., open_holds: _Optional[int] = ..., oldest_hold: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., differences: _Optional[_Iterable[_Union[BooksDifference, _Mapping]]] = ..., answer_refunds: _Optional[int] = ...) -> None: ...
 
 class BooksDifference(_message.Message):
     __slots__ = ("account_id", "check", "expected", "found")

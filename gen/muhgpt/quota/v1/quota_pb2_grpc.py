@@ -74,6 +74,16 @@ class QuotaStub:
                 request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLedgerRequest.SerializeToString,
                 response_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLedgerResponse.FromString,
                 _registered_method=True)
+        self.ListLosses = channel.unary_unary(
+                '/muhgpt.quota.v1.Quota/ListLosses',
+                request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLossesRequest.SerializeToString,
+                response_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLossesResponse.FromString,
+                _registered_method=True)
+        self.ForgiveLosses = channel.unary_unary(
+                '/muhgpt.quota.v1.Quota/ForgiveLosses',
+                request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ForgiveLossesRequest.SerializeToString,
+                response_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ForgiveLossesResponse.FromString,
+                _registered_method=True)
         self.CheckBooks = channel.unary_unary(
                 '/muhgpt.quota.v1.Quota/CheckBooks',
                 request_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.CheckBooksRequest.SerializeToString,
@@ -92,7 +102,9 @@ class QuotaServicer:
         sent. Every operation may be repeated (after a broken stream): the repeat changes nothing and returns the first
         answer. The holds of a session live while its lease does: the edge sends a heartbeat every `heartbeat_interval`.
         An edge whose heartbeats were not answered for `lease` counted from sending the last answered one must end its
-        answers. A new stream may take up the same session_id. Fails: INVALID_ARGUMENT (HELLO_EXPECTED, SESSION_MALFORMED).
+        answers. A new stream may take up the same session_id. 30 s after a session's lease lapsed its unconfirmed charges
+        are refunded. Both sides list what they understand beyond the first version (`features`); an operation or field that
+        names a feature is sent only to a peer that listed it. Fails: INVALID_ARGUMENT (HELLO_EXPECTED, SESSION_MALFORMED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +163,22 @@ class QuotaServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLosses(self, request, context):
+        """What the rules in favour of clients cost the operator, by account and UTC day, newest day first, then the largest
+        loss. Fails: INVALID_ARGUMENT (RANGE_INVALID, CURSOR_MALFORMED). Read-only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgiveLosses(self, request, context):
+        """Admits an account again that is refused for its losses of today (REASON_LOSSES_TOO_HIGH): they count from here.
+        The loss book keeps what it has. Fails: INVALID_ARGUMENT (ID_MALFORMED). May be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckBooks(self, request, context):
         """Recounts the books in one snapshot and names every account where they differ. Read-only; reads every row.
         """
@@ -200,6 +228,16 @@ def add_QuotaServicer_to_server(servicer, server):
                     servicer.ListLedger,
                     request_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLedgerRequest.FromString,
                     response_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLedgerResponse.SerializeToString,
+            ),
+            'ListLosses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLosses,
+                    request_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLossesRequest.FromString,
+                    response_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLossesResponse.SerializeToString,
+            ),
+            'ForgiveLosses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgiveLosses,
+                    request_deserializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ForgiveLossesRequest.FromString,
+                    response_serializer=muhgpt_dot_quota_dot_v1_dot_quota__pb2.ForgiveLossesResponse.SerializeToString,
             ),
             'CheckBooks': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckBooks,
@@ -423,6 +461,60 @@ class Quota:
             '/muhgpt.quota.v1.Quota/ListLedger',
             muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLedgerRequest.SerializeToString,
             muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLosses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muhgpt.quota.v1.Quota/ListLosses',
+            muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLossesRequest.SerializeToString,
+            muhgpt_dot_quota_dot_v1_dot_quota__pb2.ListLossesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgiveLosses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muhgpt.quota.v1.Quota/ForgiveLosses',
+            muhgpt_dot_quota_dot_v1_dot_quota__pb2.ForgiveLossesRequest.SerializeToString,
+            muhgpt_dot_quota_dot_v1_dot_quota__pb2.ForgiveLossesResponse.FromString,
             options,
             channel_credentials,
             insecure,
