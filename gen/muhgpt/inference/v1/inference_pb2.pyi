@@ -211,7 +211,7 @@ class Finished(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., estimated: _Optional[bool] = ...) -> None: ...
 
 class Failed(_message.Message):
-    __slots__ = ("reason", "message", "param", "retry_after", "output_tokens")
+    __slots__ = ("reason", "message", "param", "retry_after", "output_tokens", "spent", "engine_died")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         REASON_UNSPECIFIED: _ClassVar[Failed.Reason]
@@ -241,12 +241,16 @@ class Failed(_message.Message):
     PARAM_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_DIED_FIELD_NUMBER: _ClassVar[int]
     reason: Failed.Reason
     message: str
     param: str
     retry_after: _duration_pb2.Duration
     output_tokens: int
-    def __init__(self, reason: _Optional[_Union[Failed.Reason, str]] = ..., message: _Optional[str] = ..., param: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., output_tokens: _Optional[int] = ...) -> None: ...
+    spent: _duration_pb2.Duration
+    engine_died: bool
+    def __init__(self, reason: _Optional[_Union[Failed.Reason, str]] = ..., message: _Optional[str] = ..., param: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., output_tokens: _Optional[int] = ..., spent: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., engine_died: _Optional[bool] = ...) -> None: ...
 
 class PrepareRequest(_message.Message):
     __slots__ = ("session_id", "request", "request_id", "account_id")
