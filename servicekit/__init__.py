@@ -3,6 +3,10 @@
 import os
 import sys
 
+from servicekit.standard_streams import ensure_open
+
+ensure_open()  # before anything opens a file or a socket, which would take the number of a stream that is closed
+
 IMPORTED_BEFORE_GRPC = "grpc" not in sys.modules
 
 # Read by gRPC when it starts, so set before anything imports it. Its fork handlers run in every process that we start,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
-import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, BinaryIO
 
 import orjson
 import structlog
 
 from servicekit import failures
+from servicekit.log_output import LogOutput, on_stream, standard_error
 
 _service = ""  # of the whole process: a context variable would not reach its threads
 
@@ -25,7 +26,7 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     """
     global _service
     _service = service
-    target = stream or sys.stderr.buffer
+    target = on_stream(stream) if stream else standard_error()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_service,
@@ -35,10 +36,11 @@ def configure(service: str, *, format: str = "json", level: str = "info", stream
     last: list[structlog.typing.Processor] = (
         [failures.without_text_for_people, *_console()] if format == "console" else [failures.without_text, _json]
     )
+    target.notice = _notice([*shared, *last])
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(target),
+        logger_factory=lambda *_: _Lines(target),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(_Text(target))
@@ -59,14 +61,17 @@ def _add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
 
 
 def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
-    return orjson.dumps(event, default=repr)
+    try:
+        return orjson.dumps(event, default=repr)
+    except (TypeError, ValueError):  # lone surrogates, as in a file's name; integers above 64 bits; keys of any kind
+        return json.dumps({str(name): value for name, value in event.items()}, default=repr, skipkeys=True).encode()
 
 
 def _console() -> list[structlog.typing.Processor]:
     render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # gets none: failures.py
 
     def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-        return render(logger, method, event).encode()
+        return render(logger, method, event).encode(errors="backslashreplace")
 
     return [encoded]
 
@@ -79,14 +84,40 @@ def _text(render: structlog.typing.Processor) -> structlog.typing.Processor:
     return decoded
 
 
+def _notice(processors: list[structlog.typing.Processor]) -> Callable[[int], bytes]:
+    """The line that says how many lines could not be written."""
+
+    def line(missing: int) -> bytes:
+        event: Any = {"event": "log_lines_dropped", "lines": missing}
+        for process in processors:
+            event = process(None, "warning", event)
+        return bytes(event) + b"\n"
+
+    return line
+
+
+class _Lines:
+    """What structlog hands finished lines to, whatever their level."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, target: LogOutput) -> None:
+        self._write = target.write
+
+    def msg(self, line: bytes) -> None:
+        self._write(line + b"\n")
+
+    log = debug = info = warn = warning = error = err = critical = fatal = failure = exception = msg
+
+
 class _Text(io.TextIOBase):
     """What the standard library's handler writes text to."""
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: LogOutput) -> None:
         self._target = target
 
     def write(self, text: str) -> int:
-        self._target.write(text.encode())
+        self._target.write(text.encode(errors="backslashreplace"))
         return len(text)
 
     def flush(self) -> None:

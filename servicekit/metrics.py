@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
+from servicekit.log_output import standard_error
 
 BUILD = Gauge("muhgpt_build_info", "1, with the version that runs", ["version"], multiprocess_mode="max")
 
@@ -21,6 +22,13 @@ CERTIFICATE_EXPIRES = Gauge(
     ["role"],
     multiprocess_mode="livemin",
 )
+
+
+LOG_LINES_DROPPED = Counter(
+    "muhgpt_log_lines_dropped_total", "Log lines that could not be written: a full disk, a reader that has gone"
+)
+LOG_LINES_DROPPED.inc(standard_error().dropped)
+standard_error().on_dropped = LOG_LINES_DROPPED.inc
 
 
 def tell_build() -> None:

@@ -15,6 +15,7 @@ import uvloop
 
 from servicekit import last_words, tracing
 from servicekit.errors import StartupError
+from servicekit.log_output import standard_error
 from servicekit.logging import configure, get_logger
 from servicekit.masking import masked
 
@@ -59,7 +60,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
 def say_why(error: StartupError) -> None:
     """Plain lines on stderr for whoever starts the process, "error: …"; settings may hold secrets in wrong places."""
     for line in masked(str(error)).splitlines():
-        sys.stderr.write(f"error: {line}\n")
+        standard_error().write(f"error: {line}\n".encode(errors="backslashreplace"))
 
 
 def forbid_core_files() -> None:

@@ -11,6 +11,7 @@ from servicekit import logging, metrics, tracing
 from servicekit.access import read_tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.database import Database, open_database
+from servicekit.file_limit import raise_file_limit
 from servicekit.process import run
 from servicekit.server import Server
 from servicekit.settings import load
@@ -59,6 +60,7 @@ def make_servicer(
 async def main() -> None:
     settings = load(AuthSettings)
     logging.configure("auth", format=settings.log_format, level=settings.log_level)
+    raise_file_limit()
     tracing.configure("auth")
     tokens, tls = read_tokens(settings), open_tls(settings, "auth")
     metrics.serve_metrics(settings.metrics_listen)

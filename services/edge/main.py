@@ -9,6 +9,7 @@ import sys
 from servicekit import last_words
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
+from servicekit.file_limit import raise_file_limit
 from servicekit.logging import configure, get_logger
 from servicekit.process import START_FAILED, run, say_why
 from servicekit.settings import load
@@ -25,6 +26,7 @@ def main() -> None:
     try:
         settings = _settings()
         configure("edge", format=settings.log_format, level=settings.log_level)
+        raise_file_limit()
         listener = listen(settings.listen)
         code = _run_one(settings, listener) if settings.workers == 1 else _run_several(settings, listener)
     except StartupError as error:

@@ -12,10 +12,9 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.context import SpawnProcess
@@ -146,9 +145,11 @@ class Supervisor:
 
 def run_worker(settings: EdgeSettings, listener: socket.socket, pipe: Connection) -> None:
     """A worker process's whole life."""
-    from services.edge.worker import serve  # only here: what it imports must not start in the supervisor
-
     configure("edge", format=settings.log_format, level=settings.log_level)
+    from servicekit import metrics_files
+
+    metrics_files.install()
+    from services.edge.worker import serve  # only here: what it imports must not start in the supervisor
 
     async def serving() -> None:
         pipe.send_bytes(b"serving")
@@ -196,7 +197,8 @@ def serve_merged_metrics(listen: str | None) -> None:
 def _forget_metrics(pid: int | None) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(pid)
+    with suppress(OSError):
+        mark_process_dead(pid)
 
 
 def _said_serving(pipe: Connection) -> bool:
@@ -222,4 +224,3 @@ def _signals() -> Iterator[socket.socket]:
             signal.signal(number, handler)
         ours.close()
         theirs.close()
-        sys.stderr.flush()

@@ -10,6 +10,7 @@ from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit import logging, tracing
 from servicekit.access import Tokens, read_tokens
 from servicekit.clock import Clock, SystemClock
+from servicekit.file_limit import raise_file_limit
 from servicekit.metrics import serve_metrics
 from servicekit.process import run
 from servicekit.reload import Reloads
@@ -32,6 +33,7 @@ async def main() -> None:
     """Serves until SIGTERM; reads the model list again on SIGHUP. Raises StartupError that says what is wrong where."""
     settings = load(InferenceSettings)
     logging.configure("inference", format=settings.log_format, level=settings.log_level)
+    raise_file_limit()
     tracing.configure("inference")
     tokens, tls = read_tokens(settings), open_tls(settings, "inference")
     clock = SystemClock()

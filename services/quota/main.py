@@ -14,6 +14,7 @@ from servicekit.access import read_tokens
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
 from servicekit.errors import DatabaseUnavailable, StartupError
+from servicekit.file_limit import raise_file_limit
 from servicekit.logging import get_logger
 from servicekit.metrics import serve_metrics
 from servicekit.process import run
@@ -44,6 +45,7 @@ log = get_logger(__name__)
 async def main() -> None:
     settings = load(QuotaSettings)
     logging.configure("quota", format=settings.log_format, level=settings.log_level)
+    raise_file_limit()
     tracing.configure("quota")
     prices = PriceBook(read_prices(settings))
     tokens, tls = read_tokens(settings), open_tls(settings, "quota")

@@ -192,3 +192,33 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def test_workers_whose_disk_has_no_room_for_metrics_and_logs_serve_all_the_same(tmp_path: Path) -> None:
+    """Files may grow to 8 KiB, as on a disk that is full: the metrics' files are larger."""
+    limited = (
+        "sh",
+        "-c",
+        'ulimit -f 16; exec "$@"',
+        "sh",
+        sys.executable,
+        "-m",
+        "services.edge.main",
+        "--workers",
+        "2",
+    )
+    (tmp_path / "metrics").mkdir()
+    settings = environment(tmp_path, METRICS_DIR=str(tmp_path / "metrics"))
+    with (tmp_path / "edge.log").open("wb") as output:
+        process = await asyncio.create_subprocess_exec(*limited, env=settings, stdout=output, stderr=output)
+    try:
+        await until(lambda: (tmp_path / "edge.address").exists() or process.returncode is not None)
+        edge = EdgeProcess(process, (tmp_path / "edge.address").read_text(), tmp_path / "edge.log")
+        workers = edge.workers()
+        for _ in range(100):
+            assert (await edge.get("/v1/models")).status_code == 401
+        assert edge.workers() == workers
+        assert "metrics_not_kept" in edge.log.read_text()
+    finally:
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), ENOUGH) == 0
