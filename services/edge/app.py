@@ -19,6 +19,7 @@ from services.edge.http.disconnect import ClientGone
 from services.edge.http.exchange import CLIENT_GONE, Exchange, Receive, Scope, Send
 from services.edge.http.gateway import Gateway
 from services.edge.http.ids import new_request_id
+from services.edge.http.limits import Limits
 from services.edge.http_errors import ApiError
 from services.edge.routes import charges, chat, health, models, openapi, usage
 from services.edge.routes.access import Platform
@@ -40,12 +41,13 @@ class EdgeApp:
         reads_per_minute: int = 600,
         public_metrics: bool = True,
         cors: Cors | None = None,
+        budget: Limits | None = None,
         new_id: Callable[[], str] = new_request_id,
     ) -> None:
         self._clock = clock
         self._cors = cors
         self._new_id = new_id
-        self._chat = ChatRoute(gateway, clock, limits or ChatLimits())
+        self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget or Limits(clock))
         self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute), public_metrics=public_metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -158,6 +158,25 @@ class ApiError(Exception):
         message = f"Your account has {limit} answers running, as many as it may. Wait for one to end."
         return cls(429, "rate_limit", message, code="too_many_streams", headers=retry_headers(1), window=window)
 
+    @classmethod
+    def refused_too_often(cls, retry_after: float) -> ApiError:
+        """429 that does not count: so much of the sender's work was rejected that no more is looked at for now."""
+        headers = retry_headers(retry_after)
+        message = f"Too many of your requests were refused lately. Try again in {headers['retry-after']} s."
+        return cls(429, "rate_limit", message, code="refused_too_often", headers=headers)
+
+    @classmethod
+    def too_many_uploads(cls) -> ApiError:
+        """429 that does not count: the bodies of the account's requests together are as large as they may be."""
+        message = "The request bodies of your account that are under way are together too large. Wait for one to end."
+        return cls(429, "rate_limit", message, code="too_many_uploads", headers=retry_headers(1))
+
+    @classmethod
+    def too_many_connections(cls) -> ApiError:
+        """429 before a request: this source address has all the connections that it may have."""
+        message = "There are too many connections from your address. Use those that are open."
+        return cls(429, "rate_limit", message, code="too_many_connections", headers=retry_headers(1))
+
     # 5xx: ours and our peers'
 
     @classmethod
@@ -175,6 +194,11 @@ class ApiError(Exception):
         """503: auth or quota cannot be asked, or this edge is draining. retry_after in seconds."""
         headers = {} if retry_after is None else retry_headers(retry_after)
         return cls(503, "service_unavailable", message, code=code, headers=headers)
+
+    @classmethod
+    def no_room(cls) -> ApiError:
+        """503: this edge holds all the connections, or all the bytes of request bodies, that it may hold."""
+        return cls.service_unavailable("The server is busy. Try again.", "server_overloaded", 1.0)
 
     @classmethod
     def overloaded(cls, retry_after: float = 1.0) -> ApiError:

@@ -11,6 +11,7 @@ from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from services.edge.admission import Admission
 from services.edge.answer import RateWindow
+from services.edge.http.limits import Limits
 from services.edge.http_errors import ApiError, from_inference_failure, from_refusal
 from services.edge.live_answer import LiveAnswer
 from services.edge.peers.generation import Generation
@@ -46,6 +47,7 @@ class Opening:
         inference: InferencePeer,
         admission: Admission,
         clock: Clock,
+        budget: Limits,
     ) -> None:
         self._answer = answer
         self._order = order
@@ -53,6 +55,7 @@ class Opening:
         self._inference = inference
         self._admission = admission
         self._clock = clock
+        self._budget = budget
         self._prepared: inference_pb2.Prepared | None = None
 
     async def run(self) -> None:

@@ -14,6 +14,7 @@ from services import key_format
 from services.edge import pipeline_metrics as metrics
 from services.edge.admission import Admission
 from services.edge.answer import Answer
+from services.edge.http.limits import Limits
 from services.edge.http_errors import ApiError
 from services.edge.live_answer import LiveAnswer
 from services.edge.opening import Opening, Order
@@ -74,8 +75,17 @@ class Peers:
 class Pipeline:
     """The whole path of one edge worker. start(), then requests, then drain() and close()."""
 
-    def __init__(self, peers: Peers, clock: Clock, *, edge_name: str, cached_keys: int = 100_000) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        clock: Clock,
+        *,
+        edge_name: str,
+        cached_keys: int = 100_000,
+        budget: Limits | None = None,
+    ) -> None:
         self._peers = peers
+        self._budget = budget or Limits(clock)
         self._clock = clock
         self._running = Running()
         self._auth = AuthPeer(peers.auth, self._running, clock, edge_name=edge_name, cache_size=cached_keys)
@@ -181,7 +191,7 @@ class Pipeline:
         try:
             answer = await self._admit(caller, alias, choices, streamed, request_id, deadline)
             order = Order(request, max_tokens, choices, request_id, deadline)
-            await Opening(answer, order, self._quota, self._inference, self._admission, self._clock).run()
+            await Opening(answer, order, self._quota, self._inference, self._admission, self._clock, self._budget).run()
         except ApiError as error:
             metrics.REFUSALS.labels(error.code or error.type).inc()
             raise

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.settings import HostPort, HostPorts, ProcessSettings
+
+MIB = 1024 * 1024
 
 
 class EdgeSettings(ProcessSettings):
@@ -38,6 +41,24 @@ class EdgeSettings(ProcessSettings):
         None, description="origins of the web pages that may read answers, separated by commas; * for every page"
     )
     reads_per_minute: int = Field(600, ge=1, description="usage and model reads per account and worker")
+
+    # What clients may hold and spend, whatever they send (http/limits.py, docs/settings.md).
+    held_body_bytes: int = Field(256 * MIB, ge=MIB, description="bodies of all requests under way")
+    held_body_bytes_per_account: int = Field(64 * MIB, ge=MIB, description="the same of one account")
+    max_connections: int = Field(4096, ge=1, le=1_000_000, description="open connections")
+    max_connections_per_source: int = Field(256, ge=1, le=1_000_000, description="the same from one address")
+    unauthorized_per_minute: int = Field(60, ge=1, le=1_000_000, description="401s for one source address")
+    refused_cpu_seconds: float = Field(2.0, gt=0, le=3600, description="CPU of a sender's refused requests a minute")
+    max_preparations_per_account: int = Field(3, ge=1, le=1024, description="prompts of an account prepared at once")
+    max_parts: int = Field(4096, ge=1, le=1_000_000, description="content parts of one request")
+    max_nesting: int = Field(64, ge=1, le=256, description="depth of JSON inside strings of a request")
+    max_validation_errors: int = Field(5, ge=1, le=1000, description="findings collected about one request")
+    trusted_proxies: str | None = Field(
+        None, description="addresses and networks of proxies that may name a request's source, separated by commas"
+    )
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="the header in which they name it"
+    )
     metrics_dir: Path | None = Field(
         None, description="where several workers keep their metrics; emptied at start; default: a temporary directory"
     )

@@ -15,6 +15,7 @@ from servicekit.metrics import tell_build
 from services.edge.app import EdgeApp
 from services.edge.dialling import make_peers
 from services.edge.http.cors import Cors
+from services.edge.http.limits import LimitNumbers, Limits, RequestLimits
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
 from services.edge.peers.resolver import Resolver, SystemResolver
@@ -39,8 +40,9 @@ async def serve(
     clock = SystemClock()
     tracing.configure("edge")
     tell_build()
-    pipeline = make_pipeline(settings, clock)
-    server = make_server(settings, pipeline, clock, on_started)
+    budget = Limits(clock, numbers_of(settings))
+    pipeline = make_pipeline(settings, clock, budget=budget)
+    server = make_server(settings, pipeline, clock, on_started, budget=budget)
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
     try:
@@ -60,7 +62,12 @@ async def serve(
 
 
 def make_server(
-    settings: EdgeSettings, pipeline: Pipeline, clock: Clock, on_started: Callable[[], Awaitable[None]]
+    settings: EdgeSettings,
+    pipeline: Pipeline,
+    clock: Clock,
+    on_started: Callable[[], Awaitable[None]],
+    *,
+    budget: Limits | None = None,
 ) -> HttpServer:
     """The HTTP server in front of a pipeline."""
     cors = Cors.parse(settings.cors_origins)
@@ -71,6 +78,7 @@ def make_server(
         reads_per_minute=settings.reads_per_minute,
         public_metrics=settings.metrics_listen is None,
         cors=cors,
+        budget=budget,
     )
     return HttpServer(
         app,
@@ -82,10 +90,31 @@ def make_server(
     )
 
 
-def make_pipeline(settings: EdgeSettings, clock: Clock, resolver: Resolver | None = None) -> Pipeline:
+def make_pipeline(
+    settings: EdgeSettings, clock: Clock, resolver: Resolver | None = None, *, budget: Limits | None = None
+) -> Pipeline:
     """The pipeline to the three services. Raises StartupError for addresses, files or a secret that cannot be used."""
     return Pipeline(
-        make_peers(settings, resolver or SystemResolver()), clock, edge_name=f"{socket.gethostname()}:{os.getpid()}"
+        make_peers(settings, resolver or SystemResolver()),
+        clock,
+        edge_name=f"{socket.gethostname()}:{os.getpid()}",
+        budget=budget,
+    )
+
+
+def numbers_of(settings: EdgeSettings) -> LimitNumbers:
+    """What clients may hold and spend."""
+    return LimitNumbers(
+        request=RequestLimits(settings.max_parts, settings.max_nesting, settings.max_validation_errors),
+        held_body_bytes=settings.held_body_bytes,
+        held_body_bytes_per_account=settings.held_body_bytes_per_account,
+        connections=settings.max_connections,
+        connections_per_source=settings.max_connections_per_source,
+        unauthorized_per_minute=settings.unauthorized_per_minute,
+        preparations_per_account=settings.max_preparations_per_account,
+        refused_cpu_seconds=settings.refused_cpu_seconds,
+        trusted_proxies=settings.trusted_proxies,
+        proxy_header=settings.proxy_header,
     )
 
 

@@ -19,6 +19,7 @@ from services.edge.http.exchange import JSON, Exchange, Header, Receive
 from services.edge.http.gateway import Caller, Gateway
 from services.edge.http.heartbeat import Heartbeat
 from services.edge.http.ids import completion_id
+from services.edge.http.limits import Limits, Sender
 from services.edge.http.windows import WindowMemory
 from services.edge.http_errors import ApiError
 from services.edge.translate import to_proto
@@ -39,10 +40,11 @@ class ChatLimits:
 class ChatRoute:
     """Serves chat completions, whole and streamed."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits, budget: Limits) -> None:
         self._gateway = gateway
         self._clock = clock
         self._limits = limits
+        self._budget = budget
         self._windows = WindowMemory(clock)
 
     async def serve(self, exchange: Exchange, receive: Receive) -> None:
@@ -52,6 +54,7 @@ class ChatRoute:
             caller = await self._gateway.authenticate(exchange.authorization())
         exchange.caller = caller
         principal = caller.principal
+        self._budget.spending.check(Sender.account(principal.account_id))
         exchange.window = self._windows.recall(principal.account_id, principal.requests_per_minute)
         request = parse_chat_request(await read_json_body(exchange, receive, self._limits.max_body_bytes))
         try:

@@ -1,0 +1,55 @@
+"""How many requests without a valid key one source address may make a minute before auth is not asked for it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from servicekit.clock import Clock
+from services.edge.http.limited import UNAUTHORIZED
+from services.edge.http_errors import ApiError
+
+MAX_SOURCES = 10_000  # the one that failed longest ago is forgotten first
+MINUTE = 60.0
+
+
+class Unauthorized:
+    """A token bucket for each source address: `per_minute` tokens, of which each 401 takes one.
+
+    Keys that this worker knows are never counted and never refused, so that clients behind one address (a proxy, an
+    office) are not cut off by one of them. A key that must be looked up takes a token first and gets it back when it is
+    valid: many look-ups at once cannot overrun the bucket.
+    """
+
+    def __init__(self, clock: Clock, per_minute: int = 60, *, max_sources: int = MAX_SOURCES) -> None:
+        self._clock = clock
+        self._burst = float(per_minute)
+        self._rate = per_minute / MINUTE
+        self._max_sources = max_sources
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # source -> (tokens, at)
+
+    def take(self, source: str) -> None:
+        """Raises ApiError 429 `refused_too_often` when the address has no token left."""
+        tokens, now = self._tokens(source)
+        if tokens < 1.0:
+            UNAUTHORIZED.inc()
+            raise ApiError.refused_too_often((1.0 - tokens) / self._rate)
+        self._put(source, tokens - 1.0, now)
+
+    def give_back(self, source: str) -> None:
+        """The request had a valid key after all, or auth could not be asked."""
+        tokens, now = self._tokens(source)
+        self._put(source, min(self._burst, tokens + 1.0), now)
+
+    def _tokens(self, source: str) -> tuple[float, float]:
+        now = self._clock.monotonic()
+        tokens, at = self._buckets.get(source, (self._burst, now))
+        return min(self._burst, tokens + (now - at) * self._rate), now
+
+    def _put(self, source: str, tokens: float, now: float) -> None:
+        if tokens >= self._burst:
+            self._buckets.pop(source, None)
+            return
+        self._buckets[source] = (tokens, now)
+        self._buckets.move_to_end(source)
+        if len(self._buckets) > self._max_sources:
+            self._buckets.popitem(last=False)
