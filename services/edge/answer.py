@@ -59,6 +59,8 @@ class Usage:
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int | None = None  # of the prompt; None: the engine does not say
+    reasoning_tokens: int | None = None  # of the completion, not shown
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import orjson
 
 from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.logprobs import logprobs_of
+from services.edge.sse import encode_usage
 
 
 @dataclass(slots=True)
@@ -50,11 +51,7 @@ class Completion:
             "created": created,
             "model": model,
             "choices": [self._encode_choice(index, choice) for index, choice in enumerate(self._choices)],
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-            },
+            "usage": orjson.Fragment(encode_usage(usage)),
         }
         return orjson.dumps(document)
 

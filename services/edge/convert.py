@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muhgpt.inference.v1 import inference_pb2
-from services.edge.answer import Delta, FinishReason, TokenLogprob, ToolCallDelta
+from services.edge.answer import Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 
 FINISH_REASONS: dict[int, FinishReason | None] = {
     inference_pb2.FINISH_REASON_UNSPECIFIED: None,
@@ -25,6 +25,20 @@ def to_delta(message: inference_pb2.Delta) -> Delta:
         tuple(ToolCallDelta(each.index, each.id, each.name, each.arguments) for each in calls) if calls else (),
         tuple(_logprob(each) for each in logprobs) if logprobs else (),
         FINISH_REASONS.get(message.finish_reason),
+    )
+
+
+def with_details(usage: Usage | None, finished: inference_pb2.Finished) -> Usage | None:
+    """What was charged, with what the engine says of it. A part is never more than the whole."""
+    if usage is None:
+        return None
+    cached = finished.cached_tokens if finished.HasField("cached_tokens") else None
+    reasoning = finished.reasoning_tokens if finished.HasField("reasoning_tokens") else None
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        None if cached is None else max(0, min(cached, usage.prompt_tokens)),
+        None if reasoning is None else max(0, min(reasoning, usage.completion_tokens)),
     )
 
 

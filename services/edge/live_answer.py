@@ -16,7 +16,7 @@ from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from services.edge import pipeline_metrics as metrics
 from services.edge.answer import Batch, Delta, RateWindow, Usage
-from services.edge.convert import to_delta
+from services.edge.convert import to_delta, with_details
 from services.edge.http_errors import ApiError, from_inference_failure
 from services.edge.peers.auth import keys_unavailable
 from services.edge.peers.generation import Generation
@@ -216,6 +216,7 @@ class LiveAnswer:
         if self._estimated and 0 < finished.prompt_tokens < self._prompt_tokens:
             prompt = self._prompt_tokens = finished.prompt_tokens
         self._charge(min(finished.output_tokens, hold.covered), prompt)
+        self._usage = with_details(self._usage, finished)
         metrics.OUTCOMES.labels("finished").inc()
 
     def _charge(self, output_tokens: int, prompt_tokens: int) -> None:

@@ -99,9 +99,14 @@ class ChunkEncoder:
 
 
 def encode_usage(usage: Usage) -> bytes:
-    """The usage object, as the reference and OpenAI have it."""
+    """The usage object, as the reference and OpenAI have it; details only where the engine gave them."""
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    return b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}' % (prompt, completion, prompt + completion)
+    counts = b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d' % (prompt, completion, prompt + completion)
+    if usage.cached_tokens is not None:
+        counts += b',"prompt_tokens_details":{"cached_tokens":%d}' % usage.cached_tokens
+    if usage.reasoning_tokens is not None:
+        counts += b',"completion_tokens_details":{"reasoning_tokens":%d}' % usage.reasoning_tokens
+    return counts + b"}"
 
 
 def encode_error(error: ApiError) -> bytes:

@@ -120,7 +120,11 @@ def from_event(generation_id: int, event: Event) -> pb.Event:
         return pb.Event(generation_id=generation_id, prepared=from_prepared(event))
     if isinstance(event, Finished):
         finished = pb.Finished(
-            prompt_tokens=event.prompt_tokens, output_tokens=event.output_tokens, estimated=event.estimated
+            prompt_tokens=event.prompt_tokens,
+            output_tokens=event.output_tokens,
+            estimated=event.estimated,
+            cached_tokens=event.cached_tokens,
+            reasoning_tokens=event.reasoning_tokens,
         )
         return pb.Event(generation_id=generation_id, finished=finished)
     return pb.Event(generation_id=generation_id, failed=_from_failed(event))

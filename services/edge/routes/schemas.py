@@ -125,12 +125,26 @@ class Health(BaseModel):
     status: Literal["ok", "unavailable"]
 
 
+class PromptTokensDetails(BaseModel):
+    """What the prompt's tokens were."""
+
+    cached_tokens: int = Field(description="Read from the engine's cache; charged like the others")
+
+
+class CompletionTokensDetails(BaseModel):
+    """What the completion's tokens were."""
+
+    reasoning_tokens: int = Field(description="Reasoning that is not shown; charged like the others")
+
+
 class CompletionUsage(BaseModel):
     """Exactly what was charged."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails | None = Field(None, description="Absent: the engine does not say")
+    completion_tokens_details: CompletionTokensDetails | None = Field(None, description="Absent: it does not say")
 
 
 class AnsweredFunction(BaseModel):

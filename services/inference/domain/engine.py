@@ -62,11 +62,15 @@ class Usage:
     """What an engine says at the end: its own counts. `estimated`: the engine gave none, they were counted here.
 
     `output_tokens` may be below the sum of the deltas' when these had to be estimated on the way; never above.
+    `cached_tokens` is how much of the prompt came from a cache, `reasoning_tokens` how much of the output is not shown;
+    None: the engine does not say.
     """
 
     prompt_tokens: int
     output_tokens: int
     estimated: bool = False
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +89,13 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """All choices have ended. `output_tokens` is the engine's own count: the sum of the deltas' tokens, unless an
-    upstream's running count had to be estimated and was too high."""
+    upstream's running count had to be estimated and was too high. The rest is as in Usage."""
 
     prompt_tokens: int
     output_tokens: int
     estimated: bool = False
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,18 @@ class ContextTooLong(InvalidRequest):
         )
 
 
+class ContextExceeded(ContextTooLong):
+    """The server that runs the model has too little context for the prompt and the answer that was asked for."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        InvalidRequest.__init__(
+            self,
+            f"This model's context is {context_length} tokens: the messages (about {prompt_tokens}) and the answer do"
+            " not fit. Shorten the messages or ask for a shorter answer.",
+            param="messages",
+        )
+
+
 class ModelUnknown(DomainError):
     """No model of the list has this id or alias."""
 

@@ -119,7 +119,8 @@ class Generation:
             usage = await self._run_in_slot(prepared, max_tokens)
             span.set({"muhgpt.model": self._model, "muhgpt.output_tokens": self._tokens})
         self._tokens = min(self._tokens, usage.output_tokens)
-        self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated))
+        details = usage.cached_tokens, usage.reasoning_tokens
+        self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated, *details))
 
     async def _run_in_slot(self, prepared: PreparedRequest, max_tokens: int) -> Usage:
         started = self._clock.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.domain.errors import EngineUnavailable, InvalidRequest, Overloaded
+from services.inference.domain.errors import ContextTooLong, EngineUnavailable, InvalidRequest, Overloaded
 from services.inference.engines.upstream.refusals import UNTOLD
 from tests.integration.inference.upstream_client import HELLO, ask, run, serving
 from tests.upstreams import (
@@ -35,7 +35,7 @@ from tests.upstreams import (
         (hang_up, "broke the connection"),
         (stream(b"data: {nonsense\n\n", done=False), "not JSON"),
         (stream(b"data: [1, 2]\n\n", done=False), "another form"),
-        (stream({"choices": [{"index": 9, "delta": {"content": "x"}}]}), "another form"),
+        (stream({"choices": [{"index": 9, "delta": {"content": "x"}}]}), "not asked for"),
         (stream(b"data: " + b"x" * 2_000_000, done=False), "larger than 1,048,576 bytes"),
         (stream({"error": {"message": "secret reason", "code": 500}}), "answered 500"),
         (stream({"error": {"message": "secret reason"}}), "ended the answer with an error"),
@@ -70,9 +70,23 @@ async def test_a_key_that_is_refused_is_an_error_in_the_log_that_names_the_targe
     [
         ({"error": {"message": "temperature is odd", "param": "temperature"}}, "temperature is odd", "temperature"),
         ({"error": {"message": "a\nb\x00" + "c" * 900, "param": "x y"}}, "a b " + "c" * 496, ""),
-        ({"detail": "secret"}, "the upstream refuses this request and does not say why", ""),
-        (b"<html>", "the upstream refuses this request and does not say why", ""),
-        ({"error": "secret"}, "the upstream refuses this request and does not say why", ""),
+        ({"detail": "no such tool"}, "no such tool", ""),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "too big"}, {"msg": "odd"}]}, "body.seed: too big; odd", ""),
+        ({"error": "odd"}, "odd", ""),
+        ({"error": {"error": {"message": "deep"}}}, "deep", ""),
+        ({"error": {"message": {"detail": "deeper"}}}, "deeper", ""),
+        ({"error": {"message": '{"error": {"message": "in a text"}}'}}, "in a text", ""),
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": "x"}}}, "Provider returned error", ""),
+        ({"message": "at the top", "param": "n"}, "at the top", "n"),
+        ({"object": "error", "message": "vLLM's old form", "code": 400}, "vLLM's old form", ""),
+        ({"errors": ["one", {"message": "two"}]}, "one; two", ""),
+        (["in a list"], "in a list", ""),
+        (b"plain text", "plain text", ""),
+        ({"error": {"message": None, "code": 7}}, UNTOLD, ""),
+        (b"", UNTOLD, ""),
+        (b"<html><body>nginx", UNTOLD, ""),
+        (b"Traceback (most recent call last):\n  File", UNTOLD, ""),
+        (b"[" * 60_000, UNTOLD, ""),
     ],
 )
 async def test_a_400_stays_the_clients_with_a_bounded_message(body: Any, message: str, param: str) -> None:
@@ -100,6 +114,55 @@ async def test_a_400_that_repeats_our_key_or_our_headers_is_told_without_its_wor
             with pytest.raises(InvalidRequest) as caught:
                 await run(engine)
             assert (str(caught.value), caught.value.param) == (UNTOLD, "")
+
+
+@pytest.mark.parametrize("code", [413, 422])
+async def test_what_else_is_the_clients_mistake_says_why_too(code: int) -> None:
+    async with serving(status(code, {"detail": [{"loc": ["body", "n"], "msg": "at most 4"}]})) as (_, engine):
+        with pytest.raises(InvalidRequest, match=r"body\.n: at most 4"):
+            await run(engine)
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ({"error": {"message": "odd", "code": "context_length_exceeded"}}, 2048),
+        ({"error": {"message": "This model's maximum context length is 1024 tokens. However, you asked for 9"}}, 1024),
+        ({"error": {"type": "exceed_context_size_error", "message": "too large", "n_ctx": 512}}, 512),
+        ({"object": "error", "message": "max_tokens=99 cannot be greater than max_model_len=64", "code": 400}, 64),
+        ({"detail": "The input (900 tokens) is longer than the model's context length (768 tokens)."}, 768),
+    ],
+)
+async def test_an_upstreams_context_error_is_ours_with_our_figures(body: Any, limit: int) -> None:
+    for play in (status(400, body), stream({"error": {"code": 400, "message": "context window"}})):
+        async with serving(play) as (_, engine):
+            with pytest.raises(ContextTooLong) as caught:
+                await run(engine)
+        assert f"{limit} tokens" in caught.value.message
+        assert caught.value.reason == "CONTEXT_TOO_LONG"
+        limit = 2048
+
+
+async def test_a_reason_tells_nothing_of_where_the_upstream_is_and_what_keys_there_are() -> None:
+    async with serving(status(400)) as (server, engine):
+        secrets = [
+            server.url,
+            f"127.0.0.1:{server.port}",
+            "http://10.0.3.7/v1",
+            "vllm-0.vllm.models.svc.cluster.local:8000",
+            "/usr/lib/python3/site-packages/vllm/api.py",
+            "sk-proj-abcdefghijkl",
+            "org-Abc123def456",
+            "gsk_x7Xz9QpL2mN4vB6kJ8hG",
+            "0123456789abcdef0123456789abcdef",
+        ]
+        said = " and ".join(f"odd {secret}" for secret in secrets)
+        server.play(status(400, {"message": said}))
+        with pytest.raises(InvalidRequest) as caught:
+            await run(engine)
+    assert caught.value.message.count("odd") == len(secrets)
+    assert not [secret for secret in secrets if secret in caught.value.message]
+    assert set(caught.value.message.split()) <= {"odd", "and", "…", "……", "sk-…"}
 
 
 async def test_a_429_alone_is_overloaded_until_the_time_that_the_upstream_names() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -15,12 +16,13 @@ from servicekit.logging import get_logger
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
-from services.inference.domain.errors import ContextTooLong, InvalidRequest, TargetFailed
+from services.inference.domain.errors import ContextExceeded, ContextTooLong, InvalidRequest, TargetFailed
 from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.chunks import ChunkReader
 from services.inference.engines.upstream.client import UpstreamClient
 from services.inference.engines.upstream.prompt_count import PromptCounter
-from services.inference.engines.upstream.refusals import UNTOLD, quotes
+from services.inference.engines.upstream.reasons import shown
+from services.inference.engines.upstream.refusals import UNTOLD, ContextRefused, quotes
 
 log = get_logger(__name__)
 
@@ -54,6 +56,12 @@ class UpstreamConfig:
     max_tokens_field: str = "max_tokens"
     image_tokens: int = 2048
     key: str = field(default="", repr=False)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where it is, in every form that an error of its could name."""
+        parts = urlsplit(self.base_url)
+        return tuple({self.base_url, parts.netloc, parts.hostname or parts.netloc})
 
 
 class UpstreamEngine:
@@ -111,7 +119,7 @@ class UpstreamPrompt:
     async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
         config = self.engine.config
-        reader = ChunkReader(self.request.sampling.choices, max_tokens, self.engine.new_call_id)
+        reader = self._reader(max_tokens)
         try:
             async with (
                 aclosing(self._events(max_tokens)) as events,
@@ -124,15 +132,23 @@ class UpstreamPrompt:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)
             raise
+        except ContextRefused as error:
+            raise ContextExceeded(self.prepared.prompt_tokens, error.limit or config.context_length) from None
         except InvalidRequest as error:  # the upstream's own words
             if quotes(f"{error.message} {error.param}", config.key, (value for _, value in config.headers)):
                 log.warning("upstream_quotes_secret", model=config.model_id, target=config.target)
                 raise InvalidRequest(UNTOLD) from None
-            raise
+            raise InvalidRequest(shown(error.message, config.hosts) or UNTOLD, param=error.param) from None
         if reader.overrun:
             log.warning("upstream_over_limit", model=config.model_id, target=config.target)
         yield last
         yield usage
+
+    def _reader(self, max_tokens: int) -> ChunkReader:
+        sampling = self.request.sampling
+        running = self.engine.config.server in RUNNING_COUNT
+        new_id = self.engine.new_call_id
+        return ChunkReader(sampling.choices, max_tokens, new_id, stops=sampling.stop, running_counts=running)
 
     def _events(self, max_tokens: int) -> AsyncGenerator[list[bytes]]:
         config = self.engine.config
@@ -146,13 +162,13 @@ async def _timed(
 ) -> AsyncGenerator[list[Delta]]:
     """The output of each step, until the answer is whole. Raises TargetFailed when one does not come in time.
 
-    Comments and chunks without output do not count as progress before the first token.
+    Comments and chunks without output do not count as progress.
     """
-    config = engine.config
-    first_until = engine.clock.monotonic() + config.first_token_timeout
-    started = False
-    while not (reader.done or reader.overrun):
-        patience = config.token_timeout if started else max(0.0, first_until - engine.clock.monotonic())
+    config, clock = engine.config, engine.clock
+    until = clock.monotonic() + config.first_token_timeout
+    started, progress = False, 0
+    while not reader.enough:
+        patience = max(0.0, until - clock.monotonic())
         if reader.complete:
             patience = min(patience, USAGE_PATIENCE)
         try:
@@ -165,6 +181,8 @@ async def _timed(
                 return
             what = "next" if started else "first"
             raise TargetFailed(f"the {what} token did not come within its time", "timeout") from None
-        if deltas := [delta for event in together for delta in reader.read(event)]:
-            started = True
+        deltas = [delta for event in together for delta in reader.read(event)]
+        if reader.progress > progress:
+            started, progress, until = True, reader.progress, clock.monotonic() + config.token_timeout
+        if deltas:
             yield deltas

@@ -1,6 +1,7 @@
 """What an upstream's error means for us: the client's mistake, a pause, or another target's turn.
 
-Only a 400's error.message reaches the client, bounded; every other text could tell of the operator's account or key.
+Only the reason of a 400, 413 or 422 reaches the client, bounded (reasons.py); every other text could tell of the
+operator's account or key.
 """
 
 from __future__ import annotations
@@ -9,40 +10,63 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
 from servicekit.errors import DomainError
-from servicekit.masking import masked
 from services.inference.domain.errors import InvalidRequest, TargetFailed
+from services.inference.engines.upstream.reasons import codes_of, param_of, reason_of
+from services.inference.engines.upstream.values import count, mapping, parse
 
-MOST_MESSAGE = 500  # characters
-PARAM = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
 PIECE = 8  # characters of a key that are told from chance; servers show fewer of a key's ends
 DEFAULT_PAUSE = 1.0  # seconds after a 429 that names none
-SHORTEST_SECRET = 8  # characters; shorter header values are versions and names
 UNTOLD = "the upstream refuses this request and does not say why"
+CLIENTS = (400, 413, 422)
+CLIENTS_TYPES = ("badrequesterror", "invalid_request_error", "invalid_request", "invalidrequesterror", "bad_request")
+CONTEXT_CODES = ("context_length_exceeded", "exceed_context_size_error", "context_window_exceeded")
+CONTEXT = re.compile(
+    r"context[ _](length|window|size)|max_model_len|max_position_embeddings|(prompt|input) is too long"
+    r"|longer than the (model|context)|too many (input |prompt )?tokens"
+    r"|maximum (input|prompt|sequence) (length|tokens)",
+    re.IGNORECASE,
+)
+CONTEXT_LIMIT = re.compile(
+    r"(?:context[ _](?:length|window|size)|max_model_len|n_ctx)[^\d\n]{0,24}(\d{2,9})(?![\d.])", re.IGNORECASE
+)
+
+
+class ContextRefused(InvalidRequest):
+    """The upstream has less context than the request takes. `limit`: its context in tokens; 0: it does not say."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(UNTOLD, param="messages")
+        self.limit = limit
 
 
 def refusal_of(status: int, body: bytes, retry_after: str | None) -> DomainError:
     """An HTTP status other than 200, with the answer's body."""
     try:
-        error = orjson.loads(body).get("error")
-    except (orjson.JSONDecodeError, AttributeError):
-        error = None
+        error = parse(body)
+    except ValueError:
+        error = body.decode(errors="replace")
     return failure_of(status, error, retry_after)
 
 
-def failure_of(status: Any, error: Any, retry_after: str | None = None) -> DomainError:
-    """An error object, from an answer or from the middle of a stream."""
-    if status == 400:
-        return _invalid(error if isinstance(error, dict) else {})
-    if status in (413, 422):
-        return InvalidRequest(UNTOLD, param="messages")
+def failure_in_stream(error: Any) -> DomainError:
+    """An error in the middle of a stream. Its code is a status, if it has any."""
+    fields = mapping(error)
+    status = next((found for name in ("code", "status", "status_code") if (found := count(fields.get(name)))), None)
+    if status is None and not set(codes_of(error)).isdisjoint((*CLIENTS_TYPES, *CONTEXT_CODES)):
+        status = 400
+    return failure_of(status, error)
+
+
+def failure_of(status: int | None, error: Any, retry_after: str | None = None) -> DomainError:
+    """An error's status, with its body or error object."""
+    if status in CLIENTS:
+        return _invalid(error)
     if status == 429:
         return TargetFailed("the upstream's limit is reached", "rate_limited", pause=_seconds(retry_after))
     if status in (401, 403):
         return TargetFailed(f"the upstream refuses our key ({status})", "unauthorized")
-    if isinstance(status, int):
+    if status is not None:
         return TargetFailed(f"the upstream answered {status}", "server_error" if status >= 500 else "unexpected_status")
     return TargetFailed("the upstream ended the answer with an error", "server_error")
 
@@ -53,22 +77,18 @@ def quotes(message: str, key: str, headers: Iterable[str]) -> bool:
     return any(piece in message for piece in (*pieces, *(value for value in headers if len(value) >= PIECE)))
 
 
-def _invalid(error: dict[str, Any]) -> InvalidRequest:
-    message, param = error.get("message"), error.get("param")
-    text = "".join(c if c.isprintable() else " " for c in message[:MOST_MESSAGE]) if isinstance(message, str) else ""
-    named = isinstance(param, str) and PARAM.fullmatch(param)
-    return InvalidRequest(text.strip() or UNTOLD, param=str(param) if named else "")
+def _invalid(error: Any) -> InvalidRequest:
+    reason = reason_of(error)
+    if not set(codes_of(error)).isdisjoint(CONTEXT_CODES) or CONTEXT.search(reason):
+        return ContextRefused(_limit(error, reason))
+    return InvalidRequest(reason or UNTOLD, param=param_of(error))
 
 
-def without_secrets(error: InvalidRequest, headers: Iterable[tuple[str, str]]) -> InvalidRequest:
-    """The same for a client to read: an upstream may repeat what it was sent, our key too, whole or masked its way."""
-    text, param = error.message, error.param
-    for _, value in headers:
-        for secret in (value, value.rpartition(" ")[2]):
-            if len(secret) >= SHORTEST_SECRET:
-                text = text.replace(secret, "…")
-                param = "" if secret in param else param
-    return InvalidRequest(masked(text), param=param)
+def _limit(error: Any, reason: str) -> int:
+    """The upstream's context in tokens, where its error names it."""
+    told = count(mapping(mapping(error).get("error")).get("n_ctx")) or count(mapping(error).get("n_ctx"))
+    found = CONTEXT_LIMIT.search(reason)
+    return told or (int(found[1]) if found else 0)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -51,3 +51,16 @@ def test_logprobs_of_all_tokens_are_told_when_asked_for() -> None:
         completion.add(Batch([Delta(0, text, logprobs=(TokenLogprob(text, text.encode(), -1.0),))]))
     choice = json.loads(completion.encode(completion_id="x", created=0, model="m"))["choices"][0]
     assert [token["token"] for token in choice["logprobs"]["content"]] == ["a", "b"]
+
+
+def test_what_the_engine_says_of_its_tokens_is_in_the_usage_and_nothing_where_it_is_silent() -> None:
+    for cached, reasoning in ((5, 2), (0, 0), (None, None)):
+        completion = Completion(choices=1, logprobs=False)
+        usage = Usage(7, 3, cached, reasoning)
+        completion.add(Batch([Delta(0, "x", finish_reason="stop")], usage))
+        told = json.loads(completion.encode(completion_id="c", created=1, model="m"))["usage"]
+        expected = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        if cached is not None:
+            expected |= {"prompt_tokens_details": {"cached_tokens": cached}}
+            expected |= {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+        assert told == expected

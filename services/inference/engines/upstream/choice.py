@@ -1,0 +1,113 @@
+"""One choice of an upstream's answer: its text, calls, log probabilities, tokens and end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from services.inference.domain.engine import Delta, FinishReason, TokenLogprob
+from services.inference.engines.upstream.counting import ChoiceCount
+from services.inference.engines.upstream.finish_reasons import finish_reason
+from services.inference.engines.upstream.stops import Piece, StopCutter
+from services.inference.engines.upstream.tool_calls import CallReader
+from services.inference.engines.upstream.values import items, mapping, thoughts, words
+
+THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+
+
+class ChoiceReader:
+    """Reads the items of one choice."""
+
+    def __init__(self, index: int, max_tokens: int, stops: Sequence[str], new_call_id: Callable[[], str]) -> None:
+        self.index = index
+        self.count = ChoiceCount(max_tokens)
+        self.reason: FinishReason | None = None
+        self.seen = False
+        self.output_bytes = 0  # so far, reasoning and calls too
+        self.shown_tokens = 0  # of the deltas given out
+        self._stops = StopCutter(stops)
+        self._calls = CallReader(new_call_id)
+
+    @property
+    def cut(self) -> bool:
+        """Whether it was ended here, at a stop sequence that the upstream went past."""
+        return self._stops.cut
+
+    def read(self, item: dict[str, Any], exact: int | None) -> Delta | None:
+        """What an item of `choices` brings; `exact` is a running count of this choice. Raises TargetFailed."""
+        self.seen = True
+        if self.cut:
+            return None
+        delta = mapping(item.get("delta")) or mapping(item.get("message"))
+        content = delta.get("content")
+        text = words(content) or words(delta.get("refusal"))
+        thought = thoughts(content) + "".join(words(delta.get(name)) for name in THOUGHT_FIELDS[:1])
+        thought = thought or next((found for name in THOUGHT_FIELDS if (found := words(delta.get(name)))), "")
+        calls = self._calls.read(delta)
+        logprobs = read_logprobs(item.get("logprobs"))
+        tokens = self._counted(len(text.encode()) + len(thought.encode()), _size(delta), len(logprobs), exact)
+        shown = self._stops.feed(Piece(text, tokens, logprobs))
+        if self.cut:
+            self.reason = FinishReason.STOP
+        elif (reason := finish_reason(item.get("finish_reason"))) is not None:
+            self.reason = reason
+        return self._delta(shown, calls)
+
+    def _counted(self, text: int, calls: int, logprobs: int, exact: int | None) -> int:
+        before = self.count.tokens
+        self.output_bytes += text + calls
+        self.count.add(text + calls, logprobs, exact)
+        return self.count.tokens - before
+
+    def _delta(self, shown: Piece, calls: Any) -> Delta | None:
+        if not (shown.text or shown.tokens or calls or shown.logprobs):
+            return None
+        self.shown_tokens += shown.tokens
+        return Delta(self.index, shown.text, shown.tokens, calls, shown.logprobs)
+
+    def finish(self) -> Delta:
+        """Its last delta."""
+        reason = self.reason or FinishReason.LENGTH
+        held = Piece() if self.cut else self._stops.finish()
+        calls = self._calls.finish(cut=reason is FinishReason.LENGTH)
+        if reason is FinishReason.STOP and self._calls.called:  # OpenAI says so when a function was named
+            reason = FinishReason.TOOL_CALLS
+        elif reason is FinishReason.TOOL_CALLS and not self._calls.called:
+            reason = FinishReason.STOP
+        self.shown_tokens += held.tokens
+        return Delta(self.index, held.text, held.tokens, calls, held.logprobs, reason)
+
+
+def read_logprobs(value: Any) -> tuple[TokenLogprob, ...]:
+    """The `logprobs` of an item; entries that are none are left out."""
+    found = map(_logprob, items(mapping(value).get("content")))
+    return tuple(item for item in found if item is not None)
+
+
+def _logprob(value: Any) -> TokenLogprob | None:
+    item = mapping(value)
+    token, logprob = item.get("token"), item.get("logprob")
+    if not isinstance(token, str):
+        return None
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float) or math.isnan(logprob):
+        return None
+    rivals = tuple(rival for rival in map(_logprob, items(item.get("top_logprobs"))) if rival is not None)
+    return TokenLogprob(token, _utf8(token, item.get("bytes")), min(0.0, float(logprob)), rivals)
+
+
+def _utf8(token: str, told: Any) -> bytes:
+    try:
+        return token.encode() if told is None else bytes(told)
+    except (TypeError, ValueError):
+        return token.encode()
+
+
+def _size(delta: dict[str, Any]) -> int:
+    """Bytes of what a delta brings of calls."""
+    size = 0
+    for piece in items(delta.get("tool_calls")) or items(delta.get("function_call")):
+        function = mapping(mapping(piece).get("function")) or mapping(piece)
+        told = (function.get("name"), function.get("arguments"))
+        size += sum(len(part.encode()) if isinstance(part, str) else len(str(part)) for part in told if part)
+    return size
