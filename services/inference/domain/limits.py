@@ -6,9 +6,11 @@ The edge checks the same ranges; this is the second door, so that no caller of t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from services.inference.domain.chat import ChatRequest, Message, Role, Sampling, ToolMode
 from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.json_text import MAX_DEPTH, nests_deeper
 
 MAX_MESSAGES = 2048  # protos/muhgpt/inference/v1, ChatRequest.messages
 MAX_TOOLS = 128  # OpenAI's own bound
@@ -30,6 +32,19 @@ def check(request: ChatRequest, max_prompt_bytes: int) -> None:
     _check_size(request, max_prompt_bytes)
     _check_tools(request)
     _check_sampling(request.sampling)
+    for param, text in _json_texts(request):
+        if nests_deeper(text):
+            raise InvalidRequest(f"{param} is nested deeper than {MAX_DEPTH}", param=param)
+
+
+def _json_texts(request: ChatRequest) -> Iterator[tuple[str, str]]:
+    """All JSON that stands in strings, each with its field."""
+    for index, message in enumerate(request.messages):
+        for number, call in enumerate(message.tool_calls):
+            yield f"messages[{index}].tool_calls[{number}].function.arguments", call.arguments
+    for index, tool in enumerate(request.tools):
+        yield f"tools[{index}].function.parameters", tool.parameters
+    yield "response_format.json_schema.schema", request.response_format.schema
 
 
 def _check_message(message: Message, param: str) -> None:

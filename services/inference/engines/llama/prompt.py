@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,13 @@ from services.inference.engines.llama.client import WorkerClient
 APART = "\u2060"  # word joiner: no width, no break
 UNKNOWN = "\ufffd"
 NO_FILE = "AA=="  # base64 of one byte
+
+
+@dataclass(frozen=True)
+class JsonString:
+    """A text that the worker is given as a JSON string within a string, so that its own parser finds just that text."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,8 @@ class PromptBuilder:
 
     async def build(self, client: WorkerClient, conversation: dict[str, Any]) -> list[int]:
         """The prompt's token ids. Raises InvalidRequest (the template refuses it) and EngineUnavailable."""
-        body = orjson.dumps(conversation).decode()
-        if self._control is not None:
-            body = self._control.sub(lambda match: f"{self._nonce}{self._numbers[match[0]]:06d}", body)
-        rendered = await client.render(body.encode())
+        body = orjson.dumps(_rewritten(conversation, self._marked))
+        rendered = await client.render(body)
         pieces = self._marks.split(rendered)  # text, number, text, number, …, text
         if len(pieces) == 1:
             return await client.tokenize(rendered, special=True)
@@ -74,15 +79,23 @@ class PromptBuilder:
         """
         files: list[str] = []
         body = orjson.dumps(
-            conversation, default=lambda picture: self._part(picture, files), option=orjson.OPT_PASSTHROUGH_DATACLASS
+            _rewritten(conversation, self._kept_apart),
+            default=lambda picture: self._part(picture, files),
+            option=orjson.OPT_PASSTHROUGH_DATACLASS,
         ).decode()
-        if self._control is not None:
-            body = self._control.sub(lambda match: _apart(match[0]), body)
         text = await client.render(self._places.sub(NO_FILE, body).encode())
         if text.count(marker) != len(files):
             raise InvalidRequest("the model's chat template has no place for these images", param="messages")
         tokens = await client.count(self._places.sub(lambda match: files[int(match[1])], body).encode())
         return Illustrated(text, files, tokens)
+
+    def _marked(self, text: str) -> str:
+        if self._control is None:
+            return text
+        return self._control.sub(lambda match: f"{self._nonce}{self._numbers[match[0]]:06d}", text)
+
+    def _kept_apart(self, text: str) -> str:
+        return text if self._control is None else self._control.sub(lambda match: _apart(match[0]), text)
 
     def _part(self, picture: Picture, files: list[str]) -> dict[str, Any]:
         """A picture in the conversation: at first only its place, so that nothing is looked for in its file."""
@@ -95,6 +108,20 @@ class PromptBuilder:
         if number not in self._literals:
             self._literals[number] = await client.tokenize(self._tokens[number], special=False)
         return self._literals[number]
+
+
+def _rewritten(value: Any, rewrite: Callable[[str], str]) -> Any:
+    """A conversation with each of its strings rewritten, names too: before they are JSON, whose escapes would hide what
+    is looked for. Its depth is bounded (json_text.py)."""
+    if isinstance(value, str):
+        return rewrite(value)
+    if isinstance(value, JsonString):
+        return orjson.dumps(rewrite(value.text)).decode()
+    if isinstance(value, list):
+        return [_rewritten(item, rewrite) for item in value]
+    if isinstance(value, dict):
+        return {rewrite(name): _rewritten(item, rewrite) for name, item in value.items()}
+    return value
 
 
 def _apart(token: str) -> str:

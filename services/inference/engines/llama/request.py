@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from services.inference.domain import json_text
 from services.inference.domain.abilities import check_abilities
-from services.inference.domain.chat import ChatRequest, Message, Sampling, Tool
+from services.inference.domain.chat import ChatRequest, Message, Sampling, Tool, ToolCall
 from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.llama.completion import LAST_FIELDS
 from services.inference.engines.llama.grammar import calls_in_text, grammar_of
+from services.inference.engines.llama.prompt import JsonString
 
 SEEDS = 0xFFFFFFFF  # llama.cpp's seeds have 32 bits, and the highest means "at random"
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -79,10 +78,19 @@ def _message(message: Message) -> dict[str, Any]:
         body["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
         body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _plain(call.arguments)}}
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+            }
             for call in message.tool_calls
         ]
     return body
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": _arguments(call.arguments)}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _illustrated(message: Message) -> list[Any]:
@@ -94,18 +102,27 @@ def _illustrated(message: Message) -> list[Any]:
     return parts
 
 
-def _plain(arguments: str) -> str:
-    """JSON text without escapes, in which prompt.py finds what it looks for; what is no JSON is taken as it is."""
+def _arguments(arguments: str) -> Any:
+    """What the assistant called with, for the template: an object, or else the text itself.
+
+    Models are cut off within their arguments, and clients send back what came. The worker parses arguments that are a
+    string, so only an object, which was parsed here, or a JSON string, which holds the text as it is, ever reaches it.
+    """
+    if not arguments.strip():
+        return {}
     try:
-        return json.dumps(json.loads(arguments), ensure_ascii=False)
+        parsed = json_text.parse(arguments)
     except (ValueError, RecursionError):
-        return arguments
+        parsed = None
+    if isinstance(parsed, dict):
+        return parsed
+    return JsonString(json_text.well_formed(arguments))
 
 
 def _tool(tool: Tool, index: int) -> dict[str, Any]:
     try:
-        parameters = orjson.loads(tool.parameters) if tool.parameters else NO_PARAMETERS
-    except orjson.JSONDecodeError:
+        parameters = json_text.parse(tool.parameters) if tool.parameters else NO_PARAMETERS
+    except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
         param = f"tools[{index}].function.parameters"
