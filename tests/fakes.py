@@ -20,3 +20,7 @@ class FakeClock:
         """Moves both clocks forward."""
         self._now_us += round(seconds * 1_000_000)
         self._monotonic += seconds
+
+    def set(self, seconds: float) -> None:
+        """Sets the wall clock forward, or back; no time passes."""
+        self._now_us += round(seconds * 1_000_000)

@@ -37,6 +37,8 @@ class AccountRow(Base, table=True):
     version: int = Field(sa_type=BigInteger)
     requests_per_minute: int = Field(sa_type=BigInteger)
     revision: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    clock_seq: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    clock_us: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class KeyRow(Base, table=True):
@@ -52,6 +54,8 @@ class KeyRow(Base, table=True):
     requests_per_minute: int | None = Field(sa_type=BigInteger)
     last_seq: int = Field(sa_type=BigInteger)
     last_admitted_us: int = Field(sa_type=BigInteger)
+    clock_seq: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    clock_us: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class KeyMonthRow(Base, table=True):

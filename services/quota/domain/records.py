@@ -23,6 +23,7 @@ class Account:
     """Money in credits; `held <= balance` always. `last_seq` numbers admissions without gaps.
 
     `revision` changes with everything that belongs to the account, where several replicas write (store/memory.py).
+    Admissions up to number `clock_seq` count as made at `clock_us` at the latest (domain/clock_steps.py).
     """
 
     id: str
@@ -33,13 +34,18 @@ class Account:
     version: int = 0
     requests_per_minute: int = 0
     revision: int = 0
+    clock_seq: int = 0
+    clock_us: int = 0
     new: bool = False
     dirty: bool = False
 
 
 @dataclass(slots=True)
 class Key:
-    """A key's limits as last seen, and its own admissions when it has a limit of its own."""
+    """A key's limits as last seen, and its own admissions when it has a limit of its own.
+
+    `clock_us` is the account's, `clock_seq` the key's last number when it took that over.
+    """
 
     id: str
     account_id: str
@@ -48,6 +54,8 @@ class Key:
     requests_per_minute: int | None = None
     last_seq: int = 0
     last_admitted_us: int = 0
+    clock_seq: int = 0
+    clock_us: int = 0
     dirty: bool = False
 
 
@@ -133,8 +141,8 @@ class Admissions:
     """What is known of an account's (or key's) earlier admissions.
 
     `times_us` maps sequence numbers to instants: every number that a decision can ask for was loaded or admitted in
-    this batch, but for those below `known_from`, which are more than 60 s old. `first_in_window` is the lowest number
-    inside the last 60 s, None when there is none.
+    this batch, but for those below `known_from` or `first_in_window`, which are over 60 s old. `first_in_window` is
+    the lowest number inside the last 60 s, None when there is none.
     """
 
     times_us: dict[int, int] = field(default_factory=dict)
@@ -143,7 +151,11 @@ class Admissions:
 
     def time_of(self, seq: int) -> int:
         """When a request was admitted, 0 when it was more than 60 s ago. KeyError: it should have been loaded."""
-        return 0 if seq < self.known_from else self.times_us[seq]
+        return 0 if seq < max(self.known_from, self.first_in_window or 0) else self.times_us[seq]
+
+    def cap(self, instant_us: int) -> None:
+        """No admission counts as later than this instant."""
+        self.times_us = {seq: min(time_us, instant_us) for seq, time_us in self.times_us.items()}
 
     def forget_before(self, instant_us: int, last_seq: int) -> None:
         """Drops what has left the window, for a cache that knows every admission inside it."""
@@ -160,6 +172,7 @@ class Books:
     """All records that one batch of operations needs, and what it adds."""
 
     now_us: int
+    set_back_us: int = 0  # when the clock was last seen to be set back; 0: never
     accounts: dict[str, Account] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     months: dict[tuple[str, int], KeyMonth] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from servicekit.clock import SystemClock
 from services.quota.domain import hold_ids
 from services.quota.domain.calendar import DAY_US, day_and_month
+from services.quota.domain.clock_steps import ClockSteps, correct
 from services.quota.domain.hold_ids import LOOK_AROUND_US
 from services.quota.domain.rate_window import WINDOW_US
 from services.quota.domain.records import Account, Admissions, Books, EntryKind, Key, KeyMonth, LedgerEntry
@@ -23,9 +24,22 @@ MOST_RECALLED = 256  # admissions of a window that are read to be remembered; of
 class Loading:
     """One batch, within its transaction. `taken` is what memory gave; it goes back with the committed batch."""
 
-    def __init__(self, connection: Any, memory: Memory, needs: Needs, *, fake_now: int | None, alone: bool) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        memory: Memory,
+        needs: Needs,
+        steps: ClockSteps,
+        *,
+        fake_now: int | None,
+        monotonic: Callable[[], float],
+        alone: bool,
+    ) -> None:
         """`alone`: the batch is one operation, so that nothing is taken for granted."""
         self._connection = connection
+        self._steps = steps
+        self._monotonic = monotonic
+        self._now_monotonic = 0.0
         self._memory = memory
         self._needs = needs
         self._fake_now = fake_now
@@ -48,6 +62,7 @@ class Loading:
         await self._load_holds()
         await self._load_entries()
         self._needs.complete(self.books)
+        self._correct_clock()
         await self._load_months()
         if self._needs.reserves:
             await self._load_admissions()
@@ -66,6 +81,7 @@ class Loading:
             books.accounts[account.id] = account
             if (known := self._memory.take(account)) is not None:
                 self.taken[account.id] = known
+        self._now_monotonic = self._monotonic()
         books.now_us = self._fake_now or max((row[ACCOUNT_WIDTH] for row in rows), default=0)
 
     async def _load_keys(self) -> None:
@@ -80,7 +96,8 @@ class Loading:
             return
         self._read_keys.update(missing)
         rows = await self._connection.fetch(statements.LOAD_KEYS, missing, self._since_month)
-        books.now_us = books.now_us or rows[0][0]
+        if not books.now_us:
+            books.now_us, self._now_monotonic = rows[0][0], self._monotonic()
         for row in rows:
             if row[1] is not None:
                 books.keys[row[1]] = Key(*row[1:KEY_WIDTH])
@@ -123,6 +140,13 @@ class Loading:
                 self._add_month(row)
         complete_months(books, pairs)
 
+    def _correct_clock(self) -> None:
+        books, needs = self.books, self._needs
+        self._steps.observe(books.now_us, self._now_monotonic)
+        books.set_back_us = self._steps.set_back_us
+        accounts = {name: each.admissions for name, each in self.taken.items() if each.admissions}
+        correct(books, needs.reserves, needs.keys, [accounts, *(each.key_admissions for each in self.taken.values())])
+
     async def _load_admissions(self) -> None:
         books, needs, since = self.books, self._needs, self.books.now_us - WINDOW_US
         accounts = {name: each.admissions for name, each in self.taken.items()}
@@ -155,6 +179,7 @@ class Windows:
         """`limits` are those that the batch brings, by owner; `known` whole windows; `since` in microseconds."""
         self.found: dict[str, Admissions] = {}
         self._limits: dict[str, set[int]] = {}
+        self._least: dict[str, int] = {}  # numbers below have left the window; absent: 1
         self._owners = owners
         self._since = since
         for name in names:
@@ -168,14 +193,14 @@ class Windows:
                 own = {owner.requests_per_minute} if owner.requests_per_minute else set()
                 self._limits[name] = limits.get(name, set()) | own
                 self.found[name] = Admissions()
+                if 0 < owner.clock_us <= since:  # those before the clock was corrected have left the window
+                    self._least[name] = owner.clock_seq + 1
 
     async def load(self, connection: Any, first: str, times: str, reserves: dict[str, int]) -> None:
         """Reads what is not known; `reserves` counts the batch's reservations by owner."""
         if not self._limits:
             return
-        lows = {
-            name: max(1, self._owners[name].last_seq + 1 - max(each, default=1)) for name, each in self._limits.items()
-        }
+        lows = {name: self._low(name, max(each, default=1)) for name, each in self._limits.items()}
         asked = [(name, low, self._owners[name].last_seq) for name, low in lows.items()]
         for name, seq in await connection.fetch(first, *zip(*asked, strict=True), self._since):
             self._begin(name, seq, lows[name])
@@ -183,13 +208,19 @@ class Windows:
         if ranges:
             around = hold_ids.lowest_at(self._since - LOOK_AROUND_US), hold_ids.lowest_at(self._since + LOOK_AHEAD_US)
             for name, seq, instant in await connection.fetch(times, *zip(*ranges, strict=True), *around):
-                self.found[name].times_us[seq] = instant
+                owner = self._owners[name]
+                corrected = min(instant, owner.clock_us) if seq <= owner.clock_seq else instant
+                self.found[name].times_us[seq] = corrected
+
+    def _low(self, name: str, limit: int) -> int:
+        """The lowest number that a decision by this limit, or any lower one, can ask for."""
+        return max(self._least.get(name, 1), self._owners[name].last_seq + 1 - limit)
 
     def _begin(self, name: str, seq: int, low: int) -> None:
         """`seq` is the window's first, or an earlier one was not looked for: then the window is not known whole."""
         admissions = self.found[name]
         admissions.first_in_window = seq
-        if (seq > low or low == 1) and self._owners[name].last_seq - seq < MOST_RECALLED:
+        if (seq > low or low == self._least.get(name, 1)) and self._owners[name].last_seq - seq < MOST_RECALLED:
             admissions.known_from = seq
 
     def _ranges(self, name: str, reserves: int) -> Iterable[tuple[str, int, int]]:
@@ -198,7 +229,7 @@ class Windows:
             yield name, first, last_seq
             return
         for limit in self._limits[name]:
-            low, high = max(1, last_seq + 1 - limit), min(last_seq, last_seq + reserves - limit)
+            low, high = self._low(name, limit), min(last_seq, last_seq + reserves - limit)
             if high >= low:
                 yield name, low, high
 

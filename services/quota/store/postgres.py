@@ -17,9 +17,10 @@ from typing import Any
 import asyncpg
 from sqlalchemy.engine import URL
 
-from servicekit.clock import MICROSECONDS, Clock
+from servicekit.clock import MICROSECONDS, Clock, SystemClock
 from servicekit.database import CONNECT_TIMEOUT, outages_translated
 from services.quota.domain.apply import apply
+from services.quota.domain.clock_steps import ClockSteps
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.records import Books
@@ -52,6 +53,7 @@ class PostgresStore:
         self._clock = clock
         self._partitions = partitions
         self._memory = Memory()
+        self.steps = ClockSteps()  # of the database's clock
 
     @classmethod
     async def open(
@@ -88,8 +90,16 @@ class PostgresStore:
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         with outages_translated():
             async with self._pool.acquire(timeout=STATEMENT_TIMEOUT) as connection, connection.transaction():
-                needs, fake_now = Needs.of(operations), self._fake_now()
-                loading = Loading(connection, self._memory, needs, fake_now=fake_now, alone=len(operations) == 1)
+                needs = Needs.of(operations)
+                loading = Loading(
+                    connection,
+                    self._memory,
+                    needs,
+                    self.steps,
+                    fake_now=self._fake_now(),
+                    monotonic=self._monotonic,
+                    alone=len(operations) == 1,
+                )
                 books = await loading.run()
                 outcomes = [apply(books, operation) for operation in operations]
                 revise(books, secrets.randbits(REVISION_BITS))
@@ -100,11 +110,21 @@ class PostgresStore:
     async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
         with outages_translated():
             microseconds = round(lease * MICROSECONDS)
+            self.steps.longest_lease = max(self.steps.longest_lease, lease)
             await self._pool.execute(statements.SAVE_SESSION, session_id, edge_name, microseconds, self._fake_now())
 
     async def lapsed(self, limit: int) -> list[bytes]:
         with outages_translated():
-            return [row[0] for row in await self._pool.fetch(statements.FIND_LAPSED, self._fake_now(), limit)]
+            now_us = self._fake_now() or await self._pool.fetchval(f"SELECT {statements.NOW}")
+            monotonic = self._monotonic()
+            self.steps.observe(now_us, monotonic)
+            if not self.steps.leases_checked:
+                until_us = now_us + round(self.steps.longest_right_lease * MICROSECONDS)
+                await self._pool.execute(statements.CUT_LEASES, until_us)
+                self.steps.leases_checked = True
+            if not self.steps.leases_hold(monotonic):
+                return []
+            return [row[0] for row in await self._pool.fetch(statements.FIND_LAPSED, now_us, limit)]
 
     async def tidy(self, months: int | None) -> float:
         with outages_translated():
@@ -116,6 +136,9 @@ class PostgresStore:
 
     def _fake_now(self) -> int | None:
         return self._clock.now_us() if self._clock else None
+
+    def _monotonic(self) -> float:
+        return (self._clock or SystemClock()).monotonic()
 
     async def _save(self, connection: Any, books: Books) -> None:
         changes = changes_of(books)

@@ -19,6 +19,7 @@ from servicekit.database import outages_translated
 from servicekit.logging import get_logger
 from services.quota.domain.apply import apply
 from services.quota.domain.calendar import DAY_US
+from services.quota.domain.clock_steps import ClockSteps, correct
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.rate_window import WINDOW_US
@@ -76,6 +77,7 @@ FIND_LAPSED = (
     "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
     " WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
 )
+CUT_LEASES = "UPDATE sessions SET lease_until_us = ? WHERE lease_until_us > ?"
 FORGET_SESSIONS = "DELETE FROM sessions WHERE lease_until_us < ?"  # statements.py says why that is harmless
 
 OLD = "FROM charges WHERE hold_id < ? AND reserved_us < ? AND state <> 1 ORDER BY hold_id LIMIT ?"
@@ -97,6 +99,7 @@ class SqliteStore:
         self._thread = thread
         self._clock = clock
         self._cache = Cache()
+        self.steps = ClockSteps()
 
     @classmethod
     async def open(cls, path: str, clock: Clock, *, synchronous: str = "NORMAL") -> SqliteStore:
@@ -117,12 +120,21 @@ class SqliteStore:
         return await self._run(self._apply, operations)
 
     async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
+        self.steps.longest_lease = max(self.steps.longest_lease, lease)
         until = self._clock.now_us() + round(lease * MICROSECONDS)
         await self._run(self._connection.execute, SAVE_SESSION, (session_id, edge_name, until))
 
     async def lapsed(self, limit: int) -> list[bytes]:
         def find() -> list[bytes]:
-            return [row[0] for row in self._connection.execute(FIND_LAPSED, (self._clock.now_us(), limit))]
+            now_us, monotonic = self._clock.now_us(), self._clock.monotonic()
+            self.steps.observe(now_us, monotonic)
+            if not self.steps.leases_checked:
+                until_us = now_us + round(self.steps.longest_right_lease * MICROSECONDS)
+                self._connection.execute(CUT_LEASES, (until_us, until_us))
+                self.steps.leases_checked = True
+            if not self.steps.leases_hold(monotonic):
+                return []
+            return [row[0] for row in self._connection.execute(FIND_LAPSED, (now_us, limit))]
 
         return await self._run(find)
 
@@ -177,6 +189,8 @@ class SqliteStore:
 
     def _load(self, needs: Needs, *, alone: bool) -> Books:
         books = Books(self._clock.now_us())
+        self.steps.observe(books.now_us, self._clock.monotonic())
+        books.set_back_us = self.steps.set_back_us
         self._load_holds(needs, books, alone=alone)
         cache = self._cache
         for account_id in needs.account_ids | {hold.account_id for hold in books.holds.values()}:
@@ -191,6 +205,7 @@ class SqliteStore:
             if (row := self._connection.execute(LOAD_ENTRY, (kind, reference)).fetchone()) is not None:
                 books.entries[(kind, reference)] = LedgerEntry(row[0], EntryKind(row[1]), *row[2:])
         needs.complete(books)
+        correct(books, needs.reserves, needs.keys, [cache.account_admissions, cache.key_admissions])
         pairs = needs.months(books)
         for pair in pairs:
             month = cache.months.get(pair) or self._month(pair)
@@ -242,7 +257,8 @@ class SqliteStore:
     def _admissions(self, statement: str, owner: Account | Key, since: int) -> Admissions:
         """From the newest back to the first that has left the window: the older ones are not read."""
         rows = self._connection.execute(statement, (owner.id, owner.last_seq))
-        times = dict(takewhile(lambda row: row[1] > since, rows))
+        corrected = ((seq, min(at, owner.clock_us) if seq <= owner.clock_seq else at) for seq, at in rows)
+        times = dict(takewhile(lambda row: row[1] > since, corrected))
         return Admissions(times, first_in_window=min(times, default=None))
 
     def _save(self, books: Books) -> None:

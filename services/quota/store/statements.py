@@ -157,6 +157,7 @@ FIND_LAPSED = (
     "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
     f" WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
 )
+CUT_LEASES = "UPDATE sessions SET lease_until_us = $1 WHERE lease_until_us > $1"
 # A session that lapsed long ago has no holds any more, and one that is not known counts as lapsed.
 FORGET_SESSIONS = f"DELETE FROM sessions WHERE lease_until_us < coalesce($1, {NOW}) - {DAY_US}"
 

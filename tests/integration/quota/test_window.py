@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from servicekit.database import Database
+from services.edge.peers.hold_id import new_hold_id
+from services.quota.domain.operations import Grant, Reserve
 from services.quota.domain.outcomes import (
     Reason,
     Refused,
     Reserved,
 )
-from tests.integration.quota.conftest import Ledger, refused, reserve, reserved
+from tests.fakes import FakeClock
+from tests.integration.quota.conftest import Ledger, hold_id, opened, refused, reserve, reserved
 
 
 async def test_exactly_the_limit_is_admitted_in_any_sixty_seconds(ledger: Ledger) -> None:
@@ -73,3 +83,64 @@ async def test_a_clock_that_steps_back_admits_no_more(ledger: Ledger) -> None:
     outcome = await ledger.one(reserve("x", rpm=3))
     assert isinstance(outcome, Refused)
     assert outcome.retry_us == 60_000_000
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("dropped", [False, True])
+async def test_a_fresh_store_serves_an_account_whose_limit_reaches_far_into_its_past(
+    database_url: str, clock: FakeClock, keyed: bool, dropped: bool
+) -> None:
+    """5,000 requests over a month, 300 within the last minute, at a limit of 2,000: number n - limit is old."""
+    limit = {"key_rpm": 2000, "rpm": 5000} if keyed else {"rpm": 2000}
+    async with opened(database_url, clock) as (database, store):
+        await store.apply([Grant("g", "a", 10**9)])
+        await store.apply([reserve("first", **limit, made_us=clock.now_us())])
+        await fill_history(database, old=4700, recent=300, now_us=clock.now_us(), drop=dropped)
+    async with opened(database_url, clock) as (_, store):
+        outcome = (await store.apply([reserve("x", **limit)]))[0]
+        assert reserved(outcome).window.remaining == 2000 - 301
+    async with opened(database_url, clock) as (_, store):
+        batch = [reserve(f"b{number}", **limit) for number in range(64)]
+        outcomes = [outcome for _ in range(27) for outcome in await store.apply(again(batch))]
+        assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 2000 - 301
+
+
+NUMBERS = itertools.count()
+
+
+def again(batch: list[Reserve]) -> list[Reserve]:
+    """The same reservations by new ids."""
+    return [replace(each, hold_id=hold_id(f"n{next(NUMBERS)}")) for each in batch]
+
+
+async def fill_history(database: Database, *, old: int, recent: int, now_us: int, drop: bool) -> None:
+    """Settled charges of account a before its first one: `old` over the month before, `recent` a second ago."""
+    total = old + recent
+    async with database.write() as session:
+        connection = await session.connection()
+        first = (await connection.execute(text("SELECT * FROM charges"))).mappings().one()
+        key_seq = "NULL" if first["key_seq"] is None else ":seq"
+        await connection.execute(text("DELETE FROM charges"))
+        insert = f"INSERT INTO charges ({', '.join(first)}) VALUES ({', '.join(f':{each}' for each in first)})"
+        rows = []
+        for seq in range(1, total + 1):
+            at = now_us - 1_000_000 if seq > old else now_us - (old - seq) * 500_000_000 - 5 * 86_400_000_000
+            if drop and seq <= old:
+                continue
+            rows.append(
+                dict(first)
+                | {
+                    "hold_id": new_hold_id(at),
+                    "seq": seq,
+                    "state": 2,
+                    "held": 0,
+                    "reserved_us": at,
+                    "ended_us": at,
+                    "key_seq": None if key_seq == "NULL" else seq,
+                }
+            )
+        await connection.execute(text(insert), rows)
+        at = {"seq": total, "at": now_us - 1_000_000}
+        await connection.execute(text("UPDATE accounts SET last_seq = :seq, last_admitted_us = :at, held = 0"), at)
+        if key_seq != "NULL":
+            await connection.execute(text("UPDATE keys SET last_seq = :seq, last_admitted_us = :at"), at)
