@@ -12,9 +12,12 @@ from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import Change, ChangeKind
 from services.auth.domain.errors import LimitOutOfRange
 from services.auth.domain.key import Key, KeyState, KeyTerms
-from services.auth.domain.principal import Principal
+from services.auth.domain.principal import Defaults, Principal
 from services.auth.domain.sessions import SessionPolicy
+from services.auth.domain.store import Known
 from services.auth.domain.watch import Ack, Draining, Heartbeat, Hello, Incoming, Outgoing, Welcome
+
+FEATURES = ("resume",)  # what the Welcome lists: a Hello's last_sequence is understood
 
 MIN_SECONDS, MAX_SECONDS = -62_135_596_800, 253_402_300_799  # timestamp.proto: years 1 to 9999
 
@@ -101,7 +104,7 @@ async def incoming(requests: AsyncIterator[auth_pb2.WatchKeysRequest]) -> AsyncI
     async for request in requests:
         match request.WhichOneof("message"):
             case "hello":
-                yield Hello(request.hello.session_id, request.hello.edge_name)
+                yield _to_hello(request.hello)
             case "ack":
                 yield Ack(request.ack.sequence)
             case "heartbeat":
@@ -110,12 +113,25 @@ async def incoming(requests: AsyncIterator[auth_pb2.WatchKeysRequest]) -> AsyncI
                 yield None
 
 
-def outgoing(message: Outgoing, policy: SessionPolicy) -> auth_pb2.WatchKeysResponse:
-    """Auth's side of a WatchKeys stream."""
+def _to_hello(hello: auth_pb2.WatchHello) -> Hello:
+    known = Known(hello.last_sequence, hello.last_session_id.hex()) if hello.HasField("last_sequence") else None
+    return Hello(hello.session_id, hello.edge_name, known, hello.cache_mark)
+
+
+def cache_mark(defaults: Defaults) -> str:
+    """Changes with everything but rows that a principal is made of: an edge's cache is of no use after that."""
+    fields = sorted(field.number for field in auth_pb2.Principal.DESCRIPTOR.fields)
+    return f"{defaults.requests_per_minute}/{defaults.max_open_streams}/{','.join(map(str, fields))}"
+
+
+def outgoing(message: Outgoing, policy: SessionPolicy, mark: str) -> auth_pb2.WatchKeysResponse:
+    """Auth's side of a WatchKeys stream; `mark` is what cache_mark() made."""
     response = auth_pb2.WatchKeysResponse()
     match message:
         case Welcome(sequence):
             response.welcome.sequence = sequence
+            response.welcome.features.extend(FEATURES)
+            response.welcome.cache_mark = mark
             response.welcome.session_ttl.FromMilliseconds(round(policy.ttl * 1e3))
             response.welcome.heartbeat_interval.FromMilliseconds(round(policy.heartbeat_interval * 1e3))
         case Change(sequence, kind, account_id, key_id):

@@ -16,6 +16,7 @@ from servicekit.process import run
 from servicekit.server import Server
 from servicekit.settings import load
 from servicekit.tls import open_tls
+from services.auth.convert import cache_mark
 from services.auth.domain.accounts import Accounts
 from services.auth.domain.change import Bell
 from services.auth.domain.keys import Keys
@@ -53,7 +54,8 @@ def make_servicer(
     accounts = Accounts(AccountTable(database), bell, confirmations, clock, random_bytes)
     keys = Keys(KeyTable(database), bell, confirmations, defaults, clock, random_bytes)
     pulse = Pulse(changes, bell, PULSE_ALONE if database.dialect == "sqlite" else policy.poll_interval)
-    watches = Watches(changes, Heartbeats(changes, policy), pulse, bell, policy, clock, draining)
+    mark = cache_mark(defaults)
+    watches = Watches(changes, Heartbeats(changes, policy), pulse, bell, policy, clock, draining, mark)
     return AuthServicer(accounts, keys, watches, clock)
 
 

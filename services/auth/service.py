@@ -36,7 +36,7 @@ class AuthServicer(auth_pb2_grpc.AuthServicer):
 
     async def WatchKeys(self, requests: AsyncIterator[auth_pb2.WatchKeysRequest], context: Context) -> None:
         async def send(message: Outgoing) -> None:
-            await context.write(convert.outgoing(message, self._watches.policy))
+            await context.write(convert.outgoing(message, self._watches.policy, self._watches.cache_mark))
 
         with metrics.EDGES.track_inprogress():
             await self._watches.serve(convert.incoming(requests), send)

@@ -80,6 +80,17 @@ class Unconfirmed:
     lapsed: frozenset[str]
 
 
+MAX_REPLAY = 1_000  # changes that a new session is sent again; an edge that missed more asks for its keys anew
+
+
+@dataclass(frozen=True)
+class Known:
+    """The last change in force at an edge, and the session in which it came."""
+
+    sequence: int
+    session_id: str
+
+
 class ChangeStore(Protocol):
     """Changes, and the edge sessions that must acknowledge them. Times are the database's own where it has a clock."""
 
@@ -91,8 +102,13 @@ class ChangeStore(Protocol):
         """The next changes, in order."""
         ...
 
-    async def open_session(self, session_id: str, edge_name: str) -> int:
-        """Returns the sequence of which the session need not be told. Raises HelloExpected when the id was used."""
+    async def open_session(self, session_id: str, edge_name: str, known: Known | None, ttl: float) -> int:
+        """Returns the sequence up to which the session is taken to have acknowledged; later changes are to be sent.
+
+        That is known.sequence when the session that knew it is alive, which the new one then resumes: at most
+        MAX_REPLAY changes came since, and the new session has been silent for as long as the old one until it is
+        touched. Else it is the newest sequence. Raises HelloExpected when the id was used.
+        """
         ...
 
     async def touch_sessions(self, acknowledged: Mapping[str, int], ttl: float) -> frozenset[str]:

@@ -14,7 +14,7 @@ from services.auth.domain.change import Bell, Change, heard
 from services.auth.domain.errors import AckOutOfRange, HelloExpected, SessionLapsed
 from services.auth.domain.pulse import Pulse
 from services.auth.domain.sessions import Heartbeats, SessionPolicy
-from services.auth.domain.store import ChangeStore
+from services.auth.domain.store import ChangeStore, Known
 
 log = get_logger(__name__)
 SESSION_ID_BYTES = 16
@@ -24,10 +24,12 @@ MAX_EDGE_NAME_LENGTH = 200
 
 @dataclass(frozen=True)
 class Hello:
-    """An edge begins a session."""
+    """An edge begins a session. What is `known` is of the cache that it would keep, if any."""
 
     session_id: bytes
     edge_name: str
+    known: Known | None = None
+    cache_mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Watches:
         policy: SessionPolicy,
         clock: Clock,
         draining: asyncio.Event,
+        cache_mark: str,
     ) -> None:
         self.store = store
         self.heartbeats = heartbeats
@@ -80,6 +83,7 @@ class Watches:
         self.policy = policy
         self.clock = clock
         self.draining = draining
+        self.cache_mark = cache_mark
         self._pulse = pulse
 
     async def serve(self, incoming: AsyncIterator[Incoming], send: Send) -> None:
@@ -91,9 +95,18 @@ class Watches:
         hello = await self._hello(incoming)
         session_id = hello.session_id.hex()
         async with self._pulse.beating():
-            sequence = await self.store.open_session(session_id, hello.edge_name)
-            log.info("edge_session_opened", session_id=session_id, edge=hello.edge_name, sequence=sequence)
+            known = hello.known if hello.cache_mark == self.cache_mark else None
+            sequence = await self.store.open_session(session_id, hello.edge_name, known, self.policy.ttl)
+            log.info(
+                "edge_session_opened",
+                session_id=session_id,
+                edge=hello.edge_name,
+                sequence=sequence,
+                resumed=known is not None and sequence == known.sequence,
+            )
             watch = _Watch(self, session_id, sequence, send)
+            if known is not None and sequence == known.sequence:
+                watch.resumes = known.session_id
             try:
                 await send(Welcome(sequence))
                 await until_first_ends(watch.listen(incoming), watch.push(), watch.tell_draining())
@@ -110,7 +123,8 @@ class Watches:
             raise HelloExpected("the first message of the stream must be hello")
         if len(first.session_id) != SESSION_ID_BYTES:
             raise HelloExpected(f"session_id must be {SESSION_ID_BYTES} random bytes, not {len(first.session_id)}")
-        return Hello(first.session_id, "".join(filter(str.isprintable, first.edge_name))[:MAX_EDGE_NAME_LENGTH])
+        name = "".join(filter(str.isprintable, first.edge_name[:MAX_EDGE_NAME_LENGTH]))
+        return Hello(first.session_id, name, first.known, first.cache_mark)
 
 
 class _Watch:
@@ -126,6 +140,8 @@ class _Watch:
         self._unlocked_send = send
         self._sending = asyncio.Lock()
         self.left = False
+        # The session before, which the edge may still live by until it is heard on this one.
+        self.resumes: str | None = None
 
     async def listen(self, incoming: AsyncIterator[Incoming]) -> None:
         """Takes the edge's messages until it closes its side, then forgets the session."""
@@ -201,6 +217,10 @@ class _Watch:
         """Whether the sign of life could be written. When not, it stays unanswered, and the next one tries again."""
         try:
             await self._watches.heartbeats.record(self._session_id, self._acknowledged)
+            if self.resumes is not None:
+                await self._watches.store.close_session(self.resumes)
+                self.resumes = None
+                self._watches.bell.ring()
         except DatabaseUnavailable:
             return False
         return True

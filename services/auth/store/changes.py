@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, extract, func, literal
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.clock import MICROSECONDS, Clock
 from servicekit.database import Database
 from services.auth.domain.change import Change
 from services.auth.domain.errors import HelloExpected
-from services.auth.domain.store import Unconfirmed
+from services.auth.domain.store import MAX_REPLAY, Known, Unconfirmed
 from services.auth.store.rows import to_change
 from services.auth.store.sequence import LockedSequence
 from services.auth.tables import ChangeRow, SequenceRow, SessionRow
@@ -25,13 +26,14 @@ FORGET_AFTER = 3600 * MICROSECONDS
 class ChangeTable:
     """The domain's ChangeStore.
 
-    Times come from the database's clock on PostgreSQL, since replicas' clocks differ; SQLite has one process, so there
-    they come from its Clock.
+    Times come from the database's clock on PostgreSQL, since replicas' clocks differ. SQLite has one process, so there
+    they are counted from its start: a clock that is set right meanwhile makes no session older or younger.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._started_us, self._started = clock.now_us(), clock.monotonic()
 
     async def last_sequence(self) -> int:
         """One row by its primary key."""
@@ -45,25 +47,42 @@ class ChangeTable:
         async with self._database.read() as session:
             return [to_change(row) for row in await session.exec(statement)]
 
-    async def open_session(self, session_id: str, edge_name: str) -> int:
+    async def open_session(self, session_id: str, edge_name: str, known: Known | None, ttl: float) -> int:
         """Under the sequence's lock: a change's wait sees this session, or this session starts behind that change.
 
-        Raises HelloExpected when the id was used before.
+        One that starts at known.sequence joins the waits for later changes. None of them can have ended by giving up
+        the session that it resumes, which is alive; and it lives no longer than that one until it is touched, so that
+        no wait takes longer for it. Raises HelloExpected when the id was used before.
         """
         try:
             async with self._database.write() as session:
-                sequence = (await LockedSequence.take(session)).last
+                newest = (await LockedSequence.take(session)).last
                 await session.exec(
                     delete(SessionRow).where(col(SessionRow.last_seen_us) < self._now_us() - FORGET_AFTER)
                 )
+                seen_us = await self._resumable(session, known, newest, ttl)
                 now_us = (await session.exec(select(self._now_us()))).one()
                 row = SessionRow(
-                    session_id=session_id, edge_name=edge_name, last_seen_us=now_us, acked_sequence=sequence
+                    session_id=session_id,
+                    edge_name=edge_name,
+                    last_seen_us=now_us if seen_us is None else seen_us,
+                    acked_sequence=newest if known is None or seen_us is None else known.sequence,
                 )
                 session.add(row)
-                return sequence
+                return row.acked_sequence
         except IntegrityError:
             raise HelloExpected("session_id was used before; take 16 new random bytes for every stream") from None
+
+    async def _resumable(self, session: AsyncSession, known: Known | None, newest: int, ttl: float) -> int | None:
+        """When the session that knew of `known` was last heard; None: it, or the change, cannot be resumed from."""
+        if known is None or not max(0, newest - MAX_REPLAY) <= known.sequence <= newest:
+            return None
+        statement = select(SessionRow.last_seen_us).where(
+            col(SessionRow.session_id) == known.session_id,
+            col(SessionRow.lapsed).is_(False),
+            col(SessionRow.last_seen_us) >= self._floor_us(ttl),
+        )
+        return (await session.exec(statement)).first()
 
     async def touch_sessions(self, acknowledged: Mapping[str, int], ttl: float) -> frozenset[str]:
         """In order of ids, so that two writers cannot deadlock. A lapsed session stays lapsed."""
@@ -111,7 +130,9 @@ class ChangeTable:
 
     def _now_us(self) -> ColumnElement[int]:
         if self._database.dialect == "sqlite":
-            return literal(self._clock.now_us(), BigInteger)
+            return literal(
+                self._started_us + round((self._clock.monotonic() - self._started) * MICROSECONDS), BigInteger
+            )
         # Not now(): that is the transaction's start, before it waited for a lock.
         return cast(extract("epoch", func.clock_timestamp()) * MICROSECONDS, BigInteger)
 

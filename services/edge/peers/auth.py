@@ -136,6 +136,11 @@ class AuthPeer:
         if in_use:
             self._keep(self._revalidate(in_use, old_lapse))
 
+    def session_resumed(self) -> None:
+        """Keeps all: what changed since the last session follows on this one."""
+        self._trusting = True
+        self._session_open.set()
+
     def change(self, change: auth_pb2.KeyChange) -> None:
         """Puts one change in force; the acknowledgement goes out after this returns."""
         if change.kind == _KIND.KIND_KEY_REVOKED:

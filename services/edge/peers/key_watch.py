@@ -25,6 +25,10 @@ class Listener(Protocol):
         """A new session: what was learnt before is to be forgotten, or asked again before old_lapse (monotonic)."""
         ...
 
+    def session_resumed(self) -> None:
+        """A new session that is sent every change since the last one in force: what was learnt before stays."""
+        ...
+
     def change(self, change: auth_pb2.KeyChange) -> None:
         """Forget what it names and end the running answers of revoked keys."""
         ...
@@ -47,6 +51,12 @@ class KeyWatch:
         self.wake: Callable[[], None] = lambda: None  # there is something to send
         self.lapses_at = float("-inf")  # monotonic; nothing is trusted from then on
         self.applied = 0  # the last change in force here
+        self._mark = ""  # of what this edge has cached
+        self._opening = self._session = b""  # session ids: of the last hello, of the last welcome
+        # The session that a next one may resume. A session that resumed another is one once a heartbeat of it was
+        # answered: one that broke at a change that it was sent again must not break at it for ever.
+        self._steady: bytes | None = None
+        self._offered: bytes | None = None  # the session that the last hello would resume
 
     @property
     def peer(self) -> Peer:
@@ -74,8 +84,14 @@ class KeyWatch:
         return auth_pb2_grpc.AuthStub(self.peer.channel).WatchKeys(metadata=self.peer.metadata())
 
     def hello(self) -> auth_pb2.WatchKeysRequest:
-        """A fresh session: auth waits for the old one until its time is over."""
-        hello = auth_pb2.WatchHello(session_id=secrets.token_bytes(16), edge_name=self._edge_name)
+        """A fresh session: auth waits for the old one until its time is over. While that lasts, the cache is right up
+        to the last change in force, and auth may send those after it instead of having all keys asked for anew."""
+        self._offered = self._steady if self._trusted else None
+        self._opening = secrets.token_bytes(16)
+        hello = auth_pb2.WatchHello(session_id=self._opening, edge_name=self._edge_name)
+        if self._offered is not None:
+            hello.last_sequence, hello.cache_mark = self.applied, self._mark
+            hello.last_session_id = self._offered
         return auth_pb2.WatchKeysRequest(hello=hello)
 
     def welcomed(self, response: auth_pb2.WatchKeysResponse, hello_sent: float) -> float:
@@ -87,14 +103,37 @@ class KeyWatch:
         interval = welcome.heartbeat_interval.ToMicroseconds() / 1e6
         if lifetime <= 0 or interval <= 0:
             raise StreamBroken("auth's welcome has no session_ttl or heartbeat_interval")
-        old_lapse = self.lapses_at
-        self._heart = Heart(self._clock, hello_sent, lifetime, interval)
+        resumed = self._resumes(welcome)
+        # Until it hears from a resumed session auth waits for it no longer than for the one before: nor is it trusted
+        # for longer, and it speaks up at once.
+        began = self.lapses_at - lifetime if resumed else hello_sent
+        self._heart = Heart(self._clock, began, lifetime, interval)
         self._unacknowledged = None
-        self.applied = welcome.sequence
-        self._listener.session_began(old_lapse)
+        self._session = self._opening
+        self._mark = welcome.cache_mark
+        if resumed:
+            self._heart.ask()
+            self._listener.session_resumed()
+        else:
+            self.applied = welcome.sequence
+            self._steady = self._session
+            self._listener.session_began(self.lapses_at)
         self.lapses_at = self._heart.lapses_at
-        log.info("key_watch_open", edge=self._edge_name, sequence=welcome.sequence)
+        log.info("key_watch_open", edge=self._edge_name, sequence=welcome.sequence, resumed=resumed)
         return interval
+
+    def _resumes(self, welcome: auth_pb2.WatchWelcome) -> bool:
+        """Whether the cache may be kept.
+
+        Trust must not have lapsed by now, whatever it was when the hello went out: after that auth may have given the
+        old session up, and a revocation that this edge has not seen may have been reported as complete.
+        """
+        same = bool(welcome.cache_mark) and welcome.cache_mark == self._mark and welcome.sequence == self.applied
+        return self._offered is not None and same and self._trusted
+
+    @property
+    def _trusted(self) -> bool:
+        return self._clock.monotonic() < self.lapses_at
 
     def incoming(self, response: auth_pb2.WatchKeysResponse) -> None:
         """Puts a change in force, or notes an answered heartbeat."""
@@ -107,6 +146,7 @@ class KeyWatch:
         elif kind == "heartbeat" and self._heart is not None:
             self._heart.answer(response.heartbeat.number)
             self.lapses_at = self._heart.lapses_at
+            self._steady = self._session
         elif kind == "draining":
             self._leaving = True
             self._replicas.look()
@@ -136,6 +176,8 @@ class KeyWatch:
         """The next stream goes to the next replica; trust goes on until it lapses."""
         self._heart = None
         self._leaving = False
+        if self._steady != self._session:
+            self._steady = None
         self._replicas.look()
         if self._at is not None:
             self._at = self._replicas.after(self._at)

@@ -80,17 +80,25 @@ class Edge:
     def __init__(self, peer: Peer) -> None:
         self.call: Any = auth_pb2_grpc.AuthStub(peer.channel).WatchKeys(metadata=peer.metadata())
         self.sequence = 0
+        self.session_id = b""
+        self.cache_mark = ""
 
     @classmethod
-    async def open(cls, peer: Peer, session_id: bytes | None = None) -> Edge:
+    async def open(cls, peer: Peer, session_id: bytes | None = None, **known: Any) -> Edge:
         edge = cls(peer)
-        await edge.hello(session_id or secrets.token_bytes(16))
+        edge.session_id = session_id or secrets.token_bytes(16)
+        await edge.hello(edge.session_id, **known)
         welcome = await edge.read("welcome")
-        edge.sequence = welcome.sequence
+        edge.sequence, edge.cache_mark = welcome.sequence, welcome.cache_mark
         return edge
 
-    async def hello(self, session_id: bytes) -> None:
-        hello = auth_pb2.WatchHello(session_id=session_id, edge_name="test edge")
+    async def resume(self, peer: Peer, sequence: int | None = None) -> Edge:
+        """A new stream that goes on from this one; `sequence`: the last change in force here."""
+        known = {"cache_mark": self.cache_mark, "last_session_id": self.session_id}
+        return await Edge.open(peer, last_sequence=self.sequence if sequence is None else sequence, **known)
+
+    async def hello(self, session_id: bytes, **known: Any) -> None:
+        hello = auth_pb2.WatchHello(session_id=session_id, edge_name="test edge", **known)
         await self.call.write(auth_pb2.WatchKeysRequest(hello=hello))
 
     async def read(self, kind: str) -> Any:
@@ -134,14 +142,22 @@ class Edge:
 
 
 @asynccontextmanager
-async def running_auth(database_url: str, clock: Clock, *, ttl: float = 5.0, drain: float = 2.0) -> AsyncIterator[Auth]:
+async def running_auth(
+    database_url: str,
+    clock: Clock,
+    *,
+    ttl: float = 5.0,
+    drain: float = 2.0,
+    listen: str = "127.0.0.1:0",
+    defaults: Defaults = DEFAULTS,
+) -> AsyncIterator[Auth]:
     """A replica over a database."""
     async with open_database(database_url, migrations=MIGRATIONS) as database:
-        server = Server(name="auth", listen="127.0.0.1:0", tokens=TOKENS, drain_timeout=drain)
+        server = Server(name="auth", listen=listen, tokens=TOKENS, drain_timeout=drain)
         servicer = make_servicer(
             database,
             policy=SessionPolicy(ttl=ttl),
-            defaults=DEFAULTS,
+            defaults=defaults,
             draining=server.draining,
             clock=clock,
             random_bytes=secrets.token_bytes,

@@ -72,7 +72,7 @@ def chat_request(model: str, text: str, choices: int = 1) -> inference_pb2.ChatR
 
 @contextlib.asynccontextmanager
 async def start_platform(
-    *tokens: str,
+    *words: str,
     auth: ScriptedAuth | None = None,
     quota: ScriptedQuota | None = None,
     engine: ScriptedEngine | None = None,
@@ -81,12 +81,13 @@ async def start_platform(
 ) -> AsyncIterator[Platform]:
     """Everything up and greeted. The service named `second` has two addresses of one server; the wire is "second"."""
     auth, quota, clock = auth or ScriptedAuth(), quota or ScriptedQuota(), clock or SystemClock()
-    engine = engine or ScriptedEngine(*tokens)
+    engine = engine or ScriptedEngine(*words)
     async with contextlib.AsyncExitStack() as stack:
         inference = await stack.enter_async_context(start_inference(engine, drain_timeout=0.2))
+        tokens = Tokens(edge=EDGE_TOKEN, operator=OPERATOR_TOKEN)
         addresses = {
-            "auth": await _serve(stack, "auth", auth, auth_pb2_grpc.add_AuthServicer_to_server, auth_pb2),
-            "quota": await _serve(stack, "quota", quota, quota_pb2_grpc.add_QuotaServicer_to_server, quota_pb2),
+            "auth": await serve(stack, "auth", auth, tokens),
+            "quota": await serve(stack, "quota", quota, tokens),
             "inference": inference.address,
         }
         if second:
@@ -149,8 +150,10 @@ async def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
-async def _serve(stack: contextlib.AsyncExitStack, name: str, servicer: Any, add: Any, module: Any) -> str:
-    tokens = Tokens(edge=EDGE_TOKEN, operator=OPERATOR_TOKEN)
+async def serve(stack: contextlib.AsyncExitStack, name: str, servicer: Any, tokens: Tokens) -> str:
+    """A real server around a scripted auth or quota; returns its address."""
+    module = {"auth": auth_pb2, "quota": quota_pb2}[name]
+    add = {"auth": auth_pb2_grpc.add_AuthServicer_to_server, "quota": quota_pb2_grpc.add_QuotaServicer_to_server}[name]
     server = Server(name=name, listen="127.0.0.1:0", tokens=tokens, drain_timeout=0.05)
     server.add(servicer, add, module.DESCRIPTOR.services_by_name[name.capitalize()])
     address = await server.start()

@@ -26,11 +26,16 @@ class ScriptedAuth(auth_pb2_grpc.AuthServicer):
         self.authenticated = 0
         self.sessions = 0
         self.goodbyes = 0
+        self.heartbeats = 0
         self.answer_heartbeats = True
         self.database_down = False
         self.as_of: list[int] = []  # answers that pretend to be this old, first come first
         self.gate = asyncio.Event()  # Authenticate waits for it
         self.gate.set()
+        self.cache_mark = ""  # set: an auth that lets sessions be resumed
+        self.welcome_gate = asyncio.Event()  # WatchKeys waits for it before its welcome
+        self.welcome_gate.set()
+        self.hellos: list[auth_pb2.WatchHello] = []
         self._principals: dict[bytes, auth_pb2.Principal] = {}
         self._streams: dict[bytes, asyncio.Queue[auth_pb2.WatchKeysResponse | None]] = {}
         self.acknowledged = 0
@@ -81,11 +86,15 @@ class ScriptedAuth(auth_pb2_grpc.AuthServicer):
         queue: asyncio.Queue[auth_pb2.WatchKeysResponse | None] = asyncio.Queue()
         self._streams[hello.session_id] = queue
         self.sessions += 1
+        self.hellos.append(hello)
         reader = asyncio.create_task(self._read(requests, queue))
-        welcome = auth_pb2.WatchWelcome(sequence=self.sequence)
+        resumed = bool(self.cache_mark) and hello.HasField("last_sequence") and hello.cache_mark == self.cache_mark
+        sequence = hello.last_sequence if resumed else self.sequence
+        welcome = auth_pb2.WatchWelcome(sequence=sequence, cache_mark=self.cache_mark)
         welcome.session_ttl.FromMicroseconds(int(self.session_ttl * 1e6))
         welcome.heartbeat_interval.FromMicroseconds(int(self.heartbeat_interval * 1e6))
         try:
+            await self.welcome_gate.wait()
             yield auth_pb2.WatchKeysResponse(welcome=welcome)
             while (response := await queue.get()) is not None:
                 yield response
@@ -100,6 +109,7 @@ class ScriptedAuth(auth_pb2_grpc.AuthServicer):
     ) -> None:
         async for request in requests:
             kind = request.WhichOneof("message")
+            self.heartbeats += kind == "heartbeat"
             if kind == "heartbeat" and self.answer_heartbeats:
                 queue.put_nowait(auth_pb2.WatchKeysResponse(heartbeat=request.heartbeat))
             elif kind == "ack":

@@ -239,6 +239,64 @@ async def test_a_key_revoked_between_two_sessions_ends_its_running_answers_when_
         assert text_of(await collect(spared)) == "".join(WORDS)
 
 
+async def test_a_session_is_resumed_with_what_was_learnt_and_asks_for_nothing_again() -> None:
+    auth = ScriptedAuth()
+    auth.cache_mark = "defaults"
+    async with start_platform(auth=auth) as platform:
+        await platform.caller()
+        platform.wires["auth"].cut()
+        await until(lambda: len(auth.hellos) == 2)
+        assert auth.hellos[1].last_session_id == auth.hellos[0].session_id
+        assert auth.hellos[1].last_sequence == 0
+        await until(lambda: platform.pipeline.ready)
+        await platform.caller()
+        assert auth.authenticated == 1
+
+
+async def test_a_welcome_that_comes_after_trust_has_lapsed_resumes_nothing() -> None:
+    """auth may have given the old session up by then, and told an operator that a key is served nowhere any more."""
+    auth, clock = ScriptedAuth(), FakeClock()
+    auth.cache_mark = "defaults"
+    async with start_platform(auth=auth, clock=clock) as platform:
+        await platform.caller()
+        auth.welcome_gate.clear()
+        platform.wires["auth"].cut()
+        await until(lambda: len(auth.hellos) == 2)
+        assert auth.hellos[1].HasField("last_sequence")
+        clock.advance(5.1)
+        auth.drop_key(platform.key)
+        auth.welcome_gate.set()
+        await until(lambda: platform.pipeline.ready)
+        assert await _status(platform, f"Bearer {platform.key}") == (401, "invalid_api_key")
+
+
+async def test_a_resumed_session_is_trusted_no_longer_than_the_one_before_until_its_heartbeat_is_answered() -> None:
+    auth, clock = ScriptedAuth(heartbeat_interval=60), FakeClock()
+    auth.cache_mark = "defaults"
+    async with start_platform(auth=auth, clock=clock) as platform:
+        await platform.caller()
+        clock.advance(3)
+        auth.answer_heartbeats = False
+        platform.wires["auth"].cut()
+        await until(lambda: len(auth.hellos) == 2 and auth.heartbeats == 1)
+        clock.advance(2.1)
+        assert await _status(platform, f"Bearer {platform.key}") == (503, None)
+
+
+async def test_an_auth_with_other_defaults_is_asked_for_every_key_again() -> None:
+    auth = ScriptedAuth()
+    auth.cache_mark = "defaults"
+    async with start_platform(auth=auth) as platform:
+        await platform.caller()
+        auth.cache_mark = "others"
+        platform.wires["auth"].cut()
+        await until(lambda: len(auth.hellos) == 2)
+        beaten = auth.heartbeats
+        await until(lambda: auth.heartbeats > beaten)
+        await platform.caller()
+        assert auth.authenticated == 2
+
+
 async def test_models_are_those_of_the_allow_list_and_others_are_named_rightly() -> None:
     async with start_platform() as platform:
         key = platform.auth.add_key("acct_b", "key_b", allowed_models=["gpt-4o"])

@@ -174,7 +174,7 @@ async def test_pages_go_through_rows_of_the_same_instant(store: Store) -> None:
 async def test_a_session_confirms_by_acknowledging_by_leaving_or_by_silence(store: Store) -> None:
     changes = store.changes
     for name in ("acks", "leaves", "silent"):
-        assert await changes.open_session(name, "an edge") == 0
+        assert await changes.open_session(name, "an edge", None, TTL) == 0
     account = await store.account()
     _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
     assert (await changes.unconfirmed(sequence, TTL)).alive == {"acks", "leaves", "silent"}
@@ -187,7 +187,7 @@ async def test_a_session_confirms_by_acknowledging_by_leaving_or_by_silence(stor
 
 async def test_a_lapsed_session_stays_lapsed_and_an_acknowledgement_never_goes_back(store: Store) -> None:
     changes = store.changes
-    await changes.open_session("edge", "an edge")
+    await changes.open_session("edge", "an edge", None, TTL)
     await changes.touch_sessions({"edge": 5}, TTL)
     await changes.touch_sessions({"edge": 3}, TTL)
     assert not (await changes.unconfirmed(5, TTL)).alive
@@ -199,10 +199,10 @@ async def test_a_lapsed_session_stays_lapsed_and_an_acknowledgement_never_goes_b
 async def test_a_new_session_starts_behind_the_last_change_and_its_id_serves_once(store: Store) -> None:
     account = await store.account()
     _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
-    assert await store.changes.open_session("edge", "an edge") == sequence
+    assert await store.changes.open_session("edge", "an edge", None, TTL) == sequence
     assert not (await store.changes.unconfirmed(sequence, TTL)).alive
     with pytest.raises(HelloExpected):
-        await store.changes.open_session("edge", "an edge")
+        await store.changes.open_session("edge", "an edge", None, TTL)
 
 
 async def test_a_session_either_is_waited_for_or_starts_behind_the_change(store: Store) -> None:
@@ -213,7 +213,7 @@ async def test_a_session_either_is_waited_for_or_starts_behind_the_change(store:
         return sequence, (await store.changes.unconfirmed(sequence, TTL)).alive
 
     names = [f"edge{number}" for number in range(8)]
-    opening = asyncio.gather(*(store.changes.open_session(name, "an edge") for name in names))
+    opening = asyncio.gather(*(store.changes.open_session(name, "an edge", None, TTL) for name in names))
     waits, starts = await asyncio.gather(asyncio.gather(*map(suspend, accounts)), opening)
     for sequence, alive in waits:
         for name, start in zip(names, starts, strict=True):

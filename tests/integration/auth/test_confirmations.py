@@ -23,7 +23,7 @@ async def test_a_session_that_lives_on_without_confirming_is_told_to_the_caller_
     async with open_database(sqlite_url, migrations=MIGRATIONS) as database:
         store = ChangeTable(database, clock)
         heartbeats = Heartbeats(store, POLICY)
-        await store.open_session("edge", "an edge")
+        await store.open_session("edge", "an edge", None, POLICY.ttl)
         waiting = asyncio.create_task(Confirmations(store, Bell(), POLICY, clock).wait(1))
         for _ in range(4):
             await heartbeats.record("edge", 0)
@@ -37,11 +37,11 @@ async def test_heartbeats_of_many_sessions_are_written_and_each_learns_its_own_f
     async with open_database(sqlite_url, migrations=MIGRATIONS) as database:
         store = ChangeTable(database, clock)
         heartbeats = Heartbeats(store, POLICY)
-        await store.open_session("late", "an edge")
+        await store.open_session("late", "an edge", None, POLICY.ttl)
         clock.advance(5.1)
         names = [f"edge{number}" for number in range(10)]
         for name in names:
-            await store.open_session(name, "an edge")
+            await store.open_session(name, "an edge", None, POLICY.ttl)
         fates = await asyncio.gather(*(heartbeats.record(name, 0) for name in (*names, "late")), return_exceptions=True)
         assert fates[:-1] == [None] * 10
         assert isinstance(fates[-1], SessionLapsed)
@@ -52,7 +52,7 @@ async def test_a_stream_that_ends_while_its_heartbeat_is_written_spoils_nobody_e
         store = ChangeTable(database, FakeClock())
         heartbeats = Heartbeats(store, POLICY)
         for name in ("leaving", "staying"):
-            await store.open_session(name, "an edge")
+            await store.open_session(name, "an edge", None, POLICY.ttl)
         leaving, staying = (asyncio.create_task(heartbeats.record(name, 0)) for name in ("leaving", "staying"))
         await asyncio.sleep(0)
         leaving.cancel()

@@ -61,12 +61,18 @@ class WatchKeysRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[WatchHello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ...) -> None: ...
 
 class WatchHello(_message.Message):
-    __slots__ = ("session_id", "edge_name")
+    __slots__ = ("session_id", "edge_name", "last_sequence", "cache_mark", "last_session_id")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     EDGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MARK_FIELD_NUMBER: _ClassVar[int]
+    LAST_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     session_id: bytes
     edge_name: str
-    def __init__(self, session_id: _Optional[bytes] = ..., edge_name: _Optional[str] = ...) -> None: ...
+    last_sequence: int
+    cache_mark: str
+    last_session_id: bytes
+    def __init__(self, session_id: _Optional[bytes] = ..., edge_name: _Optional[str] = ..., last_sequence: _Optional[int] = ..., cache_mark: _Optional[str] = ..., last_session_id: _Optional[bytes] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("sequence",)
@@ -93,14 +99,18 @@ class WatchKeysResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[WatchWelcome, _Mapping]] = ..., change: _Optional[_Union[KeyChange, _Mapping]] = ..., heartbeat: _Optional[_Union[WatchHeartbeat, _Mapping]] = ..., draining: _Optional[_Union[WatchDraining, _Mapping]] = ...) -> None: ...
 
 class WatchWelcome(_message.Message):
-    __slots__ = ("session_ttl", "heartbeat_interval", "sequence")
+    __slots__ = ("session_ttl", "heartbeat_interval", "sequence", "features", "cache_mark")
     SESSION_TTL_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MARK_FIELD_NUMBER: _ClassVar[int]
     session_ttl: _duration_pb2.Duration
     heartbeat_interval: _duration_pb2.Duration
     sequence: int
-    def __init__(self, session_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    cache_mark: str
+    def __init__(self, session_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sequence: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., cache_mark: _Optional[str] = ...) -> None: ...
 
 class WatchDraining(_message.Message):
     __slots__ = ()

@@ -111,8 +111,12 @@ class AuthServicer:
         every `heartbeat_interval`; auth answers each. A session that was silent for `session_ttl` is dead: auth no longer
         waits for it. An edge that received nothing for `session_ttl` must stop trusting its cache; since it counts from
         *sending* the heartbeat that was answered last, it always stops before auth stops waiting.
-        After a break the edge opens a new stream with a new session id and an empty cache. An edge that leaves for good and
-        trusts nothing any more ends its side of the stream; a session that merely broke is waited out.
+        After a break the edge opens a new stream with a new session id. It keeps its cache when its last session has not
+        lapsed and auth replays the changes since (WatchHello.last_sequence); otherwise it begins with an empty one. Changes
+        that are replayed are acknowledged like others, and revocations wait for that. A session that was resumed lives no
+        longer than the one before it until its first heartbeat, which the edge sends at once: auth cannot know whether its
+        Welcome arrived, and a partition must not make a revocation wait twice. An edge that leaves for good and trusts
+        nothing any more ends its side of the stream; a session that merely broke is waited out.
         Fails: INVALID_ARGUMENT (HELLO_EXPECTED, ACK_OUT_OF_RANGE), UNAVAILABLE (SESSION_LAPSED: open a new one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
