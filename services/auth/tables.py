@@ -5,9 +5,11 @@ A change here needs a revision in migrations/versions/.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, text
 from sqlalchemy.orm import registry
 from sqlmodel import JSON, Field, SQLModel
+
+NOT_REVOKED = text("revoked_us IS NULL")
 
 
 class Table(SQLModel, registry=registry()):
@@ -35,6 +37,7 @@ class KeyRow(Table, table=True):
     __table_args__ = (
         Index("api_keys_by_creation", "created_us", "key_id"),
         Index("api_keys_of_account", "account_id", "created_us", "key_id"),
+        Index("api_keys_not_revoked", "account_id", postgresql_where=NOT_REVOKED, sqlite_where=NOT_REVOKED),
     )
 
     key_id: str = Field(primary_key=True)

@@ -15,9 +15,10 @@ from services.auth.domain.key import Key, NewKey
 from services.auth.domain.page import Cursor
 from services.auth.domain.store import Found
 from services.auth.store.accounts import account_row
-from services.auth.store.rows import from_new_key, to_account, to_key
+from services.auth.store.lookups import Lookups
+from services.auth.store.rows import from_new_key, to_key
 from services.auth.store.sequence import LockedSequence
-from services.auth.tables import AccountRow, KeyRow, SequenceRow
+from services.auth.tables import KeyRow
 
 
 class KeyTable:
@@ -25,6 +26,7 @@ class KeyTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lookups = Lookups(database)
 
     async def create(self, new: NewKey, most_active: int) -> None:
         """Counts and inserts under the account's row lock (SQLite: the write lock), so that no two count the same.
@@ -38,16 +40,8 @@ class KeyTable:
             session.add(from_new_key(new))
 
     async def find(self, digest: bytes) -> Found | None:
-        """One statement, so one snapshot: a revocation up to `sequence` cannot be missing from what is returned."""
-        statement = (
-            select(KeyRow, AccountRow, SequenceRow.last)
-            .join(AccountRow, col(AccountRow.account_id) == col(KeyRow.account_id))
-            .join(SequenceRow, col(SequenceRow.id) == 1)
-            .where(KeyRow.digest == digest)
-        )
-        async with self._database.read() as session:
-            row = (await session.exec(statement)).first()
-        return None if row is None else Found(to_key(row[0]), to_account(row[1]), row[2])
+        """See Lookups.find."""
+        return await self._lookups.find(digest)
 
     async def page(self, account_id: str, after: Cursor | None, limit: int) -> Sequence[Key]:
         """Newest first, by an index. Raises AccountUnknown."""

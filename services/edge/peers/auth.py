@@ -18,17 +18,20 @@ from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.key_watch import KeyWatch
 from services.edge.peers.link import Link
 from services.edge.peers.principals import Principal, PrincipalCache
+from services.edge.peers.refused_keys import RefusedKeys
 from services.edge.peers.replicas import Replicas
 
 log = get_logger(__name__)
 
+MAX_LOOKUPS = 32  # calls of Authenticate under way at once; auth answers them together
 CALL_TIMEOUT = 2.0  # seconds for one Authenticate
 ROUNDS, ROUND_PAUSE = 12, 0.05  # seconds; together less than the second within which a client has its 503 (G7)
 ATTEMPTS = 5  # answers that were overtaken by a change before we give up
-REVALIDATE_TOGETHER = 32  # calls at once when a session begins
 REVALIDATE_PAUSE = 0.1  # seconds between questions that auth could not answer
 GUARD_INTERVAL = 0.1  # seconds between looks at the clock
 
+# What auth says of a key, and not of this edge (CALLER_UNKNOWN).
+REFUSALS = frozenset({"KEY_UNKNOWN", "KEY_REVOKED", "KEY_EXPIRED", "ACCOUNT_SUSPENDED"})
 _KIND = auth_pb2.KeyChange
 
 
@@ -68,6 +71,8 @@ class AuthPeer:
         self._running = running
         self._clock = clock
         self._cache = PrincipalCache(cache_size)
+        self._refused = RefusedKeys(clock)
+        self._gate = asyncio.Semaphore(MAX_LOOKUPS)
         self._asking: dict[bytes, asyncio.Task[Principal]] = {}
         self._watch = KeyWatch(replicas, self, clock, edge_name)
         self._link = Link(self._watch, clock)
@@ -115,6 +120,8 @@ class AuthPeer:
             metrics.CACHE_HITS.inc()
             return principal
         metrics.CACHE_MISSES.inc()
+        if (refusal := self._refused.get(digest)) is not None:
+            raise from_rpc_failure(refusal, "auth")
         for _ in range(ATTEMPTS):
             try:
                 await asyncio.shield(self._ask(digest))
@@ -130,6 +137,7 @@ class AuthPeer:
     def session_began(self, old_lapse: float) -> None:
         """Forgets all; keys in use are asked again, and what is not confirmed by old_lapse ends."""
         self._cache.clear()
+        self._refused.clear()
         self._trusting = True
         self._session_open.set()
         in_use = set(self._running.digests())
@@ -143,6 +151,7 @@ class AuthPeer:
 
     def change(self, change: auth_pb2.KeyChange) -> None:
         """Puts one change in force; the acknowledgement goes out after this returns."""
+        self._refused.clear()
         if change.kind == _KIND.KIND_KEY_REVOKED:
             self._cache.forget(account_id=change.account_id, key_id=change.key_id)
             self._running.end_key(change.account_id, change.key_id, ApiError.key_revoked)
@@ -173,13 +182,23 @@ class AuthPeer:
     async def _fetch(self, digest: bytes) -> Principal:
         """Asks until the answer is as new as the changes applied here, so that none can be older than a revocation."""
         for _ in range(ATTEMPTS):
-            response = await self._call(digest)
+            async with self._gate:
+                response = await self._ask_once(digest)
             if response.as_of_sequence >= self._watch.applied:
                 principal = Principal.from_proto(response.principal)
                 self._cache.put(digest, principal)
                 return principal
         log.warning("authenticate_overtaken", attempts=ATTEMPTS)
         raise RpcFailure(grpc.StatusCode.UNAVAILABLE, "changes kept overtaking the answer")
+
+    async def _ask_once(self, digest: bytes) -> auth_pb2.AuthenticateResponse:
+        generation = self._refused.generation
+        try:
+            return await self._call(digest)
+        except RpcFailure as failure:
+            if failure.code is grpc.StatusCode.UNAUTHENTICATED and failure.reason in REFUSALS:
+                self._refused.put(digest, failure, generation)
+            raise
 
     async def _call(self, digest: bytes) -> auth_pb2.AuthenticateResponse:
         """Read-only, so one replica after the other is asked, for a moment. Raises RpcFailure.
@@ -212,12 +231,10 @@ class AuthPeer:
 
     async def _revalidate(self, digests: set[bytes], old_lapse: float) -> None:
         """A key may have been revoked between two sessions: running answers go on only under keys confirmed anew."""
-        gate = asyncio.Semaphore(REVALIDATE_TOGETHER)
 
         async def confirm(digest: bytes) -> None:
-            async with gate:
-                while not await self._confirmed(digest):  # noqa: ASYNC110  (asks again, waits for no event)
-                    await asyncio.sleep(REVALIDATE_PAUSE)
+            while not await self._confirmed(digest):  # noqa: ASYNC110  (asks again, waits for no event)
+                await asyncio.sleep(REVALIDATE_PAUSE)
 
         left = max(0.0, old_lapse - self._clock.monotonic())
         confirmations = {digest: asyncio.create_task(confirm(digest)) for digest in digests}

@@ -43,11 +43,12 @@ class Principal:
 
 
 class PrincipalCache:
-    """A bounded LRU. Never holds a refusal: an unknown key may be made the next moment."""
+    """A bounded LRU."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._by_digest: OrderedDict[bytes, Principal] = OrderedDict()
+        self._digests: dict[str, set[bytes]] = {}  # by account, so that a change costs what the account has keys
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -61,21 +62,28 @@ class PrincipalCache:
 
     def put(self, digest: bytes, principal: Principal) -> None:
         """Remembers; the least recently used makes room."""
+        self._drop(digest)
         self._by_digest[digest] = principal
-        self._by_digest.move_to_end(digest)
+        self._digests.setdefault(principal.account_id, set()).add(digest)
         if len(self._by_digest) > self._size:
-            self._by_digest.popitem(last=False)
+            self._drop(next(iter(self._by_digest)))
 
     def forget(self, *, account_id: str, key_id: str = "") -> None:
-        """Drops one key, or with an empty key_id all keys of the account. Changes are rare: a scan will do."""
-        wrong = [
-            digest
-            for digest, principal in self._by_digest.items()
-            if principal.account_id == account_id and (not key_id or principal.key_id == key_id)
-        ]
-        for digest in wrong:
-            del self._by_digest[digest]
+        """Drops one key, or with an empty key_id all keys of the account."""
+        for digest in list(self._digests.get(account_id, ())):
+            if not key_id or self._by_digest[digest].key_id == key_id:
+                self._drop(digest)
 
     def clear(self) -> None:
         """Drops all."""
         self._by_digest.clear()
+        self._digests.clear()
+
+    def _drop(self, digest: bytes) -> None:
+        principal = self._by_digest.pop(digest, None)
+        if principal is None:
+            return
+        digests = self._digests[principal.account_id]
+        digests.discard(digest)
+        if not digests:
+            del self._digests[principal.account_id]

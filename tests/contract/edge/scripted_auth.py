@@ -24,6 +24,7 @@ class ScriptedAuth(auth_pb2_grpc.AuthServicer):
         self.heartbeat_interval = heartbeat_interval
         self.sequence = 0
         self.authenticated = 0
+        self.most_at_once = self._at_once = 0  # calls of Authenticate
         self.sessions = 0
         self.goodbyes = 0
         self.heartbeats = 0
@@ -53,6 +54,10 @@ class ScriptedAuth(auth_pb2_grpc.AuthServicer):
         """The key works no more; nobody is told."""
         del self._principals[key_format.digest(key)]
 
+    def restore_key(self, key: str, principal: auth_pb2.Principal) -> None:
+        """The key works again; nobody is told."""
+        self._principals[key_format.digest(key)] = principal
+
     def principal(self, key: str) -> auth_pb2.Principal:
         """What auth says of a key; tests may change it."""
         return self._principals[key_format.digest(key)]
@@ -70,7 +75,10 @@ class ScriptedAuth(auth_pb2_grpc.AuthServicer):
 
     async def Authenticate(self, request: auth_pb2.AuthenticateRequest, context: Any) -> auth_pb2.AuthenticateResponse:
         self.authenticated += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
         await self.gate.wait()
+        self._at_once -= 1
         if self.database_down:
             raise DatabaseUnavailable("the database does not answer")
         principal = self._principals.get(request.key_digest)

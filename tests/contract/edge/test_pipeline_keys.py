@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import pytest
 
 from muhgpt.auth.v1 import auth_pb2
+from services import key_format
 from services.edge.http_errors import ApiError
 from services.edge.peers import auth as auth_peer
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
@@ -39,12 +41,52 @@ async def test_a_mistyped_key_is_refused_by_its_checksum() -> None:
         assert platform.auth.authenticated == 0
 
 
-async def test_an_unknown_key_is_a_401_that_is_asked_anew_each_time() -> None:
-    async with start_platform() as platform:
+async def test_a_refused_key_is_asked_for_once_a_second_however_often_it_is_tried() -> None:
+    clock = FakeClock()
+    async with start_platform(clock=clock) as platform:
         platform.auth.drop_key(platform.key)
-        assert await _status(platform, f"Bearer {platform.key}") == (401, "invalid_api_key")
+        for _ in range(100):
+            assert await _status(platform, f"Bearer {platform.key}") == (401, "invalid_api_key")
+        assert platform.auth.authenticated == 1
+        clock.advance(1)
         assert await _status(platform, f"Bearer {platform.key}") == (401, "invalid_api_key")
         assert platform.auth.authenticated == 2
+
+
+async def test_a_key_that_a_change_makes_good_works_at_once_although_it_was_refused() -> None:
+    async with start_platform(clock=FakeClock()) as platform:
+        principal = platform.auth.principal(platform.key)
+        platform.auth.drop_key(platform.key)
+        assert await _status(platform, f"Bearer {platform.key}") == (401, "invalid_api_key")
+        platform.auth.restore_key(platform.key, principal)
+        await platform.auth.tell(UPDATED, "acct_a")
+        await platform.caller()
+
+
+async def test_a_refusal_that_a_change_overtook_is_not_remembered() -> None:
+    async with start_platform(clock=FakeClock()) as platform:
+        principal = platform.auth.principal(platform.key)
+        platform.auth.drop_key(platform.key)
+        platform.auth.gate.clear()
+        refused = asyncio.create_task(_status(platform, f"Bearer {platform.key}"))
+        await until(lambda: platform.auth.authenticated == 1)
+        await platform.auth.tell(UPDATED, "acct_a")
+        platform.auth.gate.set()
+        assert await refused == (401, "invalid_api_key")
+        platform.auth.restore_key(platform.key, principal)
+        await platform.caller()
+
+
+async def test_however_many_unknown_keys_come_few_calls_are_under_way_and_all_are_answered() -> None:
+    async with start_platform() as platform:
+        unknown = [f"Bearer {key_format.mint(secrets.token_bytes)}" for _ in range(300)]
+        platform.auth.gate.clear()
+        asking = asyncio.gather(*(_status(platform, each) for each in unknown))
+        await until(lambda: platform.auth.authenticated == 32)
+        platform.auth.gate.set()
+        assert set(await asking) == {(401, "invalid_api_key")}
+        assert platform.auth.most_at_once == 32
+        assert platform.auth.authenticated == 300
 
 
 async def test_a_known_key_is_asked_once_also_by_many_at_the_same_time() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from sqlalchemy import event
 
 from servicekit.clock import SystemClock
 from servicekit.database import Database, open_database
@@ -218,3 +219,17 @@ async def test_a_session_either_is_waited_for_or_starts_behind_the_change(store:
     for sequence, alive in waits:
         for name, start in zip(names, starts, strict=True):
             assert (start >= sequence) != (name in alive)
+
+
+async def test_many_digests_asked_for_at_once_cost_a_few_statements_and_each_has_its_answer(store: Store) -> None:
+    account = await store.account()
+    key = await store.key(account)
+    statements: list[str] = []
+    event.listen(
+        store.database.engine.sync_engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
+    unknown = [number.to_bytes(32) for number in range(300)]
+    found = await asyncio.gather(*map(store.keys.find, [*unknown, key.digest, key.digest]))
+    assert found[:300] == [None] * 300
+    assert [each.key.key_id for each in found[300:] if each] == [key.key.key_id] * 2
+    assert len([each for each in statements if "api_keys" in each]) <= 3

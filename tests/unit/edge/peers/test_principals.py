@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from muhgpt.auth.v1 import auth_pb2
 from services.edge.peers.principals import Principal, PrincipalCache
 
@@ -38,6 +40,27 @@ def test_forgetting_an_account_forgets_all_its_keys_and_nobody_elses() -> None:
     cache.forget(account_id="a")
     assert (cache.get(b"a1"), cache.get(b"a2")) == (None, None)
     assert cache.get(b"b1") is not None
+
+
+def test_a_key_that_made_room_or_changed_hands_is_forgotten_with_its_account_too() -> None:
+    cache = _cache(3)
+    cache.put(b"c1", _principal("c", "c1"))  # a1 made room
+    cache.put(b"a2", _principal("b", "a2"))
+    cache.forget(account_id="a")
+    assert cache.get(b"a2") is not None
+    cache.forget(account_id="b")
+    assert len(cache) == 1
+
+
+def test_a_change_costs_what_its_account_has_keys_and_not_what_the_cache_holds() -> None:
+    cache = PrincipalCache(100_000)
+    for number in range(100_000):
+        cache.put(number.to_bytes(4), _principal(f"acct_{number}", "key"))
+    began = time.process_time()
+    for number in range(1_000):
+        cache.forget(account_id=f"acct_{number}", key_id="key")
+    assert time.process_time() - began < 0.5  # a scan takes 16 ms each
+    assert len(cache) == 99_000
 
 
 def test_absent_fields_of_a_principal_are_none_and_not_zero() -> None:
