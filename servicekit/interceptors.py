@@ -15,12 +15,19 @@ from grpc_status import rpc_status
 
 from servicekit import metrics, request_id, tracing
 from servicekit.access import AccessList
-from servicekit.errors import DomainError
+from servicekit.errors import DomainError, Kind
 from servicekit.logging import get_logger
 from servicekit.rpc_status import CODES, to_status
 
 log = get_logger(__name__)
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; grpc ships no types
+
+
+class MessageMalformed(DomainError):
+    """Bytes that are no message of the method's type."""
+
+    kind = Kind.INVALID
+    reason = "MESSAGE_MALFORMED"
 
 
 class CallGuard(grpc.aio.ServerInterceptor):
@@ -46,11 +53,12 @@ class CallGuard(grpc.aio.ServerInterceptor):
         for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
             behaviour = getattr(handler, kind)
             if behaviour is not None:
-                wrapped = (
-                    _generator(behaviour, guard) if inspect.isasyncgenfunction(behaviour) else _plain(behaviour, guard)
-                )
+                decode = _decoder(handler.request_deserializer)
+                take = _decode_each(decode) if kind.startswith("stream") else decode
+                wrap = _generator if inspect.isasyncgenfunction(behaviour) else _plain
                 make = getattr(grpc, f"{kind}_rpc_method_handler")
-                return make(wrapped, handler.request_deserializer, handler.response_serializer)
+                # Bytes come in as they are: whoever may not call is refused before they are looked at.
+                return make(wrap(behaviour, guard, take), None, handler.response_serializer)
         raise TypeError(f"{method} has no behaviour")
 
     @asynccontextmanager
@@ -96,18 +104,39 @@ def certified_names(context: Context) -> list[str]:
     return [name.decode("ascii", "replace") for name in connection.get("peer_dns", ())]
 
 
-def _plain(behaviour: Any, guard: Callable[[Context], Any]) -> Any:
+def _decoder(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    if deserialize is None:  # a method that takes bytes
+        return lambda raw: raw
+
+    def decode(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except Exception:  # noqa: BLE001  what a parser raises says what it found, and that is the caller's own
+            raise MessageMalformed("the message is not what this method takes") from None
+
+    return decode
+
+
+def _decode_each(decode: Callable[[bytes], Any]) -> Callable[[Any], Any]:
+    async def messages(stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in stream:
+            yield decode(raw)
+
+    return messages
+
+
+def _plain(behaviour: Any, guard: Callable[[Context], Any], take: Callable[[Any], Any]) -> Any:
     async def call(request: Any, context: Context) -> Any:
         async with guard(context):
-            return await behaviour(request, context)
+            return await behaviour(take(request), context)
 
     return call
 
 
-def _generator(behaviour: Any, guard: Callable[[Context], Any]) -> Any:
+def _generator(behaviour: Any, guard: Callable[[Context], Any], take: Callable[[Any], Any]) -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with guard(context):
-            async for response in behaviour(request, context):
+            async for response in behaviour(take(request), context):
                 yield response
 
     return call

@@ -11,7 +11,7 @@ from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.access import Tokens
 from servicekit.client import Peer, connect
 from servicekit.errors import StartupError
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc_status import RpcFailure, from_rpc_error
 from servicekit.server import Server
 from tests.contract.servicekit.scripted_quota import add_to
 
@@ -89,3 +89,39 @@ async def test_a_port_in_use_is_a_start_up_error_that_names_it(server: Server) -
     second = Server(name="quota", listen=address, tokens=TOKENS)
     with pytest.raises(StartupError, match=f"{address}.*in use.*MUHGPT_QUOTA_LISTEN"):
         await second.start()
+
+
+MALFORMED = b"\xff\xff\xff"
+METHODS = {"unary": "/muhgpt.quota.v1.Quota/GetBalance", "stream": "/muhgpt.quota.v1.Quota/Session"}
+
+
+async def raw_failure(peer: Peer, kind: str) -> tuple[grpc.StatusCode, str, str]:
+    """How a method ends that is sent what is no message."""
+    if kind == "unary":
+        call = peer.channel.unary_unary(METHODS[kind])(MALFORMED, metadata=peer.metadata(), timeout=5)
+    else:
+        call = peer.channel.stream_stream(METHODS[kind])(iter([MALFORMED]), metadata=peer.metadata(), timeout=5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await (call if kind == "unary" else call.read())
+    failure = from_rpc_error(caught.value)
+    return failure.code, failure.reason, failure.message
+
+
+@pytest.mark.parametrize("kind", METHODS)
+async def test_who_may_not_call_is_told_so_whatever_was_sent(server: Server, kind: str) -> None:
+    peer = connect(await server.start(), token="some-other-token")
+    assert (await raw_failure(peer, kind))[:2] == (grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN")
+    await peer.close()
+
+
+@pytest.mark.parametrize("kind", METHODS)
+async def test_a_message_that_is_none_is_the_callers_mistake_and_says_nothing_of_ours(
+    server: Server, kind: str
+) -> None:
+    token = TOKENS.operator if kind == "unary" else TOKENS.edge
+    peer = connect(await server.start(), token=token)
+    code, reason, message = await raw_failure(peer, kind)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_MALFORMED")
+    assert "google" not in message
+    assert "Error" not in message
+    await peer.close()
