@@ -16,6 +16,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 A_NAME = "1 to 100 letters, digits and . _ : / -"
 
 
+MAX_SHOWN = 300  # characters of a file's own text in an error
+
+
+def shown(text: object) -> str:
+    """A file's own text within an error: its first line, cut where it is long."""
+    line = str(text).split("\n", 1)[0]
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…"
+
+
 def is_name(text: str) -> bool:
     """Whether a model can be called so."""
     return NAME.fullmatch(text) is not None
@@ -29,7 +38,7 @@ class Nodes:
 
     def fail(self, node: Any, where: str, problem: str) -> NoReturn:
         """Raises: file, line, field and what is wrong."""
-        raise StartupError(f"{self.place(node, where).text}: {problem}")
+        raise StartupError(f"{shown(self.place(node, where).text)}: {shown(problem)}")
 
     def place(self, node: Any, where: str) -> Place:
         """Where a node stands."""

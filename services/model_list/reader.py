@@ -9,12 +9,13 @@ import yaml
 
 from servicekit.errors import StartupError
 from services.model_list.entries import ModelEntry, ModelList, Price, Target, UpstreamTarget
-from services.model_list.nodes import A_NAME, NAME, Nodes
+from services.model_list.nodes import A_NAME, NAME, Nodes, shown
 from services.model_list.targets import MOST_CONTEXT, OF_ONE_TARGET, TargetReader
 
 SHIPPED = Path(__file__).parents[1] / "models.yaml"
 ABILITIES = frozenset({"tools", "vision", "json"})
 MOST_CREDITS = 10**12  # for a million tokens: keeps every product of tokens and price inside 64 bits
+MAX_BYTES = 256 * 1024  # of a list: the parser takes seconds for more
 OF_A_MODEL = {"context_length", "abilities", "price", "aliases", "targets"}
 
 
@@ -22,7 +23,8 @@ def load_model_list(path: Path | None) -> ModelList:
     """Reads a model list; None: the one that comes with the project. Raises StartupError with file, line and field."""
     path = path or SHIPPED
     try:
-        text = path.read_text()
+        with path.open("rb") as opened:
+            text = opened.read(MAX_BYTES + 1).decode()
     except OSError as error:
         raise StartupError(f"cannot read the model list {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -33,12 +35,18 @@ def load_model_list(path: Path | None) -> ModelList:
 def parse_model_list(text: str, path: Path) -> ModelList:
     """Reads the text of a model list. `path`: where it stands or will stand; files are relative to it, and errors name
     it. Raises StartupError with file, line and field."""
+    if len(text.encode()) > MAX_BYTES:
+        raise StartupError(f"{path}: the file is larger than {MAX_BYTES // 1024} KiB")
     try:
         node = yaml.compose(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise StartupError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+        raise StartupError(f"{path}{line}: not YAML: {shown(getattr(error, 'problem', None) or error)}") from None
+    except RecursionError:
+        raise StartupError(f"{path}: not a model list: it is nested too deep") from None
+    except (ValueError, OverflowError):  # escapes and version numbers that stand for nothing
+        raise StartupError(f"{path}: not YAML: a number in it is out of range") from None
     return _Reader(path).read(node)
 
 
@@ -91,13 +99,14 @@ class _Reader:
 
     def _follow(self, alias: str, leads: dict[str, tuple[str, Any]], taken: dict[str, str]) -> str:
         """The canonical id at the end of a chain of aliases."""
-        path, node = [alias], leads[alias][1]
+        path, node, seen = [alias], leads[alias][1], {alias}
         while (to := leads[path[-1]][0]) not in taken:
-            if to in path:
-                self._nodes.fail(node, f"aliases.{alias}", f"leads in a circle: {' → '.join([*path, to])}")
+            if to in seen:
+                self._nodes.fail(node, f"aliases.{alias}", f"leads in a circle: {shown(' → '.join([*path, to]))}")
             if to not in leads:
                 self._nodes.fail(leads[path[-1]][1], f"aliases.{path[-1]}", f"there is no model or alias {to!r}")
             path.append(to)
+            seen.add(to)
         return taken[to]
 
     def _entry(self, name: str, node: Any) -> ModelEntry:
