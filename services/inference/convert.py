@@ -14,9 +14,10 @@ from services.inference.domain.engine import (
     TokenLogprob,
     ToolCallDelta,
 )
-from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.errors import ENGINE_DIED, InvalidRequest
 from services.inference.domain.load import Load
 from services.inference.domain.registry import Target
+from services.inference.domain.spent import SPENT
 
 ROLES = {
     pb.Message.ROLE_SYSTEM: chat.Role.SYSTEM,
@@ -44,6 +45,8 @@ FINISH_REASONS = {
     FinishReason.CANCELLED: pb.FINISH_REASON_CANCELLED,
     FinishReason.CONTENT_FILTER: pb.FINISH_REASON_CONTENT_FILTER,
 }
+
+WORTH_REPORTING = 1.0  # milliseconds of a refused preparation
 
 
 def to_request(message: pb.ChatRequest) -> chat.ChatRequest:
@@ -168,6 +171,9 @@ def _from_failed(failed: Failed) -> pb.Failed:
     )
     if error.retry_after is not None:
         message.retry_after.FromMicroseconds(round(error.retry_after * 1e6))
+    if (spent := float(error.metadata.get(SPENT, 0))) >= WORTH_REPORTING:
+        message.spent.FromMicroseconds(round(spent * 1000))
+    message.engine_died = ENGINE_DIED in error.metadata
     return message
 
 

@@ -65,11 +65,14 @@ class Generation:
 
     @property
     def refused_away(self) -> bool:
-        """It was not prepared because the engine is away: another replica's may be there."""
+        """It was not prepared because the engine is away: another replica's may be there. One that the engine died
+        under is not offered to another, which might die too."""
         if self.prepared is not None or not self.events:
             return False
         first = self.events[0]
-        return isinstance(first, inference_pb2.Failed) and first.reason == first.REASON_ENGINE_UNAVAILABLE
+        if not isinstance(first, inference_pb2.Failed) or first.engine_died:
+            return False
+        return first.reason == first.REASON_ENGINE_UNAVAILABLE
 
     def prepare(self, prepare: inference_pb2.Prepare) -> None:
         """Has the prompt checked and counted. The answer is `prepared`, or a Failed in `events`."""

@@ -176,7 +176,8 @@ class InferencePeer:
     def _may_be_taken_elsewhere(self, failure: RpcFailure, link: InferenceLink, model: str) -> bool:
         if failure.reason == "ENGINE_UNAVAILABLE":
             link.found_away(model)
-            return self.ready(model)
+            # The engine died under it (inference.proto, Failed.engine_died): another one might too.
+            return "engine_died" not in failure.metadata and self.ready(model)
         return failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason
 
     def _tell_opened(self) -> None:

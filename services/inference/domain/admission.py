@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,18 +30,26 @@ class Admission:
     share while another waited comes after that: however much one sends, another's request waits for at most one
     generation more than without it. Within an account the order is first come, first served. The ticket whose turn it
     is waits for all the slots it needs and no other account overtakes it, so a request for many choices is not starved
-    by single ones.
+    by single ones. An account that holds as many slots as one may is passed over.
     """
 
     def __init__(
-        self, slots: int | Callable[[], int], queue_limit: int, changed: Callable[[], None] = lambda: None
+        self,
+        slots: int | Callable[[], int],
+        queue_limit: int,
+        changed: Callable[[], None] = lambda: None,
+        *,
+        most_of_one: int | None = None,
     ) -> None:
-        """`slots`: how many there are, or what tells how many there are now."""
+        """`slots`: how many there are, or what tells how many there are now. `most_of_one`: tickets of one account that
+        hold slots at a time; None: no bound."""
         self._slots: Callable[[], int] = slots if callable(slots) else lambda: slots
         self._used = 0
         self._queue_limit = queue_limit
         self._queues: OrderedDict[str, deque[Ticket]] = OrderedDict()
         self._changed = changed
+        self._most_of_one = most_of_one
+        self._running_of: Counter[str] = Counter()
         self.waiting = 0
         self.running = 0
 
@@ -62,7 +70,7 @@ class Admission:
 
     def _enter(self, account: str, weight: int) -> Ticket:
         ticket = Ticket(account, weight, asyncio.get_running_loop().create_future())
-        if self._queues or not self._fits(ticket):
+        if self._next() is not None or not self._may_run(account) or not self._fits(ticket):
             self.check()
             self._queues.setdefault(account, deque()).append(ticket)
             self.waiting += 1
@@ -75,6 +83,9 @@ class Admission:
         if ticket.held:
             self._used -= ticket.weight
             self.running -= 1
+            self._running_of[ticket.account] -= 1
+            if not self._running_of[ticket.account]:
+                del self._running_of[ticket.account]
             self._to_the_end(ticket.account)
         else:
             self._forget(ticket)
@@ -89,14 +100,20 @@ class Admission:
             del self._queues[ticket.account]
 
     def _grant(self) -> None:
-        while self._queues:
-            account, queue = next(iter(self._queues.items()))
-            ticket = queue[0]
+        while (account := self._next()) is not None:
+            ticket = self._queues[account][0]
             if not self._fits(ticket):
                 return
             self._forget(ticket)
             self._to_the_end(account)
             self._take(ticket)
+
+    def _next(self) -> str | None:
+        """The account whose turn it is, None when nobody waits who may run."""
+        return next((account for account in self._queues if self._may_run(account)), None)
+
+    def _may_run(self, account: str) -> bool:
+        return self._most_of_one is None or self._running_of[account] < self._most_of_one
 
     def _to_the_end(self, account: str) -> None:
         if account in self._queues:
@@ -110,6 +127,7 @@ class Admission:
         ticket.weight = min(ticket.weight, max(1, self._slots()))
         self._used += ticket.weight
         self.running += 1
+        self._running_of[ticket.account] += 1
         ticket.held = True
         if not ticket.granted.done():  # cancelled, but its owner has not run yet: _leave gives the slots back
             ticket.granted.set_result(None)

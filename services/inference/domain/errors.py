@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from servicekit.errors import DomainError, Kind
 
+ENGINE_DIED = "engine_died"  # of an error's metadata (protos/muhgpt/inference/v1, Failed.engine_died)
+
 
 class InvalidRequest(DomainError):
     """The request itself is wrong; message and param may be shown to the client."""
@@ -39,9 +41,11 @@ class ContextTooLong(InvalidRequest):
 
     reason = "CONTEXT_TOO_LONG"
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, prompt_tokens: int, context_length: int, *, at_least: bool = False) -> None:
+        """`at_least`: the prompt is so long that it was not counted."""
+        take = f"take at least {prompt_tokens}" if at_least else f"take {prompt_tokens}"
         super().__init__(
-            f"This model's context is {context_length} tokens, but the messages take {prompt_tokens} and an answer"
+            f"This model's context is {context_length} tokens, but the messages {take} and an answer"
             " needs at least 1 more. Shorten the messages.",
             param="messages",
         )
@@ -74,6 +78,14 @@ class EngineUnavailable(DomainError):
 
     kind = Kind.UNAVAILABLE
     reason = "ENGINE_UNAVAILABLE"
+
+
+class EngineDied(EngineUnavailable):
+    """The engine's process died under this request before it gave anything: it may be why, and goes nowhere else."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.metadata[ENGINE_DIED] = "true"
 
 
 class TargetFailed(EngineUnavailable):

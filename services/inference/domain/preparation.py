@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from servicekit.clock import Clock
-from services.inference.domain import limits
+from services.inference.domain import limits, spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import EngineUnavailable, Overloaded
 from services.inference.domain.generation import PreparedRequest
@@ -34,10 +34,16 @@ class Preparer:
         """Finds the model, checks the request and has its prompt counted.
 
         Raises ModelUnknown, InvalidRequest, ImageNotSupported, InvalidImage, InvalidImageUrl, ContextTooLong,
-        EngineUnavailable, and Overloaded when the generation could not even wait for a slot.
+        EngineUnavailable, and Overloaded when the generation could not even wait for a slot; each with what it has cost
+        (spent.py).
         """
+        with spent.reported():
+            return await self._prepare(request, account_id)
+
+    async def _prepare(self, request: ChatRequest, account_id: str) -> PreparedRequest:
         target = self._registry.find(request.model)
-        limits.check(request, self._max_prompt_bytes)
+        with spent.counted():
+            limits.check(request, self._max_prompt_bytes)
         target.admission.check()
         if not target.engine.ready:
             raise EngineUnavailable(f"the engine of {target.card.id} is not running; it is being restarted")

@@ -9,7 +9,7 @@ import pytest
 from services.edge.http_errors import ApiError
 from services.edge.peers.inference import LARGE
 from services.edge.peers.inference_link import InferenceLink
-from services.inference.domain.errors import EngineUnavailable
+from services.inference.domain.errors import EngineDied, EngineUnavailable
 from tests.contract.edge.platform_for_edge import collect, text_of, until
 from tests.contract.edge.town import COST, ONE, TEXT, TWO, Town, start_town
 
@@ -64,3 +64,14 @@ async def test_when_every_engine_is_away_the_client_is_told_and_nothing_is_charg
             assert (caught.value.status, caught.value.type) == (502, "upstream_error")
         await until(lambda: not town.pipeline._quota.unfinished)
         assert await town.charged() == 0
+
+
+@pytest.mark.parametrize("text", ["hello there", LONG_TEXT], ids=["small", "large"])
+async def test_a_request_that_an_engine_died_under_is_not_offered_to_another_replica(tmp_path: Path, text: str) -> None:
+    async with start_town(tmp_path, inference=2) as (town, _):
+        for host in (ONE, TWO):
+            town.engines[host].fail_prepare(EngineDied("the worker died"))
+        with pytest.raises(ApiError) as caught:
+            await town.open(text=text)
+        assert caught.value.status == 502
+        assert sum(len(town.engines[host].requests) for host in (ONE, TWO)) == 1

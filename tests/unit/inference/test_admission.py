@@ -139,3 +139,16 @@ async def test_every_change_is_told() -> None:
     await crowd.leave("a")
     await crowd.leave("b")
     assert changes == [(0, 1), (1, 1), (0, 1), (0, 0)]
+
+
+async def test_an_account_at_its_own_bound_is_passed_over() -> None:
+    crowd = Crowd(Admission(slots=4, queue_limit=10, most_of_one=3))
+    for name in "abcde":
+        await crowd.come(name, "greedy")
+    assert crowd.entered == ["a", "b", "c"], "a slot is left for others"
+    await crowd.come("other", "modest")
+    assert crowd.entered[-1] == "other"
+    await crowd.leave("other")
+    assert crowd.entered[-1] == "other", "nor does the free slot go to it now"
+    await crowd.leave("a")
+    assert crowd.entered[-1] == "d"

@@ -28,7 +28,7 @@ class WorkerClient:
         self.address = address
         self.key = key
         self._closed = False
-        self._running = 0  # calls
+        self.running = 0  # calls under way
         self._idle = asyncio.Event()
         self._idle.set()
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -162,13 +162,13 @@ class WorkerClient:
     def _call(self) -> Generator[None]:
         if self._closed:
             raise EngineUnavailable("the worker is gone")
-        self._running += 1
+        self.running += 1
         self._idle.clear()
         try:
             yield
         finally:
-            self._running -= 1
-            if not self._running:
+            self.running -= 1
+            if not self.running:
                 self._idle.set()
 
     async def _send(self, path: str, data: bytes, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:

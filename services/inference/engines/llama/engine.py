@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
-from services.gguf import control_tokens, sampling
-from services.inference.domain.admission import Admission
+from services.gguf import control_tokens, longest_token, sampling
+from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable
@@ -21,15 +22,15 @@ from services.inference.engines.llama import request as words
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.completion import CompletionReader
 from services.inference.engines.llama.grammar import GrammarProof, grammar_sources, grammar_to_prove
-from services.inference.engines.llama.process import WorkerConfig
+from services.inference.engines.llama.preparing import Preparing
+from services.inference.engines.llama.process import WorkerConfig, check_file
 from services.inference.engines.llama.prompt import Illustrated, PromptBuilder
 from services.inference.engines.llama.request import SamplingDefaults
+from services.inference.engines.llama.room import Room
 from services.inference.engines.llama.supervisor import Patience, Supervisor
+from services.inference.engines.llama.suspects import Suspects
 
 log = get_logger(__name__)
-
-PREPARING_AT_ONCE = 4  # prompts rendered and counted at a time; more would take the worker's threads from the streams
-MOST_PREPARING = 4096  # that may wait for it, as many as one edge's session can bring
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,15 @@ class LlamaEngine:
         self._call_token: int | None = None
         self._call_is_control = False
         self._prompts = PromptBuilder(())
-        self._preparing = Admission(PREPARING_AT_ONCE, MOST_PREPARING)
+        self._room = Room(1)
+        self.suspects = Suspects(clock)
+        self._preparing = Preparing(self.supervisor, self.suspects)
         self._defaults = model.defaults or SamplingDefaults()
 
     async def start(self) -> None:
         """Starts the worker and learns the model's sizes. Raises StartupError."""
+        await asyncio.to_thread(self._read_file)  # first, so that the error says what is wrong with it
         await self.supervisor.start()
-        controls = await asyncio.to_thread(control_tokens, self._config.file)
-        self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
-        if self._model.defaults is None:
-            self._defaults = SamplingDefaults.advised(await asyncio.to_thread(sampling, self._config.file))
         client = self.supervisor.client()
         try:
             trained, self._vocabulary = await client.context_length(), await client.vocabulary_size()
@@ -91,6 +91,15 @@ class LlamaEngine:
             log.warning("context_shortened", model=self._model.id, wanted=self.context_length, trained=trained)
             self.context_length = trained
 
+    def _read_file(self) -> None:
+        file = self._config.file
+        check_file(file)
+        controls = control_tokens(file)
+        self._room = Room(longest_token(file))
+        self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
+        if self._model.defaults is None:
+            self._defaults = SamplingDefaults.advised(sampling(file))
+
     @property
     def ready(self) -> bool:
         return self.supervisor.up
@@ -100,13 +109,18 @@ class LlamaEngine:
         return self._slots
 
     async def prepare(self, request: ChatRequest) -> LlamaPrompt:
-        """See domain/engine.py. Raises Overloaded too."""
-        words.check_supported(request, self._model.id, self._model.abilities, self._vocabulary)
-        client = self.supervisor.client()
-        async with self._preparing.slot(request.account, 1):
-            if request.has_images:
-                return await self._prepare_with_pictures(client, request)
-            tokens = await self._prompts.build(client, words.conversation(request))
+        """See domain/engine.py. Raises Overloaded too, and EngineDied."""
+        with spent.counted():
+            words.check_supported(request, self._model.id, self._model.abilities, self._vocabulary)
+            self._room.check(request, self.context_length)
+        return await self._preparing.run(request, partial(self._prepare, request))
+
+    async def _prepare(self, request: ChatRequest, client: WorkerClient) -> LlamaPrompt:
+        if request.has_images:
+            return await self._prepare_with_pictures(client, request)
+        with spent.counted():
+            conversation = words.conversation(request)
+        tokens = await self._prompts.build(client, conversation)
         return self._prompt(request, len(tokens), tokens, tokens)
 
     async def _prepare_with_pictures(self, client: WorkerClient, request: ChatRequest) -> LlamaPrompt:
@@ -167,8 +181,7 @@ class LlamaPrompt:
     async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
         if "grammar" in self.body and (grammar := grammar_to_prove(self.request)):
-            sources = grammar_sources(self.request)
-            await self.engine.grammars.prove(self.engine.supervisor.client(), grammar, sources)
+            await self._prove(grammar)
         choices = self.request.sampling.choices
         readers = [self.engine.reader(self.request, choice) for choice in range(choices)]
         steps = self._read(readers[0], 0, max_tokens) if choices == 1 else self._merge(readers, max_tokens)
@@ -177,6 +190,16 @@ class LlamaPrompt:
                 yield (delta,)
         prompt_tokens = readers[0].prompt_tokens or self.prepared.prompt_tokens
         yield Usage(prompt_tokens, sum(reader.output_tokens for reader in readers))
+
+    async def _prove(self, grammar: str) -> None:
+        """Raises EngineUnavailable, and InvalidRequest for a grammar that is not held or that ends workers."""
+        client = self.engine.supervisor.client()
+        try:
+            await self.engine.grammars.prove(client, grammar, grammar_sources(self.request))
+        except EngineUnavailable:
+            if await self.engine.supervisor.died(client):
+                self.engine.suspects.died(self.request, client.address)
+            raise
 
     async def _read(self, reader: CompletionReader, choice: int, max_tokens: int) -> AsyncGenerator[Delta]:
         client = self.engine.supervisor.client()

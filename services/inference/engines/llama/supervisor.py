@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.process import Worker, WorkerConfig
 
 log = get_logger(__name__)
+
+DEATH_PATIENCE = 1.0  # seconds until a worker's death is known after a call to it failed
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Supervisor:
         self._client: WorkerClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        self._running = asyncio.Event()  # there is a client
+        self._lost = asyncio.Event()  # there is none any more
         metrics.WORKER_RESTARTS.labels(name)  # told as 0 from the start, so that the first one is an increase
 
     async def start(self) -> None:
@@ -64,6 +69,23 @@ class Supervisor:
             raise EngineUnavailable(f"the worker of {self._name} is being restarted")
         return self._client
 
+    async def wait_for_client(self, timeout: float) -> WorkerClient:
+        """The way to the running worker, after at most so many seconds in which one is restarted. Raises
+        EngineUnavailable."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._running.wait()
+        return self.client()
+
+    async def died(self, client: WorkerClient) -> bool:
+        """Whether the worker that this client talked to is gone, which is known a moment after its connections end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEATH_PATIENCE):
+                while self._client is client:
+                    self._lost.clear()
+                    await self._lost.wait()
+        return self._client is not client
+
     async def close(self) -> None:
         """Stops watching and stops the worker."""
         if self._task is not None:
@@ -80,6 +102,7 @@ class Supervisor:
         started = self._clock.monotonic()
         self._worker = await Worker.start(self._config)
         self._client = WorkerClient(self._worker.address, self._worker.key, self._config.http_threads - 1)
+        self._running.set()
         metrics.WORKER_UP.labels(self._name).set(1)
         seconds = round(self._clock.monotonic() - started, 3)
         log.info("worker_started", model=self._name, pid=self._worker.pid, seconds=seconds)
@@ -88,6 +111,8 @@ class Supervisor:
         """Takes worker and client out of use and ends both; what still reads from it ends with EngineUnavailable."""
         worker, self._worker = self._worker, None
         client, self._client = self._client, None
+        self._running.clear()
+        self._lost.set()
         metrics.WORKER_UP.labels(self._name).set(0)
         if worker is not None:
             await end(worker)

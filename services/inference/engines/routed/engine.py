@@ -11,7 +11,7 @@ from servicekit.clock import Clock
 from services.inference import metrics
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Prompt, Usage
-from services.inference.domain.errors import EngineUnavailable, InvalidRequest, TargetFailed
+from services.inference.domain.errors import EngineDied, EngineUnavailable, InvalidRequest, TargetFailed
 from services.inference.engines.routed.budget import MOST_ATTEMPTS, RetryBudget, backoff
 from services.inference.engines.routed.choosing import Routes
 from services.inference.engines.routed.route import Route
@@ -62,6 +62,8 @@ class RoutedEngine:
             except EngineUnavailable as error:
                 route.failed(error)
                 route.count(outcome_of(error))
+                if isinstance(error, EngineDied):  # another target's might die too
+                    raise
                 failure = error
         raise failure
 
@@ -102,7 +104,12 @@ class RoutedPrompt:
             except EngineUnavailable as error:
                 attempt.failed(error)
                 tried.append(route)
-                if attempt.started or len(tried) >= MOST_ATTEMPTS or not engine.budget.take():
+                if (
+                    attempt.started
+                    or isinstance(error, EngineDied)
+                    or len(tried) >= MOST_ATTEMPTS
+                    or not engine.budget.take()
+                ):
                     raise
             except InvalidRequest:
                 attempt.refused()
