@@ -16,44 +16,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
-import prometheus_client
 import sqlalchemy.exc
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from servicekit.errors import DatabaseUnavailable, StartupError
+from servicekit.errors import StartupError
 from servicekit.logging import get_logger
+from servicekit.outages import OUTAGES, is_outage, note_gone, outages_translated
 from servicekit.schema import Schema
 
-log = get_logger(__name__)
+__all__ = ["CONNECT_TIMEOUT", "Database", "migrate_database", "open_database", "outages_translated"]
 
-UNAVAILABLE = prometheus_client.Counter(
-    "muhgpt_database_unavailable_total", "Transactions that failed because the database did not answer"
-)
+log = get_logger(__name__)
 
 Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, with % codes for what is special in a URL"
 CONNECT_TIMEOUT = 5.0  # seconds
 QUERY_TIMEOUT = 2.0  # seconds for one read() or write() block
+LOG_LIMIT_BYTES = 64 * 2**20  # SQLite's log is cut to this when it begins anew
 MIGRATE_WAIT = 60.0  # seconds that a start waits for another process that migrates the same database
-
-# What drivers raise when the server is gone, restarting, or out of connections.
-OUTAGES = (
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.TimeoutError,
-    sqlite3.OperationalError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-    asyncpg.ObjectNotInPrerequisiteStateError,  # a database that was told to take no connections
-    OSError,
-    TimeoutError,
-)
 
 
 @dataclass(frozen=True)
@@ -67,6 +51,12 @@ class Database:
     # SQLite has one writer. Those that wait do so here, in the order in which they came and without a connection: in
     # SQLite itself they would poll, the unlucky one starves, and one that gives up there can leave the file locked.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
+
+    async def reconnect(self) -> None:
+        """Closes the connections that wait for work: somebody found that the database is elsewhere now."""
+        with suppress(Exception):  # it is gone: so is whom one would take leave of
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self.engine.dispose()
 
     @asynccontextmanager
     async def read(self, timeout: float = QUERY_TIMEOUT) -> AsyncIterator[AsyncSession]:
@@ -85,7 +75,7 @@ class Database:
 
     @asynccontextmanager
     async def _session(self, *, write: bool, timeout: float) -> AsyncIterator[AsyncSession]:
-        with outages_translated():
+        with outages_translated(write=write):
             async with asyncio.timeout(timeout), AsyncExitStack() as stack:
                 if write and self.dialect == "sqlite":
                     await stack.enter_async_context(self._turn)
@@ -94,31 +84,6 @@ class Database:
                 async with connection.begin(), AsyncSession(bind=connection, expire_on_commit=False) as session:
                     yield session
                     await session.flush()
-
-
-@contextmanager
-def outages_translated() -> Iterator[None]:
-    """Turns what drivers raise when the database does not answer into DatabaseUnavailable."""
-    try:
-        yield
-    except OUTAGES as error:
-        UNAVAILABLE.inc()
-        log.warning("database_unavailable", error=type(error).__name__)
-        raise DatabaseUnavailable("the database does not answer") from error
-    except sqlalchemy.exc.DBAPIError as error:
-        if _is_outage(error):
-            UNAVAILABLE.inc()
-            log.warning("database_unavailable", error=type(error).__name__)
-            raise DatabaseUnavailable("the database does not answer") from error
-        raise
-
-
-def _is_outage(error: BaseException) -> bool:
-    if not isinstance(error, sqlalchemy.exc.DBAPIError):
-        return isinstance(error, OUTAGES)
-    # While it connects, SQLAlchemy hides the driver's own error one level deeper.
-    cause = error.orig.__cause__ if error.orig else None
-    return bool(error.connection_invalidated) or isinstance(error.orig, OUTAGES) or isinstance(cause, OUTAGES)
 
 
 @asynccontextmanager
@@ -203,7 +168,7 @@ async def _answers(url: URL, schema: str | None, wait: float) -> None:
                 async with engine.connect():
                     return
             except (*OUTAGES, sqlalchemy.exc.DBAPIError) as error:
-                if not _is_outage(error):
+                if not is_outage(error):
                     return
                 log.info("database_awaited", error=type(error).__name__)
             await asyncio.sleep(0.5)
@@ -281,9 +246,11 @@ def _engine(
     if dialect == "postgresql":
         server_settings = {"search_path": schema} if schema else {}
         arguments = {"timeout": CONNECT_TIMEOUT, "command_timeout": command_timeout, "server_settings": server_settings}
-        return create_async_engine(
+        engine = create_async_engine(
             url, hide_parameters=True, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
         )
+        event.listen(engine.sync_engine, "handle_error", note_gone)
+        return engine
     engine = create_async_engine(url, hide_parameters=True, connect_args={"factory": _SqliteConnection})
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -292,6 +259,7 @@ def _engine(
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -299,7 +267,19 @@ def _engine(
         write = connection.get_execution_options().get("write", True)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
+    event.listen(engine.sync_engine, "handle_error", note_gone)
+    event.listen(engine.sync_engine, "invalidate", _interrupt)
     return engine
+
+
+def _interrupt(connection: Any, _record: Any, _error: Any) -> None:
+    """Ends the statement of a call that was cancelled.
+
+    A connection closes only after its statement, which may take minutes; one that waits for that is cancelled again
+    when the process ends, and then waits for ever for a thread that is gone (aiosqlite's Connection.close).
+    """
+    with suppress(sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, ValueError):  # closed already
+        connection.run_async(lambda driver: driver.interrupt())
 
 
 class _SqliteConnection(sqlite3.Connection):

@@ -140,7 +140,12 @@ async def _store(settings: QuotaSettings, database: Database) -> Store:
     if database.dialect == "sqlite":
         path = str(database.url.database)
         return await SqliteStore.open(path, SystemClock(), synchronous=settings.database_synchronous)
-    return await PostgresStore.open(database.url, connections=settings.writers, schema=settings.database_schema)
+    return await PostgresStore.open(
+        database.url,
+        connections=settings.writers,
+        schema=settings.database_schema,
+        moved=database.reconnect,
+    )
 
 
 def shards(settings: QuotaSettings, database: Database) -> int:

@@ -41,15 +41,18 @@ async def watch_books(reader: Reader, clock: Clock, *, interval: float) -> None:
 
     Whatever goes wrong is waited out: the metrics go stale, and no request suffers for what only watches.
     """
-    due = clock.monotonic() + min(interval, FIRST_COUNT)
+    due, seen = clock.monotonic() + min(interval, FIRST_COUNT), True
     while True:
         try:
             await look_at_holds(reader, clock)
             if clock.monotonic() >= due:
                 due = clock.monotonic() + interval
                 await count_books(reader, clock)
+            seen = True
         except DatabaseUnavailable:
-            log.warning("books_not_seen")
+            if seen:  # once in each outage, which has lines of its own in the log
+                log.warning("books_not_seen")
+            seen = False
         except Exception:
             log.exception("books_watch_failed")
         await asyncio.sleep(min(HOLDS_INTERVAL, interval))

@@ -41,5 +41,8 @@ async def run_sweeper(store: Store, writer: Writer, *, lease: float, interval: f
             more = await sweep(store, writer) == MOST_AT_ONCE
         except DatabaseUnavailable:
             more = False
+        except Exception:
+            log.exception("sweep_failed")  # a defect; requests go on, and the next look tries again
+            more = False
         if not more:
             await asyncio.sleep(interval)

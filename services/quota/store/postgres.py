@@ -9,8 +9,10 @@ What this replica knows of an account that no other has changed since is not rea
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from sqlalchemy.engine import URL
 
 from servicekit.clock import MICROSECONDS, Clock, SystemClock
 from servicekit.database import CONNECT_TIMEOUT, outages_translated
+from servicekit.outages import is_gone
 from services.quota.domain.apply import apply
 from services.quota.domain.clock_steps import ClockSteps
 from services.quota.domain.operations import Operation
@@ -45,23 +48,41 @@ PLANS = {
 }
 
 
+async def _nothing() -> None:
+    """Who reads elsewhere, if anybody does, is not ours to know."""
+
+
 class PostgresStore:
     """Implements Store. Make with `await PostgresStore.open(url)`. A clock is given by tests only."""
 
-    def __init__(self, pool: asyncpg.Pool, clock: Clock | None, partitions: Partitions) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock | None,
+        partitions: Partitions,
+        moved: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._partitions = partitions
+        self._moved = moved
+        self._moving: asyncio.Task[None] | None = None
         self._memory = Memory()
         self.steps = ClockSteps()  # of the database's clock
 
     @classmethod
     async def open(
-        cls, url: URL, *, connections: int = 4, schema: str | None = None, clock: Clock | None = None
+        cls,
+        url: URL,
+        *,
+        connections: int = 4,
+        schema: str | None = None,
+        clock: Clock | None = None,
+        moved: Callable[[], Coroutine[Any, Any, None]] = _nothing,
     ) -> PostgresStore:
         """Connects to a migrated database; `connections` batches can be under way at once.
 
-        Raises DatabaseUnavailable.
+        `moved` is awaited when the database turned out to be elsewhere now. Raises DatabaseUnavailable.
         """
         dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         place = {"search_path": schema} if schema else {}
@@ -85,36 +106,39 @@ class PostgresStore:
         except BaseException:
             pool.terminate()
             raise
-        return cls(pool, clock, partitions)
+        return cls(pool, clock, partitions, moved)
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
-        with outages_translated():
-            async with self._pool.acquire(timeout=STATEMENT_TIMEOUT) as connection, connection.transaction():
-                needs = Needs.of(operations)
-                loading = Loading(
-                    connection,
-                    self._memory,
-                    needs,
-                    self.steps,
-                    fake_now=self._fake_now(),
-                    monotonic=self._monotonic,
-                    alone=len(operations) == 1,
-                )
-                books = await loading.run()
-                outcomes = [apply(books, operation) for operation in operations]
-                revise(books, secrets.randbits(REVISION_BITS))
-                await self._save(connection, books)
+        async with (
+            self._in_reach(write=True),
+            self._pool.acquire(timeout=STATEMENT_TIMEOUT) as connection,
+            connection.transaction(),
+        ):
+            needs = Needs.of(operations)
+            loading = Loading(
+                connection,
+                self._memory,
+                needs,
+                self.steps,
+                fake_now=self._fake_now(),
+                monotonic=self._monotonic,
+                alone=len(operations) == 1,
+            )
+            books = await loading.run()
+            outcomes = [apply(books, operation) for operation in operations]
+            revise(books, secrets.randbits(REVISION_BITS))
+            await self._save(connection, books)
         self._memory.keep(books, loading.taken)
         return outcomes
 
     async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
-        with outages_translated():
+        async with self._in_reach(write=True):
             microseconds = round(lease * MICROSECONDS)
             self.steps.longest_lease = max(self.steps.longest_lease, lease)
             await self._pool.execute(statements.SAVE_SESSION, session_id, edge_name, microseconds, self._fake_now())
 
     async def lapsed(self, limit: int) -> list[bytes]:
-        with outages_translated():
+        async with self._in_reach(write=False):
             now_us = self._fake_now() or await self._pool.fetchval(f"SELECT {statements.NOW}")
             monotonic = self._monotonic()
             self.steps.observe(now_us, monotonic)
@@ -127,12 +151,27 @@ class PostgresStore:
             return [row[0] for row in await self._pool.fetch(statements.FIND_LAPSED, now_us, limit)]
 
     async def tidy(self, months: int | None) -> float:
-        with outages_translated():
+        async with self._in_reach(write=True):
             await self._pool.execute(statements.FORGET_SESSIONS, self._fake_now())
         return await self._partitions.tidy(months)
 
     async def close(self) -> None:
+        if self._moving is not None:
+            await self._moving
         await self._pool.close()
+
+    @asynccontextmanager
+    async def _in_reach(self, *, write: bool) -> AsyncIterator[None]:
+        """Raises DatabaseUnavailable. After an error that says that the database is elsewhere, all connections go."""
+        with outages_translated(write=write):
+            try:
+                yield
+            except Exception as error:
+                if is_gone(error):
+                    await self._pool.expire_connections()
+                    if self._moving is None or self._moving.done():
+                        self._moving = asyncio.create_task(self._moved())
+                raise
 
     def _fake_now(self) -> int | None:
         return self._clock.now_us() if self._clock else None

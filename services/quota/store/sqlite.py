@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
 from servicekit.clock import MICROSECONDS, Clock
-from servicekit.database import outages_translated
+from servicekit.database import LOG_LIMIT_BYTES
 from servicekit.logging import get_logger
+from servicekit.outages import is_gone, outages_translated
 from services.quota.domain.apply import apply
 from services.quota.domain.calendar import DAY_US
 from services.quota.domain.clock_steps import ClockSteps, correct
@@ -36,11 +38,10 @@ from services.quota.domain.retention import Cutoff
 from services.quota.store import columns
 from services.quota.store.cache import Cache
 from services.quota.store.changes import Change, changes_of
+from services.quota.store.checkpoints import CHECKPOINT, CHECKPOINT_INTERVAL, Checkpoints
 from services.quota.store.needs import Needs, complete_months
 
 log = get_logger(__name__)
-
-CHECKPOINT_PAGES = 8192  # 32 MiB of log between copies back into the database: a copy writes each changed page once
 
 
 def _insert(table: str, names: Sequence[str], conflict: str = "") -> str:
@@ -94,27 +95,40 @@ NEXT_DROP, DROPPED_ALL = 0.05, 3600.0  # seconds until there is something to dro
 class SqliteStore:
     """Implements Store. Make with `await SqliteStore.open(path, clock)`."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, clock: Clock) -> None:
-        self._connection = connection
+    def __init__(self, connect: Callable[[], sqlite3.Connection], thread: ThreadPoolExecutor, clock: Clock) -> None:
+        """`connect` and all work run in `thread`."""
+        self._connect = connect
+        self._connection = connect()
+        self._gone = False  # the connection is of no use any more: the next work opens another
         self._thread = thread
         self._clock = clock
         self._cache = Cache()
         self.steps = ClockSteps()
+        self._checkpoints: Checkpoints | None = None
 
     @classmethod
-    async def open(cls, path: str, clock: Clock, *, synchronous: str = "NORMAL") -> SqliteStore:
-        """Opens a migrated database. NORMAL survives any crash of ours, FULL a power cut too."""
+    async def open(
+        cls, path: str, clock: Clock, *, synchronous: str = "NORMAL", checkpoint_interval: float = CHECKPOINT_INTERVAL
+    ) -> SqliteStore:
+        """Opens a migrated database. NORMAL survives any crash of ours, FULL a power cut too.
+
+        `checkpoint_interval` is in seconds. Raises DatabaseUnavailable.
+        """
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
             pragmas = ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=2000", "cache_size=-65536")
             # Debian's build overwrites whatever is deleted with zeros; nothing in the books is a secret.
-            for pragma in (*pragmas, f"wal_autocheckpoint={CHECKPOINT_PAGES}", "secure_delete=OFF"):
+            more = ("wal_autocheckpoint=0", f"journal_size_limit={LOG_LIMIT_BYTES}", "secure_delete=OFF")
+            for pragma in (*pragmas, *more):
                 connection.execute(f"PRAGMA {pragma}")
             return connection
 
-        return cls(await asyncio.get_running_loop().run_in_executor(thread, connect), thread, clock)
+        with outages_translated():
+            store = await asyncio.get_running_loop().run_in_executor(thread, cls, connect, thread, clock)
+        store._checkpoints = Checkpoints(path, finish=store._finish_checkpoint, interval=checkpoint_interval)
+        return store
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         return await self._run(self._apply, operations)
@@ -122,7 +136,7 @@ class SqliteStore:
     async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
         self.steps.longest_lease = max(self.steps.longest_lease, lease)
         until = self._clock.now_us() + round(lease * MICROSECONDS)
-        await self._run(self._connection.execute, SAVE_SESSION, (session_id, edge_name, until))
+        await self._run(self._execute, SAVE_SESSION, (session_id, edge_name, until))
 
     async def lapsed(self, limit: int) -> list[bytes]:
         def find() -> list[bytes]:
@@ -136,24 +150,50 @@ class SqliteStore:
                 return []
             return [row[0] for row in self._connection.execute(FIND_LAPSED, (now_us, limit))]
 
-        return await self._run(find)
+        return await self._run(find, write=False)
 
     async def tidy(self, months: int | None) -> float:
-        await self._run(self._connection.execute, FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))
+        await self._run(self._execute, FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))
         if months is None:
             return DROPPED_ALL
         dropped = await self._run(self._drop, Cutoff.at(self._clock.now_us(), months))
         return NEXT_DROP if dropped == DROPPED_AT_ONCE else DROPPED_ALL
 
     async def close(self) -> None:
-        await self._run(self._connection.close)
+        if self._checkpoints is not None:
+            await self._checkpoints.close()
+        await self._run(self._close)
         self._thread.shutdown()
 
-    async def _run(self, work: Any, *arguments: Any) -> Any:
+    def _close(self) -> None:
+        self._connection.close()
+
+    async def _finish_checkpoint(self) -> None:
+        """The rest of a copy, between two commits: what came to the log while the rest was copied."""
+        await self._run(lambda: self._connection.execute(CHECKPOINT).fetchone(), write=False)
+
+    async def _run(self, work: Any, *arguments: Any, write: bool = True) -> Any:
         """In the ledger's thread. Not cancelled with its caller: what was begun is committed or rolled back."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        with outages_translated():
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._with_connection, work, *arguments)
+        with outages_translated(write=write):
             return await asyncio.shield(future)
+
+    def _with_connection(self, work: Any, *arguments: Any) -> Any:
+        """Opens the file again after an error that says that it is another one, or was out of reach."""
+        if self._gone:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._cache.drop()
+            self._connection = self._connect()
+            self._gone = False
+        try:
+            return work(*arguments)
+        except Exception as error:
+            self._gone = is_gone(error)
+            raise
+
+    def _execute(self, statement: str, parameters: tuple[Any, ...]) -> None:
+        self._connection.execute(statement, parameters)
 
     def _apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         execute = self._connection.execute

@@ -16,6 +16,7 @@ from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
 from services.quota.domain.pricing import Price
+from services.quota.store.checkpoints import CHECKPOINT_INTERVAL
 from services.quota.store.postgres import PostgresStore
 from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
@@ -29,15 +30,24 @@ START_US = FakeClock().now_us()
 
 
 @asynccontextmanager
-async def opened(url: str, clock: FakeClock) -> AsyncIterator[tuple[Database, Store]]:
+async def opened(
+    url: str,
+    clock: FakeClock,
+    *,
+    checkpoint_interval: float = CHECKPOINT_INTERVAL,
+    tidy: bool = True,
+    migrate: bool = True,
+) -> AsyncIterator[tuple[Database, Store]]:
     """A migrated database and its store, by the URL's kind."""
-    async with open_database(url, migrations=MIGRATIONS) as database:
+    async with open_database(url, migrations=MIGRATIONS, migrate=migrate) as database:
         store: Store
         if database.dialect == "sqlite":
-            store = await SqliteStore.open(str(database.url.database), clock)
+            path = str(database.url.database)
+            store = await SqliteStore.open(path, clock, checkpoint_interval=checkpoint_interval)
         else:
             store = await PostgresStore.open(database.url, clock=clock)
-        await store.tidy(None)  # partitions for the fake clock's months
+        if tidy:
+            await store.tidy(None)  # partitions for the fake clock's months
         try:
             yield database, store
         finally:
