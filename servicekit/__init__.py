@@ -17,3 +17,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 # TLS 1.3 only. grpcio takes no lowest version; this list is of ciphers up to TLS 1.2 (those of 1.3 are not chosen by
 # it), and the one that it names needs a pre-shared key, which nobody has: so 1.2 finds no cipher, as client and server.
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-PSK-AES128-CBC-SHA"
+
+# C core writes lines of its own form to stderr, past our log. What it has to say of a call is in the call's status.
+# To look for a fault in gRPC itself, set the variable.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -6,12 +6,17 @@ import asyncio
 import logging
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
 from servicekit.logging import get_logger
 
 log = get_logger(__name__)
+
+REPEAT = 10.0  # seconds between two lines of one kind: what a lost connection leaves behind comes by the hundred
+MAX_KINDS = 100
+UNHEARD = "exception was never retrieved"  # how asyncio begins about a future or task that nobody waits for any more
 
 
 def install() -> None:
@@ -42,9 +47,41 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    what, error = _what(context), context.get("exception")
+    times = _seen.again((what, type(error)))
+    if not times:
+        return
     task = context.get("task") or context.get("future")
     name = task.get_name() if isinstance(task, asyncio.Task) else ""
-    log.error("task_failed", what=_what(context), task=name, exc_info=context.get("exception"))
+    # A driver's own futures, when its connection breaks under a call that was given up: no defect of anybody's.
+    tell = log.warning if UNHEARD in what and _is_lost_connection(error) else log.error
+    tell("task_failed", what=what, task=name, times=times, exc_info=error)
+
+
+def _is_lost_connection(error: BaseException | None) -> bool:
+    return isinstance(error, OSError | EOFError) or type(error).__module__.startswith("asyncpg.")
+
+
+class _Seen:
+    """Counts what repeats, so that each kind is a line in REPEAT seconds."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[object, tuple[float, int]] = {}
+
+    def again(self, kind: object) -> int:
+        """How often it has happened since it was last reported, now included; 0: it is not to be reported yet."""
+        now = time.monotonic()
+        reported, times = self._kinds.get(kind, (float("-inf"), 0))
+        if now - reported < REPEAT:
+            self._kinds[kind] = (reported, times + 1)
+            return 0
+        if len(self._kinds) >= MAX_KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = (now, 0)
+        return times + 1
+
+
+_seen = _Seen()
 
 
 def _what(context: dict[str, Any]) -> str:

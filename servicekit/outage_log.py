@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 REPEAT = 10.0  # seconds between two lines of one outage
-CALM = 1.0  # seconds without a failure after which a success ends the outage: one that flickers is one outage
+CALM = 1.0  # seconds without a failure after which a success ends an outage: one that flickers is one outage
 
 
 class OutageLog:
@@ -17,8 +17,11 @@ class OutageLog:
     with `seconds` and the `failures` of the whole outage. `now` is monotonic seconds.
     """
 
-    def __init__(self, logger: Any, event: str, ended: str, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, logger: Any, event: str, ended: str, *, calm: float = CALM, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._log = logger
+        self._calm = calm
         self._event = event
         self._ended = ended
         self._now = now
@@ -49,7 +52,7 @@ class OutageLog:
         if self._began is None:
             return
         now = self._now()
-        if now - self._last_failure < CALM:
+        if now - self._last_failure < self._calm:
             return
         self._log.info(self._ended, seconds=round(now - self._began, 1), failures=self._failures, **fields)
         self._began = None

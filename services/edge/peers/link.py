@@ -11,6 +11,7 @@ import grpc
 
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
+from servicekit.outage_log import OutageLog
 from services.edge import pipeline_metrics as metrics
 
 log = get_logger(__name__)
@@ -75,6 +76,7 @@ class Link:
         self._call: Any = None  # the stream that is listened to
         self._former: _Former | None = None  # one whose peer is to be left
         self._goodbyes: set[asyncio.Task[None]] = set()
+        self._outage = OutageLog(log, "stream_broken", "stream_restored", calm=0.0, now=clock.monotonic)
         self._open = metrics.STREAMS_OPEN.labels(side.name)
         self._reconnects = metrics.RECONNECTS.labels(side.name)
 
@@ -111,8 +113,10 @@ class Link:
             if self._closing:
                 return
             failures = 0 if self._clock.monotonic() - opened >= STEADY else failures + 1
-            level = log.info if failures <= 1 else log.warning
-            level("stream_broken", peer=self._side.name, reason=reason, failures=failures)
+            if failures == 0:
+                log.info("stream_broken", peer=self._side.name, reason=reason)
+            else:
+                self._outage.failed(peer=self._side.name, reason=reason)
             self._reconnects.inc()
             await asyncio.sleep(_pause(failures))
 
@@ -122,6 +126,7 @@ class Link:
         try:
             call = self._call = self._side.open()
             interval = await self._greet(call)
+            self._outage.succeeded(peer=self._side.name)
             self._leave_former()
             with self._open.track_inprogress():
                 await self._converse(call, interval)

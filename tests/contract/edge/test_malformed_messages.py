@@ -34,11 +34,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def end_of(channel: grpc.aio.Channel, service: Any, method: Any, token: str) -> tuple[grpc.StatusCode, str]:
     path, metadata = f"/{service.full_name}/{method.name}", (("authorization", f"Bearer {token}"),)
+    if method.client_streaming:
+        answer = channel.stream_stream(path)(iter([MALFORMED]), metadata=metadata, timeout=5).read()
+    else:
+        answer = channel.unary_unary(path)(MALFORMED, metadata=metadata, timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        if method.client_streaming:
-            await channel.stream_stream(path)(iter([MALFORMED]), metadata=metadata, timeout=5).read()
-        else:
-            await channel.unary_unary(path)(MALFORMED, metadata=metadata, timeout=5)
+        await answer
     failure = from_rpc_error(caught.value)
     assert "Error" not in failure.message
     return failure.code, failure.reason

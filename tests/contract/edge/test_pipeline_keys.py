@@ -6,6 +6,8 @@ import asyncio
 import secrets
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from muhgpt.auth.v1 import auth_pb2
 from services import key_format
@@ -337,6 +339,21 @@ async def test_an_auth_with_other_defaults_is_asked_for_every_key_again() -> Non
         await until(lambda: auth.heartbeats > beaten)
         await platform.caller()
         assert auth.authenticated == 2
+
+
+async def test_a_peer_that_is_away_is_a_line_or_two_and_one_when_it_is_back() -> None:
+    async with start_platform() as platform:
+        before = breaks("auth")
+        with capture_logs() as lines:
+            platform.wires["auth"].refuse()
+            await until(lambda: breaks("auth") >= before + 6)
+            platform.wires["auth"].restore()
+            await until(lambda: any(line["event"] == "stream_restored" for line in lines))
+        assert 1 <= sum(line["event"] == "stream_broken" for line in lines) <= 2
+
+
+def breaks(peer: str) -> float:
+    return REGISTRY.get_sample_value("muhgpt_edge_stream_breaks_total", {"peer": peer}) or 0.0
 
 
 async def test_models_are_those_of_the_allow_list_and_others_are_named_rightly() -> None:

@@ -70,6 +70,22 @@ def test_what_nobody_caught_is_one_event_without_its_text(event: str) -> None:
     assert line["level"] in ("error", "critical")
 
 
+def test_what_a_lost_connection_leaves_behind_is_one_warning_and_not_a_line_for_each_call() -> None:
+    program = """
+        import gc
+        async def main():
+            for _ in range(147):
+                asyncio.get_running_loop().create_future().set_exception(ConnectionResetError(SECRET))
+            asyncio.get_running_loop().create_future().set_exception(KeyError(SECRET))
+            gc.collect()
+            await asyncio.sleep(0)
+        run(main)
+    """
+    _, lines = said(program)
+    told = [(line["level"], line["exception"][0]["type"]) for line in lines if line["event"] == "task_failed"]
+    assert sorted(told) == [("error", "KeyError"), ("warning", "ConnectionResetError")]
+
+
 def test_a_warning_is_an_event() -> None:
     program = """
         async def main():
