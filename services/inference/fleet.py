@@ -52,10 +52,12 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await _close([*self._models.values(), *retired])
+        await self._factory.close()
 
     async def _exchange(self, models: ModelList) -> None:
         wanted = {name: self._kept(entry) for name, entry in models.models.items()}
         new: dict[str, BuiltModel] = {}
+        await asyncio.to_thread(self._factory.load_tokenizers, models.models.values())
         try:
             for name, entry in models.models.items():
                 if wanted[name] is None:

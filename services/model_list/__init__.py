@@ -8,6 +8,7 @@ from services.model_list.entries import (
     Price,
     Secret,
     Target,
+    Tokenizer,
     UpstreamTarget,
 )
 from services.model_list.nodes import A_NAME, is_name
@@ -27,6 +28,7 @@ __all__ = [
     "Price",
     "Secret",
     "Target",
+    "Tokenizer",
     "UpstreamTarget",
     "is_name",
     "load_model_list",

@@ -58,6 +58,15 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class Tokenizer:
+    """What counts an upstream's tokens: one of targets.py's TOKENIZERS, or a tokenizer.json with its chat template beside it."""
+
+    name: str = ""
+    file: Path | None = None
+    place: Place = field(default=Place(""), compare=False)
+
+
+@dataclass(frozen=True)
 class LlamaTarget:
     """A model that llama.cpp runs inside the inference service."""
 
@@ -87,7 +96,8 @@ class UpstreamTarget:
     max_concurrent: int = 32
     max_output_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
-    image_tokens: int = 2048  # the most that one image takes
+    image_tokens: int | None = None  # what one image takes; None: by OpenAI's rule
+    tokenizer: Tokenizer | None = None  # None: o200k_base as an estimate
     weight: int = 1
     order: int = 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.model_list.entries import LlamaTarget, Secret, Target, UpstreamTarget
+from services.model_list.entries import LlamaTarget, Secret, Target, Tokenizer, UpstreamTarget
 from services.model_list.nodes import Nodes
 
 DEFAULT_FILE = Path(__file__).parents[1] / "inference" / "default_model" / "muh-small.gguf"
@@ -15,6 +15,7 @@ DEFAULT_PROJECTOR = DEFAULT_FILE.with_name("muh-small-projector.gguf")
 ENGINES = ("llama", "upstream")
 # What an upstream is. Each counts prompts and running answers in its own way (docs/upstreams.md).
 SERVERS = ("openai", "vllm", "sglang", "llama.cpp")
+TOKENIZERS = ("o200k_base", "cl100k_base")  # that come with the project
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
 MOST_TARGETS = 32  # of one model
 MOST_CONTEXT = 10_000_000
@@ -28,7 +29,7 @@ NUMBERS = {  # least and most
     "image_tokens": (1, 1_000_000),
 }
 UPSTREAM = {
-    *("base_url", "model", "server", "key_env", "key_file", "key_header", "headers", "max_tokens_field"),
+    *("base_url", "model", "server", "key_env", "key_file", "key_header", "headers", "max_tokens_field", "tokenizer"),
     *TIMEOUTS,
     *NUMBERS,
 }
@@ -131,7 +132,20 @@ class TargetReader:
             model=nodes.string(fields["model"], f"{where}.model"),
             secret=self._secret(fields, where),
             headers=self._headers(fields.get("headers"), f"{where}.headers"),
+            tokenizer=self._tokenizer(fields.get("tokenizer"), f"{where}.tokenizer"),
         )
+
+    def _tokenizer(self, node: Any, where: str) -> Tokenizer | None:
+        """By its name, or a file: whether that can be read is found out by inference, the only one that needs it."""
+        if node is None:
+            return None
+        text, place = self._nodes.string(node, where), self._nodes.place(node, where)
+        if text in TOKENIZERS:
+            return Tokenizer(name=text, place=place)
+        if not text.endswith(".json"):
+            known = ", ".join(TOKENIZERS)
+            self._nodes.fail(node, where, f"unknown {text!r}; known: {known}, or the path of a tokenizer.json")
+        return Tokenizer(file=(self._nodes.path.parent / text).resolve(), place=place)
 
     def _url(self, node: Any, where: str) -> str:
         text = self._nodes.string(node, where).rstrip("/")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from servicekit.clock import Clock
@@ -15,8 +16,11 @@ from services.inference.engines.llama.supervisor import Patience
 from services.inference.engines.routed.engine import RoutedEngine
 from services.inference.engines.routed.route import RoutableEngine, Route
 from services.inference.engines.upstream.engine import UpstreamConfig, UpstreamEngine
+from services.inference.engines.upstream.tokens.counter import DEFAULT
+from services.inference.engines.upstream.tokens.encodings import load_encoding
+from services.inference.engines.upstream.tokens.processes import CountingProcesses
 from services.inference.settings import InferenceSettings
-from services.model_list import DEFAULT_FILE, LlamaTarget, ModelEntry, Target, UpstreamTarget
+from services.model_list import DEFAULT_FILE, LlamaTarget, ModelEntry, Target, Tokenizer, UpstreamTarget
 
 # The model list does not tell when an alias was added, and OpenAI's clients want a number: the platform's first day.
 CREATED = 1_767_225_600
@@ -46,13 +50,21 @@ class EngineFactory:
         self._settings = settings
         self._clock = clock
         self._environment = environment
+        self._processes = CountingProcesses()
 
     def keys(self, entry: ModelEntry) -> tuple[str, ...]:
         """The keys of a model's upstreams as they are now. Raises StartupError with file, line and field."""
         return tuple(self._key(target) for target in entry.targets)
 
+    def load_tokenizers(self, entries: Iterable[ModelEntry]) -> None:
+        """Reads what counting takes, up to 0.5 s each, and keeps it; for a thread. Mistakes are build()'s to report."""
+        for target in (target for entry in entries for target in entry.targets):
+            if isinstance(target, UpstreamTarget):
+                with contextlib.suppress(OSError, ValueError):
+                    load_encoding(_tokenizer(target.tokenizer) or DEFAULT)
+
     def build(self, entry: ModelEntry) -> BuiltModel:
-        """A model's engine. Raises StartupError when a key is missing."""
+        """A model's engine. Raises StartupError when a key is missing or a tokenizer cannot be read."""
         keys = self.keys(entry)
         engines = [self._engine(entry, target, key) for target, key in zip(entry.targets, keys, strict=True)]
         workers = tuple(engine for engine in engines if isinstance(engine, LlamaEngine))
@@ -60,6 +72,10 @@ class EngineFactory:
             return BuiltModel(entry, workers[0], workers, keys)
         routes = [self._route(entry, target, engine) for target, engine in zip(entry.targets, engines, strict=True)]
         return BuiltModel(entry, RoutedEngine(entry.id, routes, self._clock, random.random), workers, keys)
+
+    async def close(self) -> None:
+        """Ends what the engines share. They are closed before."""
+        await self._processes.close()
 
     def _key(self, target: Target) -> str:
         if isinstance(target, LlamaTarget) or target.secret is None:
@@ -69,7 +85,12 @@ class EngineFactory:
     def _engine(self, entry: ModelEntry, target: Target, key: str) -> LlamaEngine | UpstreamEngine:
         if isinstance(target, LlamaTarget):
             return self._llama(entry, target)
-        return UpstreamEngine(_config(entry, target, key), self._clock, _new_call_id)
+        config = _config(entry, target, key)
+        try:
+            return UpstreamEngine(config, self._clock, _new_call_id, self._processes)
+        except (OSError, ValueError) as error:
+            assert target.tokenizer is not None  # the bundled ones load
+            raise target.tokenizer.place.error(f"cannot count with it: {getattr(error, 'strerror', None) or error}") from None
 
     def _route(self, entry: ModelEntry, target: Target, engine: RoutableEngine) -> Route:
         options = {"weight": target.weight, "order": target.order}
@@ -110,8 +131,15 @@ def _config(entry: ModelEntry, target: UpstreamTarget, key: str) -> UpstreamConf
         max_output_tokens=target.max_output_tokens,
         max_tokens_field=target.max_tokens_field,
         image_tokens=target.image_tokens,
+        tokenizer=_tokenizer(target.tokenizer),
         key=key,
     )
+
+
+def _tokenizer(tokenizer: Tokenizer | None) -> str:
+    if tokenizer is None:
+        return ""
+    return str(tokenizer.file) if tokenizer.file else tokenizer.name
 
 
 def _new_call_id() -> str:

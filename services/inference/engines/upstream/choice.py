@@ -19,9 +19,9 @@ THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 class ChoiceReader:
     """Reads the items of one choice."""
 
-    def __init__(self, index: int, max_tokens: int, stops: Sequence[str], new_call_id: Callable[[], str]) -> None:
+    def __init__(self, index: int, count: ChoiceCount, stops: Sequence[str], new_call_id: Callable[[], str]) -> None:
         self.index = index
-        self.count = ChoiceCount(max_tokens)
+        self.count = count
         self.reason: FinishReason | None = None
         self.seen = False
         self.output_bytes = 0  # so far, reasoning and calls too
@@ -46,7 +46,7 @@ class ChoiceReader:
         thought = thought or next((found for name in THOUGHT_FIELDS if (found := words(delta.get(name)))), "")
         calls = self._calls.read(delta)
         logprobs = read_logprobs(item.get("logprobs"))
-        tokens = self._counted(len(text.encode()) + len(thought.encode()), _size(delta), len(logprobs), exact)
+        tokens = self._counted((text, thought, _called(delta)), len(logprobs), exact)
         shown = self._stops.feed(Piece(text, tokens, logprobs))
         if self.cut:
             self.reason = FinishReason.STOP
@@ -54,10 +54,10 @@ class ChoiceReader:
             self.reason = reason
         return self._delta(shown, calls)
 
-    def _counted(self, text: int, calls: int, logprobs: int, exact: int | None) -> int:
+    def _counted(self, output: tuple[str, str, str], logprobs: int, exact: int | None) -> int:
         before = self.count.tokens
-        self.output_bytes += text + calls
-        self.count.add(text + calls, logprobs, exact)
+        self.output_bytes += sum(len(text.encode("utf-8", "replace")) for text in output)
+        self.count.add(output, logprobs, exact)
         return self.count.tokens - before
 
     def _delta(self, shown: Piece, calls: Any) -> Delta | None:
@@ -103,11 +103,11 @@ def _utf8(token: str, told: Any) -> bytes:
         return token.encode()
 
 
-def _size(delta: dict[str, Any]) -> int:
-    """Bytes of what a delta brings of calls."""
-    size = 0
+def _called(delta: dict[str, Any]) -> str:
+    """What a delta brings of calls."""
+    called = ""
     for piece in items(delta.get("tool_calls")) or items(delta.get("function_call")):
         function = mapping(mapping(piece).get("function")) or mapping(piece)
         told = (function.get("name"), function.get("arguments"))
-        size += sum(len(part.encode()) if isinstance(part, str) else len(str(part)) for part in told if part)
-    return size
+        called += "".join(part if isinstance(part, str) else str(part) for part in told if part)
+    return called

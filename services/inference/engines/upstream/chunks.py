@@ -12,8 +12,11 @@ from typing import Any
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.choice import ChoiceReader
+from services.inference.engines.upstream.counting import ChoiceCount
+from services.inference.engines.upstream.plausible import plausible_output, plausible_prompt
 from services.inference.engines.upstream.refusals import failure_in_stream
 from services.inference.engines.upstream.reported_usage import ReportedUsage, read_usage
+from services.inference.engines.upstream.tokens.counter import PromptTokens, TokenCounter
 from services.inference.engines.upstream.values import count, items, mapping, parse
 
 DONE = b"[DONE]"
@@ -27,13 +30,15 @@ class ChunkReader:
         choices: int,
         max_tokens: int,
         new_call_id: Callable[[], str],
+        tokens: TokenCounter,
         *,
         stops: Sequence[str] = (),
         running_counts: bool = False,
     ) -> None:
-        """`running_counts`: the server is one that reports each choice's count of tokens while it runs."""
+        """`tokens` counts what the server does not; `running_counts`: it is one that reports each choice's count meanwhile."""
         self.done = False
-        self._choices = [ChoiceReader(index, max_tokens, stops, new_call_id) for index in range(choices)]
+        counts = [ChoiceCount(max_tokens, tokens) for _ in range(choices)]
+        self._choices = [ChoiceReader(index, count, stops, new_call_id) for index, count in enumerate(counts)]
         self._max_tokens = max_tokens
         self._running_counts = running_counts
         self._usage = ReportedUsage()
@@ -134,21 +139,24 @@ class ChunkReader:
             self._usage = self._usage.updated(usage)
         self._ended_before_usage = ended if alone else 0
 
-    def finish(self, prompt_tokens: int) -> tuple[list[Delta], Usage]:
+    def finish(self, prompt: PromptTokens) -> tuple[list[Delta], Usage]:
         """The last deltas, one a choice, and the usage. Raises TargetFailed when the answer was cut off.
 
-        `prompt_tokens` is what was counted before, for an upstream that reports none.
+        `prompt` is what was counted before. Each of the upstream's counts is taken where it is plausible, else ours
+        (docs/decisions/0018-counting-upstreams.md).
         """
         if not self.complete and not self.overrun:
             raise TargetFailed("the upstream's answer was cut off", "cut")
-        overrun, cut, usage = self.overrun, self.cut, self._usage
+        known = self._usage.output if not (self.overrun or self.cut) else None
         deltas = [choice.finish() for choice in self._choices]
         shown = sum(choice.shown_tokens for choice in self._choices)
-        if not usage.output or overrun or cut:
-            return deltas, Usage(prompt_tokens, shown, estimated=True)
-        prompt, output = usage.prompt or prompt_tokens, min(usage.output, self._max_tokens * len(self._choices))
-        deltas[0].tokens += max(0, output - shown)
-        return deltas, Usage(prompt, output, False, *_details(usage, prompt, output))
+        if believes_output := plausible_output(known, self._max_tokens * len(self._choices)):
+            deltas[0].tokens += max(0, believes_output - shown)
+        believes_prompt = plausible_prompt(self._usage.prompt, prompt)
+        guessed = not believes_output and any(choice.count.guessed for choice in self._choices)
+        tokens = believes_prompt or prompt.tokens, believes_output or shown
+        estimated = guessed or (not believes_prompt and prompt.estimated)
+        return deltas, Usage(*tokens, estimated, *_details(self._usage, *tokens))
 
 
 def _details(usage: ReportedUsage, prompt: int, output: int) -> tuple[int | None, int | None]:

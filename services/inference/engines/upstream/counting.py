@@ -1,41 +1,59 @@
-"""Output tokens while an upstream's answer runs. Each upstream tells them in its own way, or not before the end.
+"""Output tokens while an upstream's answer runs. Each upstream reports them in its own way, or not before the end.
 
 The best of what is at hand is used: a running count (vLLM's and SGLang's continuous_usage_stats, llama.cpp's timings),
-then one token for each log probability, then an estimate by bytes. The final usage settles it (chunks.py).
+then one token for each log probability, then our own count of the text. The final usage settles it (chunks.py).
 """
 
 from __future__ import annotations
 
-BYTES_A_TOKEN = 4  # of English text in common vocabularies; others take fewer, so this counts low rather than high
+from services.inference.engines.upstream.tokens.counter import TokenCounter
+from services.inference.engines.upstream.tokens.running_count import RunningCount
+
 LONGEST_TOKEN = 256  # bytes: no vocabulary in use has a longer one, so more are surely more tokens
+Output = tuple[str, str, str]  # text, reasoning, calls: each is counted as a text of its own
 
 
 class ChoiceCount:
     """One choice's tokens. They never shrink."""
 
-    __slots__ = ("_bytes", "_exact", "_logprobs", "_most", "tokens")
+    __slots__ = ("_bytes", "_counter", "_exact", "_logprobs", "_most", "_texts", "tokens")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, counter: TokenCounter) -> None:
         """`most`: what was asked for."""
         self.tokens = 0
         self._most = most
+        self._counter = counter
         self._bytes = self._logprobs = 0
         self._exact: int | None = None
+        self._texts: dict[int, RunningCount] = {}
 
-    def add(self, output_bytes: int, logprobs: int, exact: int | None) -> None:
+    def add(self, output: Output, logprobs: int, exact: int | None) -> None:
         """What one chunk brought; `exact` is a running count of this choice."""
-        self._bytes += output_bytes
+        self._bytes += sum(len(text) for text in output)
         self._logprobs += logprobs
         if exact is not None:
             self._exact = exact
+        if self._counts_here:
+            for kind, text in enumerate(output):
+                if text:
+                    self._texts.setdefault(kind, self._counter.running()).add(text)
         self.tokens = max(self.tokens, min(self._best(), self._most))
+
+    @property
+    def _counts_here(self) -> bool:
+        return self._exact is None and not self._logprobs
+
+    @property
+    def guessed(self) -> bool:
+        """Whether it is an estimate: counted here, and not with the model's own tokenizer."""
+        return self._counts_here and self._counter.estimates
 
     def _best(self) -> int:
         if self._exact is not None:
             return self._exact
         if self._logprobs:
             return self._logprobs
-        return max(1, self._bytes // BYTES_A_TOKEN) if self._bytes else 0
+        return sum(text.tokens for text in self._texts.values())
 
     @property
     def overrun(self) -> bool:

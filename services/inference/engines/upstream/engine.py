@@ -23,9 +23,12 @@ from services.inference.engines.upstream.client import UpstreamClient
 from services.inference.engines.upstream.prompt_count import PromptCounter
 from services.inference.engines.upstream.reasons import shown
 from services.inference.engines.upstream.refusals import UNTOLD, ContextRefused, quotes
+from services.inference.engines.upstream.tokens.counter import PromptTokens, TokenCounter
+from services.inference.engines.upstream.tokens.processes import CountingProcesses
 
 log = get_logger(__name__)
 
+LEAST_SHARE = 8  # of a context that an estimate of the prompt leaves for the answer, at least one part in so many
 USAGE_PATIENCE = 5.0  # seconds that the usage may come behind the last choice's end
 
 # What makes a server tell its running count of tokens; OpenAI itself refuses fields that it does not know.
@@ -54,7 +57,8 @@ class UpstreamConfig:
     token_timeout: float = 30.0
     max_output_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
-    image_tokens: int = 2048
+    image_tokens: int | None = None
+    tokenizer: str = ""  # a bundled one's name or a tokenizer.json's path; empty: estimates
     key: str = field(default="", repr=False)
 
     @property
@@ -69,16 +73,23 @@ class UpstreamEngine:
 
     ready = True  # what a server is worth asking is judged by its circuit breaker
 
-    def __init__(self, config: UpstreamConfig, clock: Clock, new_call_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        clock: Clock,
+        new_call_id: Callable[[], str],
+        processes: CountingProcesses | None = None,
+    ) -> None:
+        """`processes` count long prompts; None: the engine has its own. Raises OSError and ValueError of the tokenizer."""
         self.config = config
         self.clock = clock
         self.new_call_id = new_call_id
         self.client = UpstreamClient(
             dict(config.headers), connect_timeout=config.connect_timeout, reuse=config.server != "llama.cpp"
         )
-        self._counter = PromptCounter(
-            self.client, config.base_url, config.server, config.image_tokens, target=config.target
-        )
+        self._own_processes = None if processes else CountingProcesses()
+        self.tokens = TokenCounter(config.tokenizer, processes or self._own_processes, config.image_tokens)
+        self._counter = PromptCounter(self.client, config.base_url, config.server, self.tokens, target=config.target)
 
     @property
     def context_length(self) -> int:
@@ -94,17 +105,25 @@ class UpstreamEngine:
         check_abilities(request, config.model_id, config.abilities)
         body = words.chat_body(request, config.model)
         count = await self._counter.count(request, body)
-        if count.exact and count.most >= config.context_length:
-            raise ContextTooLong(count.most, config.context_length)
-        left = max(1, config.context_length - count.likely)
+        if not count.estimated and count.tokens >= config.context_length:
+            raise ContextTooLong(count.tokens, config.context_length)
+        left = max(1, config.context_length - count.tokens)
+        if count.estimated:  # what does not fit is refused by the upstream; a wrong guess must not cut an answer short
+            left = max(left, config.context_length // LEAST_SHARE)
         left = min(left, config.max_output_tokens or left)
-        # A prompt that does not fit is refused by the upstream, so its bound need not be above what fits.
-        prompt_tokens = min(count.most, config.context_length - 1)
-        return UpstreamPrompt(self, request, Prepared(prompt_tokens, left, estimated=True), body)
+        prepared = Prepared(min(count.tokens, config.context_length - 1), left, count.estimated or self._guesses_output)
+        return UpstreamPrompt(self, request, prepared, body, count)
+
+    @property
+    def _guesses_output(self) -> bool:
+        """Whether nobody knows the tokens of a running answer."""
+        return self.tokens.estimates and self.config.server not in RUNNING_COUNT
 
     async def close(self) -> None:
         """Closes all connections."""
         await self.client.close()
+        if self._own_processes is not None:
+            await self._own_processes.close()
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,7 @@ class UpstreamPrompt:
     request: ChatRequest
     prepared: Prepared
     body: dict[str, Any]
+    count: PromptTokens
 
     async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
@@ -127,7 +147,7 @@ class UpstreamPrompt:
             ):
                 async for deltas in steps:
                     yield deltas
-            last, usage = reader.finish(self.prepared.prompt_tokens)
+            last, usage = reader.finish(self.count)
         except TargetFailed as error:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)
@@ -148,7 +168,8 @@ class UpstreamPrompt:
         sampling = self.request.sampling
         running = self.engine.config.server in RUNNING_COUNT
         new_id = self.engine.new_call_id
-        return ChunkReader(sampling.choices, max_tokens, new_id, stops=sampling.stop, running_counts=running)
+        tokens = self.engine.tokens
+        return ChunkReader(sampling.choices, max_tokens, new_id, tokens, stops=sampling.stop, running_counts=running)
 
     def _events(self, max_tokens: int) -> AsyncGenerator[list[bytes]]:
         config = self.engine.config

@@ -1,0 +1,138 @@
+"""The processes that count long prompts: one for those that take long, one for all others, so that they never wait for these."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from typing import Any
+
+import orjson
+
+from servicekit.logging import get_logger
+from services.inference.domain.admission import Admission
+from services.inference.domain.errors import EngineUnavailable
+
+log = get_logger(__name__)
+
+LONG = 128 * 1024  # bytes of a task; at 0.5 µs a byte the others take less than 100 ms
+TIMEOUT = 10.0  # seconds for one count
+START_TIMEOUT = 30.0  # seconds to start Python, on a busy machine
+QUEUE_LIMIT = 256  # tasks that may wait, of each kind
+TRIES = 2  # a process that died may have died of something else
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH")  # no key of an upstream among them
+
+
+class CannotCount(Exception):
+    """No process gave a count. The argument is a fixed word, for the log."""
+
+
+class CountingProcesses:
+    """Counts conversations in processes that are started when they are first needed, and again when they died."""
+
+    def __init__(self, timeout: float = TIMEOUT) -> None:
+        self._short = _Lane(timeout)
+        self._long = _Lane(timeout)
+
+    async def count(self, account: str, tokenizer: str, conversation: dict[str, Any]) -> tuple[int, bool]:
+        """Tokens, and whether they are an estimate; accounts take turns.
+
+        Raises CannotCount, and Overloaded when too many wait.
+        """
+        task = orjson.dumps({"tokenizer": tokenizer, "conversation": conversation})
+        lane = self._long if len(task) > LONG else self._short
+        answer = await lane.ask(account, task)
+        if error := answer.get("error"):
+            raise CannotCount(error)
+        return int(answer["tokens"]), bool(answer["estimated"])
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of those that run."""
+        return [pid for lane in (self._short, self._long) if (pid := lane.process.pid) is not None]
+
+    async def close(self) -> None:
+        """Ends them. Safe to call more than once."""
+        await asyncio.gather(self._short.process.kill(), self._long.process.kill())
+
+
+class _Lane:
+    """One process and those that wait for it."""
+
+    def __init__(self, timeout: float) -> None:
+        self.process = _Process()
+        self._timeout = timeout
+        self._turns = Admission(1, QUEUE_LIMIT)
+
+    async def ask(self, account: str, task: bytes) -> dict[str, Any]:
+        async with self._turns.slot(account, 1):
+            for _ in range(TRIES):
+                try:
+                    await self.process.start()
+                    async with asyncio.timeout(self._timeout):
+                        return await self.process.ask(task)
+                except TimeoutError:
+                    log.warning("token_counter_killed", cause=f"no answer within {self._timeout:g} s")
+                    raise CannotCount("timeout") from None
+                except (OSError, EOFError, ValueError) as error:
+                    log.warning("token_counter_died", cause=type(error).__name__)
+        raise CannotCount("died")
+
+
+class _Process:
+    """One worker.py, running or not. Whatever goes wrong while it is asked ends it: it might answer late."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Starts it unless it runs. Raises OSError, EOFError and TimeoutError."""
+        if self._process is not None and self._process.returncode is None:
+            return
+        self._process = await asyncio.create_subprocess_exec(
+            # -P: the directory that the operator happens to stand in must not be imported from.
+            *(sys.executable, "-P", "-m", "services.inference.engines.upstream.tokens.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={name: os.environ[name] for name in INHERITED if name in os.environ},
+        )
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._answer(self._process)
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def ask(self, task: bytes) -> dict[str, Any]:
+        """Its answer. Raises OSError, EOFError and ValueError when it died."""
+        if self._process is None or self._process.stdin is None:
+            raise EngineUnavailable("the process that counts was ended")
+        try:
+            self._process.stdin.write(json.dumps({"size": len(task)}).encode() + b"\n" + task)
+            await self._process.stdin.drain()
+            return await self._answer(self._process)
+        except BaseException:
+            await self.kill()
+            raise
+
+    @staticmethod
+    async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
+        assert process.stdout is not None
+        answer: dict[str, Any] = json.loads(await process.stdout.readuntil(b"\n"))
+        return answer
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        return self._process.pid if self._process else None
+
+    async def kill(self) -> None:
+        """Ends it; the next start makes another."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.shield(process.wait())

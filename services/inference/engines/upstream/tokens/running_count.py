@@ -1,0 +1,46 @@
+"""The tokens of a text that grows, at a cost that does not grow with it."""
+
+from __future__ import annotations
+
+from services.inference.engines.upstream.tokens.encodings import Encoding
+
+WINDOW = 128  # characters that are counted anew with each piece
+KEPT = 32  # of these stay when the window moves on: hardly a token's end depends on what comes so much later
+BREAKS = " \n\t"
+MAX_RUN = 1024  # characters that the window may grow to within white space, of which some tokens hold more than 100
+
+
+class RunningCount:
+    """Counts one text as it comes. The count of what is behind the window is settled.
+
+    When the window moves, the new one overlaps the old: what the overlap alone counts is subtracted, so that the sum
+    stays the same whatever the cut does to the token it falls into.
+    """
+
+    __slots__ = ("_encoding", "_settled", "_window", "tokens")
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.tokens = 0
+        self._encoding = encoding
+        self._settled = 0
+        self._window = ""
+
+    def add(self, text: str) -> None:
+        """More text. The count can become smaller by a token or two, when the new piece completes a longer token."""
+        self._window += text
+        counted = self._encoding.count(self._window)
+        self.tokens = self._settled + counted
+        if len(self._window) > WINDOW and not self._in_a_run():
+            self._window = self._window[self._cut() :]
+            self._settled = self.tokens - self._encoding.count(self._window)
+
+    def _in_a_run(self) -> bool:
+        return len(self._window) < MAX_RUN and self._window[-KEPT:].isspace()
+
+    def _cut(self) -> int:
+        """Where the next window begins: before the last white space that leaves KEPT characters, else before a token."""
+        latest = len(self._window) - KEPT
+        for place in range(latest, max(0, latest - KEPT), -1):
+            if self._window[place] in BREAKS and self._window[place - 1] not in BREAKS:
+                return place
+        return self._encoding.last_start(self._window, latest)
