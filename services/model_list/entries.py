@@ -59,7 +59,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """What counts an upstream's tokens: one of targets.py's TOKENIZERS, or a tokenizer.json with its chat template beside it."""
+    """What counts an upstream's tokens: one of TOKENIZERS (targets.py), or a tokenizer.json with its template."""
 
     name: str = ""
     file: Path | None = None

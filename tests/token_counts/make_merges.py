@@ -1,4 +1,4 @@
-"""Makes the bundled merges of services/inference/engines/upstream/tokens/data from the ranks in an npm package. Run by hand:
+"""Makes the merges in services/inference/engines/upstream/tokens/data from the ranks in an npm package. Run by hand:
 
     npm install --prefix DIRECTORY js-tiktoken@1.0.21
     python tests/token_counts/make_merges.py DIRECTORY

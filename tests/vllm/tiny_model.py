@@ -1,4 +1,4 @@
-"""Makes a tiny model that a real vLLM serves: a byte-level BPE and 0.9 million weights that know ten dialogues by heart.
+"""Makes a tiny model for a real vLLM to serve: a byte-level BPE and 0.7 million weights that know ten dialogues.
 
     python tests/vllm/tiny_model.py DIRECTORY
 

@@ -59,7 +59,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an engine says at the end: its own counts. `estimated`: the engine gave none, they were counted here.
+    """What is charged at the end: the engine's own counts. `estimated`: one of them had to be guessed here.
 
     `output_tokens` may be below the sum of the deltas' when these had to be estimated on the way; never above.
     `cached_tokens` is how much of the prompt came from a cache, `reasoning_tokens` how much of the output is not shown;
@@ -77,8 +77,8 @@ class Usage:
 class Prepared:
     """The prompt was counted; `max_tokens` is what the context leaves for one choice, at least 1.
 
-    `estimated`: it is a count that another server gave or an upper bound, and what is charged for is what that server
-    says at the end, if that is less.
+    `estimated`: it is a guess, or what the answer takes will be one unless the engine's own count comes in the end.
+    Exact or not, Usage may differ, in both directions.
     """
 
     prompt_tokens: int

@@ -60,6 +60,7 @@ class Generation:
         self._entered = False
         self._model = ""
         self._prompt_tokens = 0
+        self._estimated = False
         self._tokens = 0
         self._open: set[int] = set()  # choices that have not ended
         self.task = asyncio.create_task(self._run())
@@ -113,6 +114,7 @@ class Generation:
         target, said = prepared.target, prepared.prompt.prepared
         self._model = target.card.id
         self._prompt_tokens = said.prompt_tokens
+        self._estimated = said.estimated
         self._lane.put(said)
         max_tokens = min(await self._go, said.max_tokens)
         with tracing.resume("inference generate", self._generate_below) as span:
@@ -162,7 +164,7 @@ class Generation:
         if ending is _Ending.CANCEL:
             for choice in sorted(self._open):
                 self._lane.put(Delta(choice, "", 0, finish_reason=FinishReason.CANCELLED))
-            self._lane.put(Finished(self._prompt_tokens, self._tokens))
+            self._lane.put(Finished(self._prompt_tokens, self._tokens, self._estimated))
         self._count(ending.value)
 
     def _fail(self, error: DomainError) -> None:

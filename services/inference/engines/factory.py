@@ -90,7 +90,9 @@ class EngineFactory:
             return UpstreamEngine(config, self._clock, _new_call_id, self._processes)
         except (OSError, ValueError) as error:
             assert target.tokenizer is not None  # the bundled ones load
-            raise target.tokenizer.place.error(f"cannot count with it: {getattr(error, 'strerror', None) or error}") from None
+            raise target.tokenizer.place.error(
+                f"cannot count with it: {getattr(error, 'strerror', None) or error}"
+            ) from None
 
     def _route(self, entry: ModelEntry, target: Target, engine: RoutableEngine) -> Route:
         options = {"weight": target.weight, "order": target.order}

@@ -43,12 +43,12 @@ async def run(prompt: Prompt, max_tokens: int) -> tuple[list[Delta], Usage]:
     raise AssertionError("no usage at the end")
 
 
-async def test_the_prompt_count_told_before_is_the_engines_own_at_the_end_or_a_bound_that_says_so(
+async def test_the_prompt_count_told_before_is_the_engines_own_at_the_end_or_an_estimate_that_says_so(
     engine: Engine,
 ) -> None:
     prompt = await engine.prepare(ask())
     _, usage = await run(prompt, 4)
-    assert 1 <= usage.prompt_tokens <= prompt.prepared.prompt_tokens
+    assert 1 <= usage.prompt_tokens <= 2 * prompt.prepared.prompt_tokens
     assert usage.prompt_tokens == prompt.prepared.prompt_tokens or prompt.prepared.estimated
 
 

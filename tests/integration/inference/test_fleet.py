@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers import models as models_of_tokenizers
 
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
@@ -100,6 +103,30 @@ async def test_a_list_that_cannot_be_served_changes_nothing(tmp_path: Path, sett
     with pytest.raises(StartupError, match="cannot read the key's file"):
         await fleet.reload(models(tmp_path, "a", "b"))
     assert fleet.registry.find("a").engine is engine
+    await fleet.close()
+
+
+async def test_a_tokenizer_that_cannot_be_read_is_named_with_its_line(
+    tmp_path: Path, settings: InferenceSettings
+) -> None:
+    fleet = fleet_of(settings, Sleeps())
+    file = tmp_path / "models.yaml"
+    file.write_text(
+        "models:" + MODEL.format(name="a", url="http://127.0.0.1:1", price=1, length=64) + "    tokenizer: q/t.json\n"
+    )
+    place = rf"{re.escape(str(file))}:10: models\.a\.tokenizer: cannot count with it: "
+    with pytest.raises(StartupError, match=place + "No such file or directory"):
+        await fleet.start(load_model_list(file))
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "t.json").write_text("{}")
+    with pytest.raises(StartupError, match=place + "it is not a tokenizer.json"):
+        await fleet.start(load_model_list(file))
+    Tokenizer(models_of_tokenizers.BPE()).save(str(tmp_path / "q" / "t.json"))
+    with pytest.raises(StartupError, match=place + "beside it stands neither"):
+        await fleet.start(load_model_list(file))
+    (tmp_path / "q" / "chat_template.jinja").write_text("{% if %}")
+    with pytest.raises(StartupError, match=place + "its chat template does not compile"):
+        await fleet.start(load_model_list(file))
     await fleet.close()
 
 

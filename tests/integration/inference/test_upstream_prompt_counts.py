@@ -1,4 +1,4 @@
-"""What a prompt counts before an upstream has it: by the server's own count, or an upper bound."""
+"""What a prompt counts before an upstream has it: by the server's own count, or by ours."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services.inference.domain.chat import (
     Role,
     Tool,
 )
+from services.inference.domain.errors import ContextTooLong
 from tests.integration.inference.upstream_client import HELLO, ask, run, serving
 from tests.upstreams import (
     Play,
@@ -45,17 +46,35 @@ async def test_vllm_counts_the_prompt_before_and_tells_a_running_count() -> None
 
 @pytest.mark.parametrize("count", [status(404), status(200, b"nonsense"), status(200, {}), status(500)])
 @pytest.mark.parametrize("server", ["vllm", "llama.cpp"])
-async def test_a_count_that_cannot_be_had_becomes_an_upper_bound(count: Play, server: str) -> None:
+async def test_a_count_that_cannot_be_had_is_made_here_as_an_estimate(count: Play, server: str) -> None:
     async with serving(count, server=server) as (_, engine):
-        prepared = (await engine.prepare(ask("x" * 500))).prepared
-    assert 500 < prepared.prompt_tokens < 1000
-    assert prepared.max_tokens == 2048 - 500 // 4
+        prepared = (await engine.prepare(ask("hello " * 500))).prepared
+    assert prepared.prompt_tokens == 500 + 1 + 7
+    assert prepared.max_tokens == 2048 - 508
     assert prepared.estimated
 
 
-async def test_an_image_is_bounded_by_what_the_list_says() -> None:
+async def test_a_servers_count_is_exact_and_an_images_share_of_it_is_not() -> None:
     message = Message(Role.USER, ("Look!", Picture(b"jpeg", 64, 64)))
     fields = {"abilities": frozenset({"vision"}), "image_tokens": 900, "context_length": 10_000}
-    async with serving(stream(*HELLO), **fields) as (_, engine):
+    async with serving(status(200, {"count": 20}), server="vllm", **fields) as (_, engine):
+        assert not (await engine.prepare(ask())).prepared.estimated
         prepared = (await engine.prepare(ChatRequest("muh-chat", (message,)))).prepared
-    assert 900 < prepared.prompt_tokens < 1300
+    assert (prepared.prompt_tokens, prepared.estimated) == (920, True)
+
+
+@pytest.mark.parametrize(("size", "tokens"), [((64, 64), 255), ((1024, 1024), 765), ((4096, 2048), 1105)])
+async def test_an_image_counts_by_openais_tiles_where_the_list_says_nothing(size: tuple[int, int], tokens: int) -> None:
+    message = Message(Role.USER, ("hi there", Picture(b"jpeg", *size)))
+    async with serving(stream(*HELLO), abilities=frozenset({"vision"}), tokenizer="o200k_base") as (_, engine):
+        prepared = (await engine.prepare(ChatRequest("muh-chat", (message,)))).prepared
+    assert (prepared.prompt_tokens, prepared.estimated) == (9 + tokens, True)
+
+
+async def test_a_prompt_that_is_only_thought_to_be_too_long_is_left_to_the_upstream() -> None:
+    async with serving(stream(*HELLO)) as (_, engine):
+        prepared = (await engine.prepare(ask("hello " * 3000))).prepared
+    assert (prepared.prompt_tokens, prepared.max_tokens) == (2047, 2048 // 8)
+    async with serving(stream(*HELLO), tokenizer="o200k_base") as (_, engine):
+        with pytest.raises(ContextTooLong):
+            await engine.prepare(ask("hello " * 3000))

@@ -14,6 +14,7 @@ from services.model_list import (
     ModelEntry,
     Price,
     Secret,
+    Tokenizer,
     UpstreamTarget,
     load_model_list,
     with_model_file,
@@ -28,6 +29,17 @@ models:
     abilities: [tools]
     price: {input: 1, output: 2}
     aliases: [other]
+"""
+
+COUNTED = """\
+models:
+  big:
+    engine: upstream
+    base_url: http://127.0.0.1:8000/v1
+    model: big
+    context_length: 2048
+    price: {{input: 1, output: 2}}
+    tokenizer: {tokenizer}
 """
 
 
@@ -250,3 +262,27 @@ def test_another_model_file_keeps_a_projector_that_was_named_and_leaves_upstream
     replaced = with_model_file(upstreams, other)
     assert replaced.models["big"] == upstreams.models["big"]
     assert with_model_file(upstreams, None) is upstreams
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
+def test_an_upstream_names_what_counts_its_tokens(tmp_path: Path, name: str) -> None:
+    (target,) = load_model_list(written(tmp_path, COUNTED.format(tokenizer=name))).models["big"].targets
+    assert isinstance(target, UpstreamTarget)
+    assert target.tokenizer == Tokenizer(name=name)
+
+
+def test_a_tokenizers_file_is_relative_to_the_list_and_need_not_be_there_for_those_who_do_not_count(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, COUNTED.format(tokenizer="qwen/tokenizer.json"))
+    (target,) = load_model_list(path).models["big"].targets
+    assert isinstance(target, UpstreamTarget)
+    assert target.tokenizer == Tokenizer(file=tmp_path / "qwen" / "tokenizer.json")
+
+
+def test_an_unknown_tokenizer_is_named_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, COUNTED.format(tokenizer="gpt2"))
+    with pytest.raises(StartupError) as caught:
+        load_model_list(path)
+    known = "known: o200k_base, cl100k_base, or the path of a tokenizer.json"
+    assert str(caught.value) == f"{path}:8: models.big.tokenizer: unknown 'gpt2'; {known}"

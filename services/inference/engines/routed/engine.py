@@ -83,9 +83,8 @@ class RoutedPrompt:
 
     @property
     def prepared(self) -> Prepared:
-        """As the first target counted. Another may count otherwise, so it is an estimate when there are several."""
-        said = self.prompt.prepared
-        return Prepared(said.prompt_tokens, said.max_tokens, said.estimated or len(self.engine.routes.all) > 1)
+        """As the first target counted. Another that answers counts for itself (Usage)."""
+        return self.prompt.prepared
 
     async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""

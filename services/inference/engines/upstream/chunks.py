@@ -35,7 +35,7 @@ class ChunkReader:
         stops: Sequence[str] = (),
         running_counts: bool = False,
     ) -> None:
-        """`tokens` counts what the server does not; `running_counts`: it is one that reports each choice's count meanwhile."""
+        """`tokens` counts what the server does not; `running_counts`: it reports each choice's count meanwhile."""
         self.done = False
         counts = [ChoiceCount(max_tokens, tokens) for _ in range(choices)]
         self._choices = [ChoiceReader(index, count, stops, new_call_id) for index, count in enumerate(counts)]

@@ -29,6 +29,7 @@ from services.inference.engines.upstream.tokens.processes import CountingProcess
 log = get_logger(__name__)
 
 LEAST_SHARE = 8  # of a context that an estimate of the prompt leaves for the answer, at least one part in so many
+LARGE = 8192  # bytes of events that came together
 USAGE_PATIENCE = 5.0  # seconds that the usage may come behind the last choice's end
 
 # What makes a server tell its running count of tokens; OpenAI itself refuses fields that it does not know.
@@ -80,15 +81,16 @@ class UpstreamEngine:
         new_call_id: Callable[[], str],
         processes: CountingProcesses | None = None,
     ) -> None:
-        """`processes` count long prompts; None: the engine has its own. Raises OSError and ValueError of the tokenizer."""
+        """`processes` count long prompts; None: it has its own. Raises OSError and ValueError of the tokenizer."""
         self.config = config
         self.clock = clock
         self.new_call_id = new_call_id
+        counting = processes or CountingProcesses()
+        self._own_processes = counting if processes is None else None
+        self.tokens = TokenCounter(config.tokenizer, counting, config.image_tokens)
         self.client = UpstreamClient(
             dict(config.headers), connect_timeout=config.connect_timeout, reuse=config.server != "llama.cpp"
         )
-        self._own_processes = None if processes else CountingProcesses()
-        self.tokens = TokenCounter(config.tokenizer, processes or self._own_processes, config.image_tokens)
         self._counter = PromptCounter(self.client, config.base_url, config.server, self.tokens, target=config.target)
 
     @property
@@ -202,8 +204,15 @@ async def _timed(
                 return
             what = "next" if started else "first"
             raise TargetFailed(f"the {what} token did not come within its time", "timeout") from None
-        deltas = [delta for event in together for delta in reader.read(event)]
+        if sum(map(len, together)) > LARGE:  # takes longer to count than the loop may stand still
+            deltas = await asyncio.to_thread(_read, reader, together)
+        else:
+            deltas = _read(reader, together)
         if reader.progress > progress:
             started, progress, until = True, reader.progress, clock.monotonic() + config.token_timeout
         if deltas:
             yield deltas
+
+
+def _read(reader: ChunkReader, events: list[bytes]) -> list[Delta]:
+    return [delta for event in events for delta in reader.read(event)]

@@ -20,6 +20,6 @@ def plausible_prompt(reported: int | None, ours: PromptTokens) -> int | None:
 
 
 def plausible_output(reported: int | None, most: int) -> int | None:
-    """The upstream's count of an answer that has come; None when there is none, it would make it free, or it is above what
-    was asked for (`most`, of all choices)."""
+    """The upstream's count of an answer that has come. None when there is none, when it would make the answer free, or
+    when it is above what was asked for (`most`, of all choices)."""
     return reported if reported and 1 <= reported <= most else None

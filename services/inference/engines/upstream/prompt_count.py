@@ -1,7 +1,7 @@
 """How many tokens a prompt takes, before anything is held for it: counted here, or asked of the upstream.
 
-A target's own tokenizer (`tokenizer:` in the model list) counts here. Without one a server that can count is asked; what
-no server counts is estimated.
+A target's own tokenizer (`tokenizer:` in the model list) counts here. Without one a server that can count is asked;
+what no server counts is estimated.
 """
 
 from __future__ import annotations

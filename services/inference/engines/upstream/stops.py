@@ -5,6 +5,7 @@ Text is given out as soon as no stop sequence can begin in it, so a server that 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,10 +70,17 @@ class StopCutter:
                 break
             if place <= 0 and piece.text:
                 break
-            out.append(Piece(piece.text[:place], piece.tokens, _within(piece.logprobs, place)))
+            out.append(Piece(piece.text[:place], _share(piece, place), _within(piece.logprobs, place)))
             place -= len(piece.text)
         self._held.clear()
         return _joined(out)
+
+
+def _share(piece: Piece, characters: int) -> int:
+    """The tokens of a piece's beginning: what lies behind the stop sequence is not charged."""
+    if characters >= len(piece.text):
+        return piece.tokens
+    return math.ceil(piece.tokens * characters / len(piece.text))
 
 
 def _within(logprobs: tuple[TokenLogprob, ...], characters: int) -> tuple[TokenLogprob, ...]:

@@ -43,4 +43,3 @@ def _message(message: Message) -> dict[str, Any]:
         "tool_calls": calls,
         "tool_call_id": message.tool_call_id,
     }
-

@@ -1,4 +1,4 @@
-"""What an upstream's engine counts with: its tokenizer, or the bundled o200k_base as an estimate where none is named."""
+"""What an upstream's engine counts with: its tokenizer, or o200k_base as an estimate where none is named."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Encoding:
         return sum(len(found) for found in self._tokenizer.encode_batch_fast(sound, add_special_tokens=False))
 
     def last_start(self, text: str, latest: int) -> int:
-        """Where the last token begins that begins at `latest` or before, in characters; `latest` when none does but the first."""
+        """Where the last token begins that begins at `latest` or before, in characters; `latest` if there is none."""
         offsets = self._tokenizer.encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).offsets
         return max((start for start, _ in offsets if 0 < start <= latest), default=latest)
 

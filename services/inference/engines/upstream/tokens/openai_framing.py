@@ -1,9 +1,9 @@
 """How OpenAI's chat models frame a conversation, in tokens.
 
-Messages, names and tools: the OpenAI Cookbook, "How to count tokens with tiktoken", sections 6 and 7 (num_tokens_from_messages
-and num_tokens_for_tools). Images: OpenAI's guide "Images and vision", "Calculating costs", the tile rule. What stands in neither
-(earlier tool calls, nested schemas, response_format) is framed likewise; wherever that or a rule for tools or images is used the
-count is an estimate.
+Messages, names and tools: the OpenAI Cookbook, "How to count tokens with tiktoken", sections 6 and 7
+(num_tokens_from_messages and num_tokens_for_tools). Images: OpenAI's guide "Images and vision", "Calculating costs",
+the tile rule. What stands in neither (earlier tool calls, nested schemas, response_format) is framed likewise. Wherever
+that or a rule for tools or images is used, the count is an estimate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_NESTING = 64  # of a schema; what is deeper is counted as its JSON text
 
 @dataclass
 class Framed:
-    """`texts` are to be counted, each alone; `tokens` stand around them. `estimated`: no public rule gives all of it."""
+    """`texts` are to be counted, each alone; `tokens` stand around them. `estimated`: no exact rule gives all of it."""
 
     tokens: int = 0
     texts: list[str] = field(default_factory=list)
@@ -113,7 +113,7 @@ def _json(value: Any) -> str:
 
 
 def image_tokens(width: int, height: int) -> int:
-    """An image at high detail: within 2048 by 2048, its short side at most 768, in tiles of 512. Unknown sizes: one tile."""
+    """An image at high detail: within 2048 by 2048, its short side at most 768, in tiles of 512. Unknown: one tile."""
     if not width or not height:
         return IMAGE_BASE + IMAGE_TILE
     scale = min(1.0, MAX_SIDE / max(width, height))

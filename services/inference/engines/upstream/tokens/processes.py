@@ -1,4 +1,4 @@
-"""The processes that count long prompts: one for those that take long, one for all others, so that they never wait for these."""
+"""The processes that count prompts: one for those that take long, one for all others, which never wait for these."""
 
 from __future__ import annotations
 

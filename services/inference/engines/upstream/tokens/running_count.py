@@ -38,7 +38,7 @@ class RunningCount:
         return len(self._window) < MAX_RUN and self._window[-KEPT:].isspace()
 
     def _cut(self) -> int:
-        """Where the next window begins: before the last white space that leaves KEPT characters, else before a token."""
+        """Where the next window begins: at the last white space that leaves KEPT characters, else at a token."""
         latest = len(self._window) - KEPT
         for place in range(latest, max(0, latest - KEPT), -1):
             if self._window[place] in BREAKS and self._window[place - 1] not in BREAKS:

@@ -36,7 +36,9 @@ def read_template(file: Path) -> tuple[str, dict[str, str]]:
     source = beside.read_text() if beside.exists() else _named(config.get("chat_template"))
     source = source or _named(_json_of(file.with_name("chat_template.json")).get("chat_template"))
     if not source:
-        raise ValueError("beside it stands neither chat_template.jinja nor a tokenizer_config.json with a chat_template")
+        raise ValueError(
+            "beside it stands neither chat_template.jinja nor a tokenizer_config.json with a chat_template"
+        )
     if len(source) > MAX_TEMPLATE_BYTES:
         raise ValueError(f"its chat template has more than {MAX_TEMPLATE_BYTES} characters")
     tokens = {name: token for name in _SPECIAL if (token := _token(config.get(name)))}
@@ -72,9 +74,14 @@ class ChatTemplate:
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
         """As vLLM hands one over: arguments as objects, texts joined unless the template goes through parts."""
         parts = message["content"]
-        written: dict[str, Any] = {"role": message["role"], "content": "\n".join(p for p in parts if isinstance(p, str))}
+        written: dict[str, Any] = {
+            "role": message["role"],
+            "content": "\n".join(p for p in parts if isinstance(p, str)),
+        }
         if self._takes_parts and len(parts) > 1:
-            written["content"] = [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image"} for p in parts]
+            written["content"] = [
+                {"type": "text", "text": p} if isinstance(p, str) else {"type": "image"} for p in parts
+            ]
         if not parts and message["tool_calls"]:
             written["content"] = None
         if message["name"]:
@@ -122,7 +129,9 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
+def _to_json(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

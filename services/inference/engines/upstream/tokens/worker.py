@@ -1,9 +1,9 @@
 """A process that counts, one task after the other, for processes.py.
 
 Reads a line of JSON, {"size": bytes}, and that many bytes of JSON, {"tokenizer": its name or path, "conversation": see
-conversation.py}; writes a line of JSON, {"tokens": how many, "estimated": whether a guess is in it} or {"error": a fixed word}.
-Its first line is {}: it can work. A process of its own, because a long text takes longer than the event loop may stand still, and
-a chat template may be made to run for ever by what it is given.
+conversation.py}; writes a line of JSON, {"tokens": how many, "estimated": whether a guess is in it} or {"error": one of
+a few words}. Its first line is {}: it can work. A separate process, because a long text takes longer than the event
+loop may stand still, and a chat template may be made to run forever by what it is given.
 """
 
 from __future__ import annotations

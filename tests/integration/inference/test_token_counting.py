@@ -1,0 +1,186 @@
+"""Counting prompts for upstreams: framings and chat templates, and the processes that count what is long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+from services.inference.domain.chat import ChatRequest, Message, Role, Tool, ToolCall, ToolChoice, ToolMode
+from services.inference.domain.errors import Overloaded
+from services.inference.engines.upstream.tokens.counter import PromptTokens, TokenCounter
+from services.inference.engines.upstream.tokens.processes import CannotCount, CountingProcesses
+
+COUNTS = json.loads((Path(__file__).parents[2] / "token_counts" / "counts.json").read_text())
+FRAMING = COUNTS["framing"]
+TOOL = Tool("look", "Looks around.", '{"type":"object","properties":{"at":{"type":"string","enum":["a","b"]}}}')
+
+
+@pytest.fixture
+async def processes() -> AsyncIterator[CountingProcesses]:
+    counting = CountingProcesses()
+    yield counting
+    await counting.close()
+
+
+def ask(*messages: Message, account: str = "ada", **fields: Any) -> ChatRequest:
+    return ChatRequest("muh-chat", messages, account=account, **fields)
+
+
+def user(text: str, **fields: Any) -> Message:
+    return Message(Role.USER, (text,), **fields)
+
+
+def written(directory: Path, template: str) -> str:
+    """A tokenizer.json of one token a byte, but for <|end|>, with a template beside it; returns its path."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: rank for rank, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens([AddedToken("<|end|>", special=True)])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|end|>"}}))
+    (directory / "chat_template.jinja").write_text(template)
+    return str(directory / "tokenizer.json")
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
+async def test_a_chat_counts_as_openai_frames_it(name: str, processes: CountingProcesses) -> None:
+    counter = TokenCounter(name, processes, None)
+    for text, tokens in COUNTS["texts"].items():
+        framed = FRAMING["message"] + COUNTS["texts"]["user"][name] + tokens[name] + FRAMING["reply"]
+        assert await counter.count(ask(user(text))) == PromptTokens(framed, estimated=False)
+        named = framed + FRAMING["name"] + COUNTS["texts"]["user"][name]
+        assert (await counter.count(ask(user(text, name="user")))).tokens == named
+
+
+async def test_a_long_prompt_is_counted_in_a_process_and_gives_the_same(processes: CountingProcesses) -> None:
+    counter = TokenCounter("o200k_base", processes, None)
+    for count in (1000, 200_000):
+        assert (await counter.count(ask(user("hello " * count)))).tokens == count + 1 + 7
+    assert len(processes.pids) == 2, "one for long ones, one for those that must not wait for them"
+
+
+async def test_without_a_tokenizer_the_count_is_o200k_bases_and_says_that_it_is_an_estimate(
+    processes: CountingProcesses,
+) -> None:
+    assert await TokenCounter("", processes, None).count(ask(user("hi there"))) == PromptTokens(9, estimated=True)
+
+
+async def test_tools_and_earlier_calls_count_as_estimates_and_left_out_tools_do_not_count(
+    processes: CountingProcesses,
+) -> None:
+    counter = TokenCounter("o200k_base", processes, None)
+    plain = await counter.count(ask(user("hi there")))
+    with_tools = await counter.count(ask(user("hi there"), tools=(TOOL,)))
+    # The Cookbook: 7 a function, 3 for properties and 3 for each, -3 for an enum and 3 for each value, 12 at the end.
+    texts = len(["look", ":L", "ooks", " around"]) + len(["at", ":string", ":"]) + len(["a", "b"])
+    assert with_tools == PromptTokens(plain.tokens + 7 + 3 + 3 - 3 + 6 + 12 + texts, estimated=True)
+    none = ask(user("hi there"), tools=(TOOL,), tool_choice=ToolChoice(ToolMode.NONE))
+    assert await counter.count(none) == plain
+    called = Message(Role.ASSISTANT, (), tool_calls=(ToolCall("c1", "look", '{"at":"a"}'),))
+    assert (await counter.count(ask(user("hi there"), called))).estimated
+
+
+async def test_a_hostile_schema_is_counted_and_harms_nothing(processes: CountingProcesses) -> None:
+    counter = TokenCounter("o200k_base", processes, None)
+    deep = '{"properties":{"a":' * 900 + "{}" + "}}" * 900
+    odd = ["[]", "null", '{"properties":[]}', '{"properties":{"a":1,"b":{"enum":{},"type":[]}}}', "{", deep]
+    for parameters in odd:
+        assert (await counter.count(ask(user("hi"), tools=(Tool("t", "", parameters),)))).tokens > 20
+
+
+async def test_a_tokenizer_json_counts_what_its_template_renders(tmp_path: Path, processes: CountingProcesses) -> None:
+    template = "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}{{ tools | tojson }}"
+    counter = TokenCounter(written(tmp_path, template), processes, None)
+    assert await counter.count(ask(user("hé"))) == PromptTokens(len("user:hé".encode()) + 1 + 4, estimated=False)
+    tool = '[{"type": "function", "function": {"name": "t<", "description": null, "parameters": {"a": "é"}}}]'
+    counted = await counter.count(ask(user("x<|end|>"), tools=(Tool("t<", "", '{"a":"é"}'),)))
+    assert counted == PromptTokens(len("user:x") + 2 + len(tool.encode()), estimated=False)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('no') }}",
+        "{{ messages[0].content.nothing.at.all }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.append(1) }}",
+    ],
+    ids=["refuses", "fails", "escapes", "changes its input"],
+)
+async def test_a_template_that_refuses_leaves_an_estimate(
+    tmp_path: Path, template: str, processes: CountingProcesses
+) -> None:
+    counter = TokenCounter(written(tmp_path, template), processes, None)
+    assert (await counter.count(ask(user("hello " * 100)))).estimated
+
+
+async def test_a_template_that_never_ends_is_ended_and_the_next_prompt_is_counted(tmp_path: Path) -> None:
+    loop = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
+    path = written(tmp_path, "{% if messages[0].content == 'loop' %}" + loop + "{% endif %}ok")
+    processes = CountingProcesses(timeout=1.0)
+    try:
+        counter = TokenCounter(path, processes, None)
+        stuck = asyncio.create_task(counter.count(ask(user("loop"))))
+        assert await counter.count(ask(user("x"), account="eve")) == PromptTokens(2, estimated=False)
+        assert (await stuck).estimated
+    finally:
+        await processes.close()
+
+
+async def test_memory_that_a_template_asks_for_is_bounded(tmp_path: Path, processes: CountingProcesses) -> None:
+    path = written(
+        tmp_path, "{% if messages[0].content == 'grow' %}{{ 'x' * (4000000000 * messages | length) }}{% endif %}ok"
+    )
+    counter = TokenCounter(path, processes, None)
+    assert (await counter.count(ask(user("grow")))).estimated
+    assert await counter.count(ask(user("x"))) == PromptTokens(2, estimated=False)
+
+
+async def test_a_process_that_dies_is_started_again(processes: CountingProcesses) -> None:
+    counter = TokenCounter("o200k_base", processes, None)
+    for _ in range(2):
+        assert (await counter.count(ask(user("hello " * 1000)))).tokens == 1008
+        (pid,) = processes.pids
+        os.kill(pid, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(pid)], timeout=5)
+    assert (await counter.count(ask(user("hello " * 1000)))).tokens == 1008
+
+
+async def test_accounts_take_turns_and_too_many_are_refused(processes: CountingProcesses) -> None:
+    counter, done = TokenCounter("o200k_base", processes, None), []
+
+    async def count(account: str) -> None:
+        await counter.count(ask(user("hello " * 1000), account=account))
+        done.append(account)
+
+    crowd = [asyncio.create_task(count("mallory")) for _ in range(257)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await count("mallory")
+    crowd[-1].cancel()
+    await asyncio.gather(crowd[-1], return_exceptions=True)
+    await count("ada")
+    assert done.count("mallory") <= 2
+    await asyncio.gather(*crowd[:-1])
+
+
+async def test_an_upstreams_key_in_the_environment_is_not_the_processes(
+    processes: CountingProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXAMPLE_API_KEY", "sk-canary")
+    await processes.count("ada", "o200k_base", {"messages": [], "tools": [], "schema": ""})
+    assert not any("canary" in value for pid in processes.pids for value in psutil.Process(pid).environ().values())
+
+
+async def test_a_tokenizer_that_is_gone_is_said_to_be(processes: CountingProcesses) -> None:
+    with pytest.raises(CannotCount):
+        await processes.count("ada", "/nowhere/tokenizer.json", {"messages": [], "tools": [], "schema": ""})
