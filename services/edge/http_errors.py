@@ -139,6 +139,12 @@ class ApiError(Exception):
         return cls(431, INVALID, f"The request's header is larger than {limit} bytes.", code="header_too_large")
 
     @classmethod
+    def framing_too_large(cls, limit: int) -> ApiError:
+        """431: chunk sizes, chunk extensions and trailers; limit is in bytes, beside a quarter of the body."""
+        message = f"The framing of the request's chunks, with its trailers, is larger than {limit} bytes."
+        return cls(431, INVALID, message, code="header_too_large")
+
+    @classmethod
     def rate_limited(cls, retry_after: float, window: RateWindow | None = None) -> ApiError:
         """429: the rate window is full; retry_after in seconds is when one more is admitted."""
         limit = f" ({window.limit} requests a minute)" if window else ""
@@ -176,6 +182,11 @@ class ApiError(Exception):
         """429 before a request: this source address has all the connections that it may have."""
         message = "There are too many connections from your address. Use those that are open."
         return cls(429, "rate_limit", message, code="too_many_connections", headers=retry_headers(1))
+
+    @classmethod
+    def http_version(cls) -> ApiError:
+        """505: neither HTTP/1.1 nor HTTP/1.0."""
+        return cls(505, INVALID, "This server speaks HTTP/1.1 and HTTP/1.0.", code="http_version_not_supported")
 
     # 5xx: ours and our peers'
 

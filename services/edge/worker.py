@@ -86,6 +86,7 @@ def make_server(
         keepalive_timeout=settings.keepalive_timeout,
         drain_timeout=settings.drain_timeout + DRAIN_MARGIN,
         cors=cors,
+        limits=budget,
         on_started=on_started,
     )
 

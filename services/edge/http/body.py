@@ -47,6 +47,4 @@ def _check_media_type(exchange: Exchange) -> None:
 
 
 def _too_large(limit: int) -> ApiError:
-    error = ApiError.too_large(limit)
-    error.headers["connection"] = "close"  # the protocol hears the client out before it closes
-    return error
+    return ApiError.too_large(limit)

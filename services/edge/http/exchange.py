@@ -32,6 +32,7 @@ class Exchange:
         "_clock",
         "_lines",
         "_send",
+        "_unread",
         "began",
         "caller",
         "charge_id",
@@ -54,6 +55,7 @@ class Exchange:
     def __init__(self, scope: Scope, send: Send, *, request_id: str, clock: Clock) -> None:
         self._send = send
         self._clock = clock
+        self._unread: Callable[[], bool] | None = scope.get("muhgpt.unread")
         self.request_id = request_id
         self.method: str = scope["method"]
         self.route = "unknown"  # the route's template: paths may hold anything, secrets too
@@ -88,6 +90,9 @@ class Exchange:
         """Begins the answer."""
         self.status = status
         lines = [*headers, (b"x-request-id", self.request_id.encode()), *window_headers(self.window)]
+        if self._unread is not None and self._unread():
+            # What is still to come of the request is not read: the connection hears it out within bounds, and closes.
+            lines.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
 
     async def body(self, data: bytes, *, more: bool = False) -> None:

@@ -2,31 +2,39 @@
 
 Seen in uvicorn 0.54: malformed request lines are answered in plain text, a header may have 8 MiB, a header or body that
 stalls is kept for ever, a client that stops reading too, an answer to a client that still uploads is lost to a TCP
-reset, and a request that runs while another is pipelined behind it is not told that its client went away. The bounds:
-docs/wire.md.
+reset, a request that runs while another is pipelined behind it is not told that its client went away, and trailers are
+appended to the headers. The bounds: docs/wire.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from servicekit.clock import SystemClock
 from servicekit.logging import get_logger
+from services.edge.http.connections import Place
 from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
+from services.edge.http.limits import Limits
+from services.edge.http.plain_cycle import PlainCycle
+from services.edge.http.polite import PoliteTransport, keep_little_unsent, tell_gone
+from services.edge.http.request_head import MAX_HEADERS, MAX_TRAILERS, check_head
+from services.edge.http.upgrade import without_offer
 from services.edge.http_errors import ApiError
 
 log = get_logger(__name__)
 
-# Bytes that may wait in this process, and as many in the kernel, for a client that does not read. Then its answer
-# waits, and the engine with it. What waits here was charged, so it must be little (G4): alone, the kernel takes MB.
-UNSENT_MOST = 4096
-OFFER = frozenset({b"upgrade", b"connection", b"http2-settings"})
+MAX_PIPELINED = 32  # requests that wait behind the one that is being answered
+MAX_TURNED_AWAY = 64  # connections for which there was no place, and which read why
+REFUSED_LINGER_TIMEOUT = 1.0  # seconds: for a connection for which there was no place
+NOT_HTTP = "The request is not valid HTTP."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +56,48 @@ class Bounds:
 
 
 class EdgeProtocol(HttpToolsProtocol):
-    """One connection. `bounds` and `cors` are set by `bounded`."""
+    """One connection. `bounds`, `cors` and `limits` are set by `bounded`."""
 
     bounds = Bounds()
     cors: Cors | None = None
+    limits: Limits
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        _keep_little_unsent(transport)
-        self._polite = _PoliteTransport(self)
+        keep_little_unsent(transport)
+        self._polite = PoliteTransport(transport, self.close_politely)
         self._running: RequestResponseCycle | None = None
         self._phase = "header"
         self._began = self._heard = self.loop.time()
-        self._header_bytes = 0
+        self._header_bytes = self._body_bytes = self._framing_bytes = self._trailers = 0
+        self._fresh = True  # a message began in this piece of input
         self._refusal: ApiError | None = None
         self._discarding: int | None = None  # bytes dropped since the connection was answered for good
-        self._read_timer: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.tick, self._check)
+        self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._place: Place | None = None
+        try:
+            self._place = self.limits.connections.enter(self, self.client[0] if self.client else None)
+        except ApiError as error:
+            self._turn_away(error)
+        else:
+            self._read_timer = self.loop.call_later(self.bounds.tick, self._check)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._read_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
-        _tell_gone(self._running)
+        if self._place is not None:
+            self._place.leave()
+        tell_gone(self._running)
         super().connection_lost(exc)
+
+    def make_room(self) -> None:
+        """Closes a connection that has no request, for another client's."""
+        if self._discarding is None and not self.flow.write_paused:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     # Reading
 
@@ -80,13 +106,16 @@ class EdgeProtocol(HttpToolsProtocol):
             self._discard(len(data))
             return
         self._heard = self.loop.time()
+        in_body, body_bytes, self._fresh = self._phase == "body", self._body_bytes, False
         if self._phase == "header":
             self._header_bytes += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
         if self._discarding is not None:
             return
-        if self._phase == "header" and self._header_bytes > self.bounds.header_bytes:
+        if in_body and self._phase == "body" and not self._fresh:
+            self._count_framing(len(data) - (self._body_bytes - body_bytes))
+        elif self._phase == "header" and self._header_bytes > self.bounds.header_bytes:
             self._refuse(ApiError.header_too_large(self.bounds.header_bytes))
         elif self._phase == "idle" and self.timeout_keep_alive_task is None and self._answered():
             # Line ends, which begin no request, must not hold the connection for ever.
@@ -94,39 +123,106 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
+    def _count_framing(self, count: int) -> None:
+        """Chunk sizes, chunk extensions and trailers are not body: they may be as long as a header, and a quarter of
+        the body beside it. The parser would keep a line of them that never ends for as long as it goes."""
+        self._framing_bytes += count
+        if self._framing_bytes > self.bounds.header_bytes + self._body_bytes // 4:
+            self._refuse(ApiError.framing_too_large(self.bounds.header_bytes))
+
     def _parse(self, data: bytes) -> None:
+        rest: bytes | None = data
+        while rest is not None and self._discarding is None:
+            rest = self._feed(rest)
+
+    def _feed(self, data: bytes) -> bytes | None:
+        """Gives data to the parser; returns what is to be read next, None for nothing."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            self._decline_upgrade(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(self._refusal or ApiError.invalid("The request is not valid HTTP."))
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        """An offer to speak another protocol (h2c, which Java's client makes with every first request) may be ignored
-        (RFC 9110 §7.8), but httptools takes the body for that protocol: the request is read again without the offer."""
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
-        lines += [name + b": " + value for name, value in self.headers if name not in OFFER]
-        self.parser = httptools.HttpRequestParser(self)
-        self._parse(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+            parser, self.parser = self.parser, httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            return without_offer(parser, self.url, self.headers) + data[offer.args[0] :]
+        except httptools.HttpParserError as error:
+            unknown = str(error) in ("Invalid HTTP version", "Pause on PRI/Upgrade")
+            self._refuse(self._refusal or (ApiError.http_version() if unknown else ApiError.invalid(NOT_HTTP)))
+        return None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._phase, self._began, self._header_bytes = "header", self._heard, 1
+        self._phase, self._began, self._fresh = "header", self._heard, True
+        self._header_bytes, self._body_bytes, self._framing_bytes, self._trailers = 1, 0, 0, 0
         if self._read_timer is None:
             self._read_timer = self.loop.call_later(self.bounds.tick, self._check)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase == "body":  # a trailer: none means anything here, and none is a header
+            self._trailers += 1
+            if self._trailers > MAX_TRAILERS:
+                self._stop_parsing(ApiError.framing_too_large(self.bounds.header_bytes))
+            return
+        if len(self.headers) >= MAX_HEADERS:
+            self._stop_parsing(ApiError.header_too_large(self.bounds.header_bytes))
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        # A header that came with its body in one piece was not counted by data_received.
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > self.bounds.header_bytes:
-            self._refusal = ApiError.header_too_large(self.bounds.header_bytes)
-            raise ValueError("header too large")  # ends the parser
+        version = self.parser.get_http_version()
+        try:
+            check_head(version, self.headers, self.url, self.bounds.header_bytes)
+        except ApiError as error:
+            self._stop_parsing(error)
         if self._is_offer():
             return
-        super().on_headers_complete()
-        if self.cycle is not None:
-            self.cycle.transport = self._polite  # type: ignore[assignment]
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._end_after_pipeline()
+        self._read_target()
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["muhgpt.unread"] = self._unread  # type: ignore[typeddict-unknown-key]
+        self._begin_cycle(version)
         self._phase, self._began = "body", self._heard
+        if self._place is not None:
+            self._place.works()
+
+    def _read_target(self) -> None:
+        """The path and query of the request's target, which may be a whole URL (RFC 9112 section 3.2.2)."""
+        target = httptools.parse_url(self.url)
+        raw_path = target.path or b"/"
+        path = raw_path.decode("ascii")
+        self.scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        self.scope["raw_path"] = raw_path
+        self.scope["query_string"] = target.query or b""
+
+    def _begin_cycle(self, version: str) -> None:
+        before = self.cycle
+        self.cycle = (PlainCycle if version == "1.0" else RequestResponseCycle)(
+            scope=self.scope,
+            transport=self._polite,  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue and version != "1.0",
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         if self._is_offer():
@@ -137,12 +233,27 @@ class EdgeProtocol(HttpToolsProtocol):
     def _is_offer(self) -> bool:
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
+    def _stop_parsing(self, refusal: ApiError) -> None:
+        """Ends the parser from one of its callbacks; the request is refused then."""
+        self._refusal = refusal
+        raise ValueError(refusal.message)
+
+    def _end_after_pipeline(self) -> None:
+        """So many requests wait that no more are taken; the last one's answer ends the connection."""
+        self.pipeline[0][0].keep_alive = False
+        self._discarding = 0
+        raise ValueError("pipelined too far")
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def _answered(self) -> bool:
         return self._running is None or bool(self._running.response_complete)
+
+    def _unread(self) -> bool:
+        """Whether the request that is being answered has not arrived whole."""
+        return self._phase == "body" and self._running is self.cycle
 
     def _check(self) -> None:
         """The read timer: ends what is overdue, else comes back when something can be."""
@@ -166,6 +277,8 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answers a request that never reaches the application, or never whole, and closes."""
+        if self._discarding is not None:
+            return
         request_id = new_request_id()
         log.info("request_refused", request_id=request_id, status=error.status, reason=error.message)
         running = None if self._answered() else self._running
@@ -177,10 +290,18 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         started = self._phase == "body" and self.cycle is not None and self.cycle.response_started
         if self._phase == "body":
-            _tell_gone(self.cycle)
+            tell_gone(self.cycle)
         if not started:
             self.transport.write(self._raw_response(error, request_id))
-        self._linger()
+        self._linger(self.bounds.linger_timeout)
+
+    def _turn_away(self, error: ApiError) -> None:
+        """There is no place for this connection: it is told why, and closed after a moment."""
+        if len(self.connections) - len(self.limits.connections) > MAX_TURNED_AWAY:
+            self.transport.abort()
+            return
+        self.transport.write(self._raw_response(error, new_request_id()))
+        self._linger(REFUSED_LINGER_TIMEOUT)
 
     def _raw_response(self, error: ApiError, request_id: str) -> bytes:
         body = error.body()
@@ -190,41 +311,46 @@ class EdgeProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
+            *((name.encode(), value.encode()) for name, value in error.headers.items()),
         ]
         if self.cors is not None:  # of a header that was not understood there is nothing, so no page may read this
-            headers += self.cors.headers(dict(getattr(self, "headers", ())).get(b"origin"))
+            headers += self.cors.headers(dict(self.headers or ()).get(b"origin"))
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         return STATUS_LINE[error.status] + lines + b"\r\n" + body
 
     # Closing
 
     def on_response_complete(self) -> None:
-        if self._discarding is not None:
-            self.server_state.total_requests += 1
-            self.flow.resume_reading()
+        if self._discarding is None or self.pipeline:
+            super().on_response_complete()
+            if self._answered() and self._place is not None:
+                self._place.waits()
             return
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
 
     def close_politely(self) -> None:
         """Closes when what was written is sent. A client that is still sending is first heard out, within bounds:
         closing with unread input would reset the connection and the client would lose its answer."""
-        if self._phase == "body" and not self.transport.is_closing():
-            self._linger()
+        if (self._phase == "body" or self._discarding is not None) and not self.transport.is_closing():
+            self._linger(self.bounds.linger_timeout)
             return
         self.transport.close()
         self._arm_write_timer()
 
-    def _linger(self) -> None:
+    def _linger(self, timeout: float) -> None:
         self._discarding = 0
         self._unset_keepalive_if_required()
         if self.transport.is_closing():
             return
+        if self._place is not None:
+            self._place.waits()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         if self._read_timer is not None:
             self._read_timer.cancel()
-        self._read_timer = self.loop.call_later(self.bounds.linger_timeout, self.transport.abort)
+        self._read_timer = self.loop.call_later(timeout, self.transport.abort)
 
     def _discard(self, count: int) -> None:
         self._discarding = (self._discarding or 0) + count
@@ -257,31 +383,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._write_timer = self.loop.call_later(self.bounds.write_timeout, self.transport.abort)
 
 
-class _PoliteTransport:
-    """What an answer writes to: the connection's transport, but closing hears the client out."""
-
-    def __init__(self, protocol: EdgeProtocol) -> None:
-        self._protocol = protocol
-        self.write = protocol.transport.write
-        self.is_closing = protocol.transport.is_closing
-
-    def close(self) -> None:
-        self._protocol.close_politely()
-
-
-def _keep_little_unsent(transport: asyncio.Transport) -> None:
-    transport.set_write_buffer_limits(high=UNSENT_MOST)
-    raw = transport.get_extra_info("socket")
-    if raw is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MOST)
-
-
-def bounded(bounds: Bounds, cors: Cors | None = None) -> type[EdgeProtocol]:
+def bounded(bounds: Bounds, cors: Cors | None = None, limits: Limits | None = None) -> type[EdgeProtocol]:
     """The protocol class with these bounds, for uvicorn's `http` setting."""
-    return type("BoundedEdgeProtocol", (EdgeProtocol,), {"bounds": bounds, "cors": cors})
-
-
-def _tell_gone(cycle: RequestResponseCycle | None) -> None:
-    if cycle is not None and not cycle.response_complete:
-        cycle.disconnected = True
-        cycle.message_event.set()
+    limits = limits or Limits(SystemClock())
+    return type("BoundedEdgeProtocol", (EdgeProtocol,), {"bounds": bounds, "cors": cors, "limits": limits})

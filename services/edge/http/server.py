@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from services.edge.http.cors import Cors
+from services.edge.http.limits import Limits
 from services.edge.http.listener import BACKLOG
 from services.edge.http.protocol import Bounds, bounded
 
@@ -33,13 +34,14 @@ class HttpServer(uvicorn.Server):
         keepalive_timeout: float,
         drain_timeout: float,
         cors: Cors | None = None,
+        limits: Limits | None = None,
         on_started: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=bounded(bounds, cors),
+                http=bounded(bounds, cors, limits),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

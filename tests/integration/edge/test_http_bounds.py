@@ -36,7 +36,6 @@ def assert_shape(headers: dict[str, str], body: Any) -> None:
     "data",
     [
         b"nonsense\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: banana\r\n\r\n",
