@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, models, up, usage
+from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, losses, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
 from servicekit import failures
@@ -61,6 +61,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(credits.app, name="credits")
 app.add_typer(charges.app, name="charges")
 app.command(epilog=usage.EPILOG)(usage.usage)
+app.command(epilog=losses.EPILOG)(losses.losses)
 app.add_typer(models.app, name="models")
 app.command(epilog=chat.EPILOG)(chat.chat)
 app.command(epilog=doctor.EPILOG)(doctor.doctor)

@@ -61,12 +61,24 @@ def list_charges(
             each["prompt_tokens"],
             each["output_tokens"],
             each["credits"],
+            _note(each),
         ]
         for each in document["charges"]
     ]
-    output.print_table(["charge", "admitted", "state", "model", "prompt", "output", "credits"], rows, empty="None.")
+    output.print_table(
+        ["charge", "admitted", "state", "model", "prompt", "output", "credits", "note"], rows, empty="None."
+    )
     if document["next"]:
         output.stdout.print(f"There are more: --after {document['next']}")
+
+
+def _note(charge: dict[str, Any]) -> str:
+    notes = {
+        "estimated": charge["estimated"],
+        "unconfirmed": charge["unconfirmed"],
+        f"{charge['refunded_credits']:,} refunded": charge["refunded_credits"],
+    }
+    return ", ".join(note for note, said in notes.items() if said)
 
 
 async def _list(system: System, email: str, limit: int, after: str) -> dict[str, Any]:
@@ -149,4 +161,7 @@ def _fields(charge: quota_pb2.Charge) -> dict[str, Any]:
         "output_price": charge.output_price,
         "credits": charge.credits,
         "uncollected_credits": charge.uncollected_credits,
+        "refunded_credits": charge.refunded_credits,
+        "unconfirmed": charge.unconfirmed,
+        "estimated": charge.estimated,
     }

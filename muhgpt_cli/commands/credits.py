@@ -22,6 +22,7 @@ KINDS = {
     quota_pb2.LedgerEntry.KIND_PURCHASE: "purchase",
     quota_pb2.LedgerEntry.KIND_CHARGE: "charge",
     quota_pb2.LedgerEntry.KIND_REFUND: "refund",
+    quota_pb2.LedgerEntry.KIND_ANSWER_REFUND: "answer_refund",
 }
 
 
@@ -131,7 +132,7 @@ async def _ledger(system: System, email: str, limit: int, before: str) -> dict[s
         {
             "entry": each.entry_id,
             "created_at": output.instant(each.created_at),
-            "kind": KINDS[each.kind],
+            "kind": KINDS.get(each.kind, f"kind {each.kind}"),
             "credits": each.credits,
             "reference": each.reference,
             "reason": each.reason,

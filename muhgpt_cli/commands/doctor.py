@@ -96,7 +96,8 @@ async def _books(system: System) -> dict[str, Any]:
     oldest = books.oldest_hold.ToTimedelta().total_seconds() if books.HasField("oldest_hold") else None
     return {
         "ok": books.balanced,
-        **{name: getattr(books, name) for name in ("accounts", "granted", "purchased", "refunded", "charged")},
+        **{name: getattr(books, name) for name in ("accounts", "granted", "purchased", "answer_refunds")},
+        **{name: getattr(books, name) for name in ("refunded", "charged")},
         **{name: getattr(books, name) for name in ("balance", "held", "open_holds")},
         "oldest_hold_seconds": oldest,
         "differences": [
@@ -121,12 +122,13 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _print_books(books: dict[str, Any], accounts: int | None) -> None:
-    came, went = books["granted"] + books["purchased"] - books["refunded"], books["balance"] + books["charged"]
+    came = books["granted"] + books["purchased"] + books["answer_refunds"] - books["refunded"]
+    went = books["balance"] + books["charged"]
     output.print_facts(
         {
             "accounts": accounts,
             "with books": books["accounts"],
-            "granted + purchased - refunded": came,
+            "granted + purchased + answer refunds - refunded": came,
             "balances + charged": went,
             "held": f"{books['held']:,} in {books['open_holds']:,} open holds",
             "books": "balance" if books["ok"] else "DO NOT BALANCE",

@@ -7,12 +7,13 @@ from datetime import date
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2 as pb
-from services.quota.domain import errors, operations, outcomes
+from services.quota.domain import errors, operations, outcomes, versions
 from services.quota.domain.outcomes import Reason
 from services.quota.domain.pricing import PriceBook
 
 MOST_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
 MOST_CHOICES = 8
+MAX_ID_LENGTH = 128  # characters of an account's or key's id
 DEFAULT_PAGE, MOST_PAGE = 100, 1000
 MOST_DAYS = 366
 
@@ -25,6 +26,7 @@ REASONS = {
     Reason.HOLD_ENDED: pb.Refused.REASON_HOLD_ENDED,
     Reason.INVALID: pb.Refused.REASON_INVALID,
     Reason.UNAVAILABLE: pb.Refused.REASON_UNAVAILABLE,
+    Reason.LOSSES_TOO_HIGH: pb.Refused.REASON_LOSSES_TOO_HIGH,
 }
 
 
@@ -38,27 +40,44 @@ def to_operation(
     if kind == "reserve":
         return _reserve(message.hold_id, message.reserve, session_id, prices)
     if kind == "progress":
-        progress = message.progress
-        return operations.Progress(message.hold_id, progress.delivered_tokens, progress.generated_tokens)
+        return _progress(message.hold_id, message.progress)
     if kind == "settle":
-        output, prompt = message.settle.output_tokens, message.settle.prompt_tokens
-        if not 0 <= output <= MOST_TOKENS or not 0 <= prompt <= MOST_TOKENS:
-            return _invalid("settle names an impossible number of tokens")
-        return operations.Settle(message.hold_id, output, prompt)
+        return _settle(message.hold_id, message.settle)
+    if kind == "confirm":
+        return operations.Confirm(message.hold_id)
     if kind == "release":
-        return operations.Release(message.hold_id)
+        return operations.Release(message.hold_id, message.release.abandoned)
     return _invalid("the operation is empty")
+
+
+def _progress(hold_id: bytes, message: pb.Progress) -> operations.Progress | outcomes.Refused:
+    counts = (message.delivered_tokens, message.generated_tokens, message.prompt_tokens)
+    if not all(0 <= count <= MOST_TOKENS for count in counts):
+        return _invalid("progress names an impossible number of tokens")
+    return operations.Progress(hold_id, *counts)
+
+
+def _settle(hold_id: bytes, message: pb.Settle) -> operations.Settle | outcomes.Refused:
+    output, prompt = message.output_tokens, message.prompt_tokens
+    if not 0 <= output <= MOST_TOKENS or not 0 <= prompt <= MOST_TOKENS:
+        return _invalid("settle names an impossible number of tokens")
+    return operations.Settle(hold_id, output, prompt, message.unconfirmed, optional(message, "estimated"))
 
 
 def _reserve(
     hold_id: bytes, message: pb.Reserve, session_id: bytes, prices: PriceBook
 ) -> operations.Reserve | outcomes.Refused:
-    if not message.account_id or not message.key_id:
-        return _invalid("reserve names no account or no key")
+    if not valid_id(message.account_id) or not valid_id(message.key_id):
+        return _invalid("reserve names no account or no key, or an impossible one")
     if not 1 <= message.prompt_tokens <= MOST_TOKENS or not 1 <= message.max_tokens <= MOST_TOKENS:
         return _invalid("reserve names an impossible number of tokens")
     if not 1 <= message.choices <= MOST_CHOICES or message.requests_per_minute < 1:
         return _invalid("reserve names impossible choices or limits")
+    if not 0 <= message.account_version <= versions.MAX_VERSION or not 0 <= message.key_version <= versions.MAX_VERSION:
+        return _invalid("reserve names a version that was never issued")
+    ceiling, of_key = optional(message, "monthly_credit_limit"), optional(message, "key_requests_per_minute")
+    if (ceiling is not None and ceiling < 0) or (of_key is not None and of_key < 1):
+        return _invalid("reserve names impossible limits of the key")
     price = prices.get(message.model)
     if price is None:
         return outcomes.Refused(Reason.NO_PRICE, detail=f"the model list has no price for {message.model!r}")
@@ -75,9 +94,20 @@ def _reserve(
         account_version=message.account_version,
         key_version=message.key_version,
         requests_per_minute=message.requests_per_minute,
-        monthly_credit_limit=optional(message, "monthly_credit_limit"),
-        key_requests_per_minute=optional(message, "key_requests_per_minute"),
+        monthly_credit_limit=ceiling,
+        key_requests_per_minute=of_key,
+        estimated=message.estimated,
     )
+
+
+def valid_id(name: str) -> bool:
+    """Whether this can be the id of an account or key. A database takes no control characters."""
+    return 0 < len(name) <= MAX_ID_LENGTH and name.isprintable()
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which PostgreSQL and terminals take badly."""
+    return "".join(character for character in text if character.isprintable())
 
 
 def _invalid(detail: str) -> outcomes.Refused:
@@ -113,6 +143,11 @@ def _settled(message: pb.Outcome, outcome: outcomes.Settled) -> None:
     message.settled.uncollected_credits = outcome.uncollected
 
 
+def _confirmed(message: pb.Outcome, outcome: outcomes.Confirmed) -> None:
+    message.confirmed.SetInParent()
+    message.confirmed.refunded_credits = outcome.refunded
+
+
 def _released(message: pb.Outcome, outcome: outcomes.Released) -> None:
     message.released.SetInParent()
 
@@ -136,6 +171,7 @@ OUTCOMES: dict[type[Any], Callable[[pb.Outcome, Any], None]] = {
     outcomes.Reserved: _reserved,
     outcomes.Progressed: _progressed,
     outcomes.Settled: _settled,
+    outcomes.Confirmed: _confirmed,
     outcomes.Released: _released,
     outcomes.Refused: _refused,
 }

@@ -30,6 +30,7 @@ from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.retention import run_retention
 from services.quota.domain.sweeper import run_sweeper
 from services.quota.domain.writer import Apply, Writer
+from services.quota.guard import Guard, watch_losses
 from services.quota.migrate import COMMAND, MIGRATIONS
 from services.quota.service import Leases, QuotaServicer
 from services.quota.settings import QuotaSettings
@@ -55,6 +56,7 @@ async def main() -> None:
         writer = Writer(timed(store.apply), shards=shards(settings, database), observe=metrics.BATCH.observe)
         metrics.QUEUED.set_function(lambda: writer.queued)
         reader, clock = Reader(database), SystemClock()
+        guard = Guard(clock)
         server = Server(
             name="quota",
             listen=settings.listen,
@@ -70,6 +72,7 @@ async def main() -> None:
             reader=reader,
             writer=writer,
             prices=prices,
+            guard=guard,
             leases=Leases(settings.lease, settings.lease / 3),
             clock=clock,
             draining=server.draining,
@@ -83,6 +86,9 @@ async def main() -> None:
                 group.create_task(watch_books(reader, clock, interval=settings.books_interval)),
                 group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
             ]
+            if settings.losses_per_day_limit is not None:
+                watching = watch_losses(reader, guard, clock, settings.losses_per_day_limit)
+                background.append(group.create_task(watching))
             await server.run()
             await writer.drained()
             for task in background:

@@ -22,6 +22,18 @@ EXPIRED = Counter("muhgpt_quota_holds_expired_total", "Holds ended because their
 UNCOLLECTED = Counter(
     "muhgpt_quota_uncollected_credits_total", "Credits that answers cost beyond their hold, and that were not charged"
 )
+ANSWERS_REFUNDED = Counter(
+    "muhgpt_quota_answers_refunded_total", "Whole answers given back since their edge died before it confirmed them"
+)
+ANSWER_REFUND_CREDITS = Counter("muhgpt_quota_answer_refund_credits_total", "Credits of answers that were given back")
+LATE_CONFIRMATIONS = Counter(
+    "muhgpt_quota_late_confirmations_total", "Confirmations of answers that had been given back before"
+)
+LOSSES = Gauge("muhgpt_quota_losses_today_credits", "Credits in the loss book of this UTC day, by kind", ["kind"])
+LARGEST_LOSS = Gauge(
+    "muhgpt_quota_largest_loss_today_credits", "Credits that one account cost the operator this UTC day, the most"
+)
+BARRED = Gauge("muhgpt_quota_accounts_barred", "Accounts refused until the day ends since their losses are too high")
 COMMIT_SECONDS = Histogram(
     "muhgpt_quota_commit_seconds",
     "Time of one transaction of operations",

@@ -12,7 +12,7 @@ from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from services.quota import metrics
-from services.quota.convert import day_range, hold_cursor, number_cursor, page_size
+from services.quota.convert import day_range, hold_cursor, number_cursor, page_size, printable, valid_id
 from services.quota.domain import errors, hold_ids
 from services.quota.domain.credits import MOST_CREDITS
 from services.quota.domain.operations import Grant, Refund
@@ -20,10 +20,11 @@ from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.records import EntryKind
 from services.quota.domain.writer import Writer
+from services.quota.guard import Guard
 from services.quota.session import EdgeSession
 from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
-from services.quota.tables import ChargeRow, LedgerRow
+from services.quota.tables import ChargeRow, LedgerRow, LossRow
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,25 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         leases: Leases,
         clock: Clock,
         draining: asyncio.Event,
+        guard: Guard | None = None,
     ) -> None:
         self._store = store
         self._reader = reader
         self._writer = writer
         self._prices = prices
+        self._guard = guard or Guard(clock)
         self._leases = leases
         self._clock = clock
         self._draining = draining
 
     async def Session(self, request_iterator: AsyncIterator[Any], context: Any) -> None:
         session = EdgeSession(
-            self._store, self._writer, self._prices, lease=self._leases.lease, heartbeat=self._leases.heartbeat
+            self._store,
+            self._writer,
+            self._prices,
+            self._guard,
+            lease=self._leases.lease,
+            heartbeat=self._leases.heartbeat,
         )
         with metrics.SESSIONS.track_inprogress():
             await session.run(aiter(request_iterator), context, self._draining)
@@ -102,13 +110,15 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
 
     async def Grant(self, request: pb.GrantRequest, context: Any) -> pb.GrantResponse:
         _check(request.grant_id, request.account_id, request.credits, least=0)
-        grant = Grant(request.grant_id, request.account_id, request.credits, request.reason[:200])
+        reason = printable(request.reason)[:200]
+        grant = Grant(request.grant_id, request.account_id, request.credits, reason)
         booked = _booked(await self._writer.do(grant))
         return pb.GrantResponse(balance=booked.balance, repeated=booked.repeated)
 
     async def Refund(self, request: pb.RefundRequest, context: Any) -> pb.RefundResponse:
         _check(request.refund_id, request.account_id, request.credits, least=1)
-        refund = Refund(request.refund_id, request.account_id, request.credits, request.reason[:200])
+        reason = printable(request.reason)[:200]
+        refund = Refund(request.refund_id, request.account_id, request.credits, reason)
         booked = _booked(await self._writer.do(refund))
         return pb.RefundResponse(balance=booked.balance, repeated=booked.repeated)
 
@@ -118,6 +128,19 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         token = str(rows[size - 1].id) if len(rows) > size else ""
         del rows[size:]
         return pb.ListLedgerResponse(entries=map(_entry, rows), next_page_token=token)
+
+    async def ListLosses(self, request: pb.ListLossesRequest, context: Any) -> pb.ListLossesResponse:
+        start, end = day_range(request.start_day, request.end_day)
+        size, offset = page_size(request.page_size), number_cursor(request.page_token) or 0
+        rows = await self._reader.losses(request.account_id, start, end, size + 1, offset)
+        token = str(offset + size) if len(rows) > size else ""
+        del rows[size:]
+        return pb.ListLossesResponse(days=map(_loss, rows), next_page_token=token)
+
+    async def ForgiveLosses(self, request: pb.ForgiveLossesRequest, context: Any) -> pb.ForgiveLossesResponse:
+        if not valid_id(request.account_id):
+            raise errors.IdMalformed("account_id is missing or impossible")
+        return pb.ForgiveLossesResponse(forgiven=await self._store.forgive_losses(request.account_id))
 
     async def CheckBooks(self, request: pb.CheckBooksRequest, context: Any) -> pb.CheckBooksResponse:
         counted = await self._reader.recount()
@@ -131,6 +154,7 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
             balance=counted.balance,
             held=counted.held,
             open_holds=counted.open_holds,
+            answer_refunds=counted.totals[EntryKind.ANSWER_REFUND],
         )
         if counted.oldest_hold_us is not None:
             answer.oldest_hold.FromMicroseconds(max(0, self._clock.now_us() - counted.oldest_hold_us))
@@ -140,10 +164,10 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
 
 
 def _check(operation_id: str, account_id: str, credits: int, *, least: int) -> None:
-    if not 1 <= len(operation_id) <= 64:
-        raise errors.IdMalformed("the id must have 1 to 64 characters")
-    if not account_id:
-        raise errors.IdMalformed("account_id is missing")
+    if not 1 <= len(operation_id) <= 64 or not operation_id.isprintable():
+        raise errors.IdMalformed("the id must have 1 to 64 printable characters")
+    if not valid_id(account_id):
+        raise errors.IdMalformed("account_id is missing or impossible")
     if not least <= credits <= MOST_CREDITS:
         raise errors.AmountOutOfRange(f"credits must be {least} to {MOST_CREDITS}, not {credits}")
 
@@ -174,11 +198,27 @@ def _charge(row: ChargeRow) -> pb.Charge:
         output_price=row.output_price,
         credits=row.credits,
         uncollected_credits=row.uncollected,
+        unconfirmed=row.unconfirmed,
+        refunded_credits=row.refunded,
+        estimated=row.estimated,
     )
     charge.reserved_at.FromMicroseconds(row.reserved_us)
     if row.ended_us is not None:
         charge.ended_at.FromMicroseconds(row.ended_us)
     return charge
+
+
+def _loss(row: LossRow) -> pb.LossDay:
+    return pb.LossDay(
+        account_id=row.account_id,
+        day=row.day,
+        uncollected=row.uncollected,
+        estimate_minus_usage=row.estimate_minus_usage,
+        answer_refunds=row.answer_refunds,
+        retry_refunds=row.retry_refunds,
+        abandoned=row.abandoned,
+        forgiven=row.forgiven,
+    )
 
 
 def _entry(row: LedgerRow) -> pb.LedgerEntry:

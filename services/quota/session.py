@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2 as pb
 from servicekit import tracing
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
-from services.quota.convert import to_message, to_operation
+from services.quota.convert import printable, to_message, to_operation
 from services.quota.domain import errors
 from services.quota.domain.admission import WINDOW_TOKENS
-from services.quota.domain.outcomes import Outcome, Refused, Settled
+from services.quota.domain.operations import Reserve
+from services.quota.domain.outcomes import Confirmed, Outcome, Reason, Refused, Settled
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.writer import Writer
-from services.quota.metrics import UNCOLLECTED, outcomes
+from services.quota.guard import Guard
+from services.quota.metrics import LATE_CONFIRMATIONS, UNCOLLECTED, outcomes
 from services.quota.store.protocol import Store
 
 log = get_logger(__name__)
 
 HELLO_TIMEOUT = 10.0  # seconds
+# What this version understands beyond the first one, in the Welcome (quota.proto).
+FEATURES = ("confirm", "prompt_slide")
+LOSSES_TOO_HIGH = "losses_too_high"  # listed by edges that know this refusal
 MOST_UNSENT = 8_192  # outcomes; of an edge that does not read them no more operations are taken
 
 
 class EdgeSession:
     """Reads and writes one stream. What was submitted is finished even when the stream breaks; the edge asks again."""
 
-    def __init__(self, store: Store, writer: Writer, prices: PriceBook, *, lease: float, heartbeat: float) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, prices: PriceBook, guard: Guard, *, lease: float, heartbeat: float
+    ) -> None:
         self._store = store
         self._writer = writer
         self._prices = prices
+        self._guard = guard
         self._lease = lease
         self._heartbeat = heartbeat
         self._outcomes = pb.SessionResponse()
@@ -40,6 +49,7 @@ class EdgeSession:
         self._sent = asyncio.Event()
         self._session_id = b""
         self._edge_name = ""
+        self._features: frozenset[str] = frozenset()  # of the edge
 
     async def run(self, requests: AsyncIterator[Any], context: Any, draining: asyncio.Event) -> None:
         """Serves the stream until the edge ends it. Raises HelloExpected, SessionMalformed, DatabaseUnavailable."""
@@ -66,12 +76,14 @@ class EdgeSession:
             raise errors.HelloExpected("a session begins with hello")
         if len(first.hello.session_id) != 16:
             raise errors.SessionMalformed("session_id is not 16 bytes")
-        self._session_id, self._edge_name = first.hello.session_id, first.hello.edge_name[:200]
+        self._session_id, self._edge_name = first.hello.session_id, printable(first.hello.edge_name)[:200]
+        self._features = frozenset(first.hello.features)
         await self._store.renew(self._session_id, self._edge_name, self._lease)
         answer = pb.SessionResponse()
         answer.welcome.lease.FromMicroseconds(round(self._lease * 1e6))
         answer.welcome.heartbeat_interval.FromMicroseconds(round(self._heartbeat * 1e6))
         answer.welcome.window_tokens = WINDOW_TOKENS
+        answer.welcome.features.extend(FEATURES)
         await context.write(answer)
 
     async def _take(self, request: pb.SessionRequest) -> None:
@@ -89,6 +101,8 @@ class EdgeSession:
         if isinstance(operation, Refused):
             self._answer(hold_id, kind, operation, span)
             return
+        if isinstance(operation, Reserve):
+            operation = self._guard.judge(operation)
         self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome, span))
 
     def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome, span: tracing.Span) -> None:
@@ -96,9 +110,16 @@ class EdgeSession:
         outcomes(kind, name).inc()
         if isinstance(outcome, Settled) and outcome.uncollected:
             UNCOLLECTED.inc(outcome.uncollected)
+        elif isinstance(outcome, Confirmed) and outcome.refunded:
+            LATE_CONFIRMATIONS.inc()
+        elif isinstance(outcome, Refused) and outcome.reason is Reason.LOSSES_TOO_HIGH:
+            outcome = self._known_to_edge(outcome)
         span.end(name if isinstance(outcome, Refused) else "")
         self._outcomes.outcomes.outcomes.append(to_message(hold_id, outcome))
         self._wake.set()
+
+    def _known_to_edge(self, refused: Refused) -> Refused:
+        return refused if LOSSES_TOO_HIGH in self._features else replace(refused, reason=Reason.RATE_LIMITED)
 
     async def _renew(self, number: int) -> None:
         """An unanswered heartbeat tells the edge that its lease may run out; so it is answered only when renewed."""

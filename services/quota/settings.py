@@ -35,4 +35,11 @@ class QuotaSettings(ServiceSettings, QuotaDatabaseSettings):
     books_interval: float = Field(
         900.0, gt=0, le=86_400, description="seconds between counts of all books for the metrics; reads every row"
     )
+    losses_per_day_limit: int | None = Field(
+        None,
+        ge=1,
+        le=10**15,
+        description="credits that an account may cost the operator in a UTC day (muhgpt losses); above, it is refused"
+        " until the day ends; absent: any",
+    )
     sweep_interval: float = Field(2.0, gt=0, le=60, description="seconds between looks for lapsed holds")

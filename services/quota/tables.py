@@ -5,7 +5,7 @@ Instants are microseconds since the epoch (UTC), days are YYYY-MM-DD, months yea
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, LargeBinary, Text, false, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -96,6 +96,9 @@ class ChargeRow(Base, table=True):
             postgresql_where=text("key_seq IS NOT NULL"),
         ),
         Index("charges_open", "session_id", sqlite_where=text("state = 1"), postgresql_where=text("state = 1")),
+        Index(
+            "charges_unconfirmed", "session_id", sqlite_where=text("unconfirmed"), postgresql_where=text("unconfirmed")
+        ),
     )
 
     hold_id: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
@@ -122,6 +125,9 @@ class ChargeRow(Base, table=True):
     month: int = Field(sa_type=Integer)
     reserved_us: int = Field(sa_type=BigInteger)
     ended_us: int | None = Field(sa_type=BigInteger)
+    unconfirmed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    refunded: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    estimated: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
 
 
 class CarriedForwardRow(Base, table=True):
@@ -134,6 +140,7 @@ class CarriedForwardRow(Base, table=True):
     key_id: str = Field(sa_type=Text, primary_key=True)
     month: int = Field(sa_type=Integer, primary_key=True)
     credits: int = Field(sa_type=BigInteger)
+    refunded: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class LedgerRow(Base, table=True):
@@ -176,6 +183,22 @@ class UsageDailyRow(Base, table=True):
     requests: int = Field(sa_type=BigInteger)
     prompt_tokens: int = Field(sa_type=BigInteger)
     output_tokens: int = Field(sa_type=BigInteger)
+
+
+class LossRow(Base, table=True):
+    """What one account's requests of a UTC day cost the operator beyond what was charged (quota.proto, LossDay)."""
+
+    __tablename__ = "losses"
+    __table_args__ = CLUSTERED
+
+    day: str = Field(sa_type=Text, primary_key=True)
+    account_id: str = Field(sa_type=Text, primary_key=True)
+    uncollected: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    estimate_minus_usage: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    answer_refunds: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    retry_refunds: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    abandoned: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    forgiven: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 class SessionRow(Base, table=True):

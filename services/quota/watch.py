@@ -8,6 +8,7 @@ from servicekit.clock import MICROSECONDS, Clock
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
 from services.quota import metrics
+from services.quota.domain.calendar import day_and_month
 from services.quota.store.reader import Reader
 
 log = get_logger(__name__)
@@ -21,6 +22,14 @@ async def look_at_holds(reader: Reader, clock: Clock) -> None:
     count, oldest = await reader.open_holds()
     metrics.HOLDS_OPEN.set(count)
     metrics.OLDEST_HOLD.set(0 if oldest is None else max(0, clock.now_us() - oldest) / MICROSECONDS)
+
+
+async def look_at_losses(reader: Reader, clock: Clock) -> None:
+    """The loss book of this UTC day. Raises DatabaseUnavailable."""
+    sums, largest = await reader.losses_of_day(day_and_month(clock.now_us())[0])
+    for kind, credits in sums.items():
+        metrics.LOSSES.labels(kind).set(credits)
+    metrics.LARGEST_LOSS.set(largest)
 
 
 async def count_books(reader: Reader, clock: Clock) -> None:
@@ -45,6 +54,7 @@ async def watch_books(reader: Reader, clock: Clock, *, interval: float) -> None:
     while True:
         try:
             await look_at_holds(reader, clock)
+            await look_at_losses(reader, clock)
             if clock.monotonic() >= due:
                 due = clock.monotonic() + interval
                 await count_books(reader, clock)

@@ -245,7 +245,15 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 def test_runbooks_name_log_events_that_exist() -> None:
     code = "".join(path.read_text() for top in ("services", "servicekit") for path in (ROOT / top).rglob("*.py"))
     words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", (ROOT / "docs/alerts.md").read_text()))
-    fields = {"request_id", "trace_id", "x-request-id", "engine_overloaded", "uncollected_credits", "timed_out"}
+    fields = {
+        "request_id",
+        "trace_id",
+        "x-request-id",
+        "engine_overloaded",
+        "uncollected_credits",
+        "refunded_credits",
+        "timed_out",
+    }
     columns = {"context_length", "max_tokens", "max_connections", "pg_stat_activity"}
     missing = {word for word in words - fields - columns if not word.startswith("_") and f'"{word}"' not in code}
     assert missing == set()

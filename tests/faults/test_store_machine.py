@@ -30,8 +30,29 @@ from hypothesis.stateful import (
 )
 
 from services.edge.peers.hold_id import new_hold_id
-from services.quota.domain.operations import Expire, Grant, Operation, Progress, Refund, Release, Reserve, Settle
-from services.quota.domain.outcomes import Balanced, Outcome, Progressed, Reason, Refused, Released, Reserved, Settled
+from services.quota.domain.operations import (
+    Confirm,
+    Expire,
+    Grant,
+    Operation,
+    Progress,
+    Refund,
+    RefundAnswer,
+    Release,
+    Reserve,
+    Settle,
+)
+from services.quota.domain.outcomes import (
+    Balanced,
+    Confirmed,
+    Outcome,
+    Progressed,
+    Reason,
+    Refused,
+    Released,
+    Reserved,
+    Settled,
+)
 from services.quota.domain.pricing import Price
 from services.quota.store.protocol import Store
 from services.quota.store.reader import Reader
@@ -55,6 +76,8 @@ class ModelHold:
     delivered: int = 0
     held: int = 0
     ended: Outcome | None = None
+    unconfirmed: bool = False
+    refunded: int = 0
 
 
 @dataclass
@@ -195,15 +218,66 @@ class LedgerMachine(RuleBasedStateMachine):
         assert isinstance(outcome, Progressed)
         hold.delivered = delivered
         wanted = max(hold.covered, min(delivered + 64, hold.max_tokens * hold.choices))
-        if wanted > hold.covered:
-            self._check_covered(outcome.covered_tokens, wanted, hold.prompt, free + hold.held)
         assert outcome.limited == (outcome.covered_tokens < wanted)
+        if outcome.covered_tokens > hold.covered:
+            self._check_covered(outcome.covered_tokens, wanted, hold.prompt, free + hold.held)
+            hold.held = PRICE.cost(hold.prompt, outcome.covered_tokens)
+        elif wanted > hold.covered:
+            assert PRICE.cost(hold.prompt, hold.covered + 1) > free + hold.held
         hold.covered = outcome.covered_tokens
-        hold.held = PRICE.cost(hold.prompt, hold.covered)
 
-    @rule(hold_id=holds, tokens=st.integers(0, 400))
-    def settle(self, hold_id: bytes, tokens: int) -> None:
-        self._end(hold_id, self.do(Settle(hold_id, tokens)), tokens, Released() if tokens == 0 else None)
+    @rule(hold_id=holds, more=st.integers(-50, 300))
+    def slide_prompt(self, hold_id: bytes, more: int) -> None:
+        """The engine counts the prompt anew: what is free of the difference is held, whatever the window does."""
+        hold = self.model.holds[hold_id]
+        free = self.model.free(hold.key, self.ceilings)
+        prompt = max(1, hold.prompt + more)
+        outcome = self.do(Progress(hold_id, 0, 0, prompt))
+        if hold.ended is not None:
+            assert isinstance(outcome, Refused)
+            return
+        assert isinstance(outcome, Progressed)
+        assert outcome.covered_tokens >= hold.covered
+        hold.prompt = max(hold.prompt, prompt)
+        most = hold.held + free
+        hold.held = min(PRICE.cost(hold.prompt, outcome.covered_tokens), most)
+        if outcome.covered_tokens > hold.covered:
+            assert hold.held == PRICE.cost(hold.prompt, outcome.covered_tokens) <= most
+        hold.covered = outcome.covered_tokens
+
+    @rule(hold_id=holds, tokens=st.integers(0, 400), unconfirmed=st.booleans())
+    def settle(self, hold_id: bytes, tokens: int, unconfirmed: bool) -> None:
+        hold = self.model.holds[hold_id]
+        before = hold.ended
+        self._end(
+            hold_id, self.do(Settle(hold_id, tokens, 0, unconfirmed)), tokens, Released() if tokens == 0 else None
+        )
+        if before is None:
+            hold.unconfirmed = unconfirmed and tokens > 0
+        elif not unconfirmed:
+            hold.unconfirmed = False
+
+    @rule(hold_id=holds)
+    def confirm(self, hold_id: bytes) -> None:
+        hold = self.model.holds[hold_id]
+        outcome = self.do(Confirm(hold_id))
+        if hold.ended is None:
+            assert isinstance(outcome, Refused)
+            return
+        assert outcome == Confirmed(hold.refunded)
+        hold.unconfirmed = False
+
+    @rule(hold_id=holds)
+    def refund_answer(self, hold_id: bytes) -> None:
+        hold = self.model.holds[hold_id]
+        if hold.ended is None:
+            return  # the sweeper asks for unconfirmed charges only
+        assert self.do(RefundAnswer(hold_id)) == hold.ended
+        if hold.unconfirmed:
+            assert isinstance(hold.ended, Settled)
+            hold.unconfirmed, hold.refunded = False, hold.ended.credits
+            self.model.balance += hold.refunded
+            self.model.spent[hold.key] -= hold.refunded
 
     @rule(hold_id=holds)
     def release(self, hold_id: bytes) -> None:
@@ -234,6 +308,15 @@ class LedgerMachine(RuleBasedStateMachine):
         operation, first = self.history[data.draw(st.integers(0, len(self.history) - 1))]
         if isinstance(first, Refused) or isinstance(operation, Progress):
             return
+        if isinstance(operation, Confirm):  # a refund may have come between
+            assert self.run(self.store.apply([operation])) == [Confirmed(self.model.holds[operation.hold_id].refunded)]
+            self.model.holds[operation.hold_id].unconfirmed = False
+            return
+        if isinstance(operation, RefundAnswer):
+            self.refund_answer(operation.hold_id)
+            return
+        if isinstance(operation, Settle) and not operation.unconfirmed:
+            self.model.holds[operation.hold_id].unconfirmed = False
         again = self.run(self.store.apply([operation]))[0]
         if isinstance(operation, Reserve):
             ended = self.model.holds[operation.hold_id].ended is not None

@@ -52,4 +52,6 @@ def _receipt(charge: quota_pb2.Charge) -> ChargeObject:
         output_price=charge.output_price,
         credits=charge.credits,
         uncollected_credits=charge.uncollected_credits,
+        refunded_credits=charge.refunded_credits,
+        estimated=charge.estimated,
     )

@@ -107,6 +107,10 @@ class ChargeObject(BaseModel):
     output_price: int = Field(description="Credits for a million completion tokens")
     credits: int
     uncollected_credits: int
+    refunded_credits: int = Field(
+        0, description="Charged and given back, since the server was lost before the answer had left it; credits is 0"
+    )
+    estimated: bool = Field(False, description="The tokens are an estimate: the model's provider did not count them")
 
 
 class ChargeList(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.quota.domain import budget, hold_ids, rate_window
+from services.quota.domain import budget, hold_ids, rate_window, versions
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.operations import Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved, WindowState
@@ -22,8 +22,12 @@ def reserve(books: Books, operation: Reserve) -> Outcome:
         return _repeated(books, known, operation)
     if not hold_ids.plausible(operation.hold_id, books.now_us):
         return _wrong_clock(books, operation)
+    if operation.barred_us is not None:
+        return Refused(Reason.LOSSES_TOO_HIGH, retry_us=operation.barred_us)
     account = books.accounts[operation.account_id]
     key = books.keys[operation.key_id]
+    if key.account_id != account.id:
+        return Refused(Reason.INVALID, detail="the key belongs to another account")
     _keep_newest_limits(account, key, operation)
     now_us = max(books.now_us, account.last_admitted_us, key.last_admitted_us)
     if (refused := _rate_limited(books, account, key, now_us)) is not None:
@@ -44,15 +48,28 @@ def _wrong_clock(books: Books, operation: Reserve) -> Refused:
 
 
 def _keep_newest_limits(account: Account, key: Key, operation: Reserve) -> None:
-    """Limits travel with the principal's versions; an edge with an older principal must not bring old limits back."""
-    if operation.account_version > account.version or account.requests_per_minute == 0:
-        account.version = operation.account_version
-        account.requests_per_minute = operation.requests_per_minute
+    """Limits travel with the principal's versions; an edge with an older principal must not bring old limits back.
+
+    Nor may an edge that makes a version up keep an operator's change out for long (versions.py).
+    """
+    agreed, first = operation.account_agreed, account.requests_per_minute == 0
+    if first or versions.replaces(operation.account_version, account.version, agreed=agreed):
+        _set_account_limits(account, operation)
+    if key.version < 0 or versions.replaces(operation.key_version, key.version, agreed=operation.key_agreed):
+        _set_key_limits(key, operation)
+
+
+def _set_account_limits(account: Account, operation: Reserve) -> None:
+    limits = (operation.account_version, operation.requests_per_minute)
+    if limits != (account.version, account.requests_per_minute):
+        account.version, account.requests_per_minute = limits
         account.dirty = True
-    if operation.key_version > key.version:
-        key.version = operation.key_version
-        key.monthly_credit_limit = operation.monthly_credit_limit
-        key.requests_per_minute = operation.key_requests_per_minute
+
+
+def _set_key_limits(key: Key, operation: Reserve) -> None:
+    limits = (operation.key_version, operation.monthly_credit_limit, operation.key_requests_per_minute)
+    if limits != (key.version, key.monthly_credit_limit, key.requests_per_minute):
+        key.version, key.monthly_credit_limit, key.requests_per_minute = limits
         key.dirty = True
 
 
@@ -116,6 +133,7 @@ def _admit(
         month=number,
         reserved_us=now_us,
         ended_us=None,
+        estimated=operation.estimated,
         new=True,
         dirty=True,
     )
@@ -124,11 +142,12 @@ def _admit(
 
 def _repeated(books: Books, hold: Hold, operation: Reserve) -> Outcome:
     """A repeat gives the first answer; the same id for something else is an error, and a tombstone stays dead."""
-    asked = (operation.account_id, operation.key_id, operation.model, operation.prompt_tokens, operation.max_tokens)
-    first = (hold.account_id, hold.key_id, hold.model, hold.prompt_tokens, hold.requested_tokens)
+    asked = (operation.account_id, operation.key_id, operation.model, operation.max_tokens, operation.choices)
+    first = (hold.account_id, hold.key_id, hold.model, hold.requested_tokens, hold.choices)
     if hold.state is not State.HELD:
         return Refused(Reason.HOLD_ENDED, detail=f"the hold is {hold.state.name.lower()}")
-    if asked != first or operation.choices != hold.choices:
+    # A Progress may have raised the hold's count of the prompt since.
+    if asked != first or operation.prompt_tokens > hold.prompt_tokens:
         return Refused(Reason.HOLD_CONFLICT, detail="the hold_id is in use for another request")
     account, key = books.accounts[hold.account_id], books.keys[hold.key_id]
     now_us = max(books.now_us, account.last_admitted_us)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.quota.domain import admission, credits, holds
-from services.quota.domain.operations import Expire, Grant, Operation, Progress, Refund, Release, Reserve, Settle
+from services.quota.domain import admission, confirmation, credits, holds
+from services.quota.domain.operations import (
+    Confirm,
+    Expire,
+    Grant,
+    Operation,
+    Progress,
+    Refund,
+    RefundAnswer,
+    Release,
+    Reserve,
+    Settle,
+)
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.records import Books
 
@@ -14,6 +25,8 @@ RULES: dict[type[Any], Callable[[Books, Any], Outcome]] = {
     Reserve: admission.reserve,
     Progress: holds.progress,
     Settle: holds.settle,
+    Confirm: confirmation.confirm,
+    RefundAnswer: confirmation.refund_answer,
     Release: holds.release,
     Expire: holds.expire,
     Grant: credits.grant,

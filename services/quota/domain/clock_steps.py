@@ -84,7 +84,7 @@ def _correct_account(account: Account, books: Books) -> None:
 
 def _follow(key: Key, account: Account) -> bool:
     """A key's admissions are its account's, too, so the account's clock is the first to show that it was ahead."""
-    if key.clock_us == account.clock_us:
+    if key.clock_us == account.clock_us or key.account_id != account.id:  # that request will be refused
         return False
     key.clock_us, key.clock_seq = account.clock_us, key.last_seq
     key.last_admitted_us = min(key.last_admitted_us, account.last_admitted_us)

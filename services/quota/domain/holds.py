@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.quota.domain import budget, hold_ids
+from services.quota.domain import budget, hold_ids, losses
 from services.quota.domain.admission import WINDOW_TOKENS
 from services.quota.domain.operations import Expire, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Settled
@@ -16,13 +16,15 @@ def progress(books: Books, operation: Progress) -> Outcome:
     """Commits what was delivered and slides the hold a window ahead of it, as far as the money reaches."""
     hold = books.holds.get(operation.hold_id)
     if hold is None or hold.state is not State.HELD:
-        return _not_held(hold)
+        return not_held(hold)
     reached = max(operation.delivered_tokens, operation.generated_tokens)
     if reached > hold.covered_tokens:
         return Refused(Reason.INVALID, detail="the answer is further than the hold covers")
     if operation.delivered_tokens > hold.delivered_tokens:
         hold.delivered_tokens = operation.delivered_tokens
         hold.dirty = True
+    if operation.prompt_tokens > hold.prompt_tokens:
+        _slide_prompt(books, hold, operation.prompt_tokens)
     wanted = min(max(reached, hold.delivered_tokens) + WINDOW_TOKENS, hold.max_tokens * hold.choices)
     if wanted > hold.covered_tokens:
         _slide(books, hold, wanted)
@@ -40,14 +42,30 @@ def _slide(books: Books, hold: Hold, wanted: int) -> None:
     hold.covered_tokens, hold.held, hold.dirty = covered, credits, True
 
 
+def _slide_prompt(books: Books, hold: Hold, prompt_tokens: int) -> None:
+    """Holds more for the prompt, as far as the money reaches. What is missing is uncollected when the hold ends."""
+    account, month = books.accounts[hold.account_id], budget.month_of(books, hold)
+    losses.note_count(books, hold, prompt_tokens)
+    missing = price_of(hold).cost(prompt_tokens, hold.covered_tokens) - hold.held
+    credits = min(missing, budget.free(account, month))
+    budget.take(account, month, credits)
+    hold.prompt_tokens, hold.held, hold.dirty = prompt_tokens, hold.held + credits, True
+
+
 def settle(books: Books, operation: Settle) -> Outcome:
-    """Charges what was generated. No output token: no charge (G4)."""
+    """Charges what was generated. No output token: no charge (G4). A repeat that is not unconfirmed confirms."""
     hold = books.holds.get(operation.hold_id)
     if hold is None:
-        return _not_held(hold)
+        return not_held(hold)
     if hold.state is not State.HELD:
-        return _ended(hold)
+        if hold.unconfirmed and not operation.unconfirmed:
+            hold.unconfirmed, hold.dirty = False, True
+        return ended(hold)
     prompt = operation.prompt_tokens or hold.prompt_tokens
+    losses.note_count(books, hold, prompt)
+    if operation.estimated is not None:
+        hold.estimated = operation.estimated
+    hold.unconfirmed = operation.unconfirmed and operation.output_tokens > 0
     return _charge(books, hold, State.SETTLED, prompt, operation.output_tokens)
 
 
@@ -60,7 +78,9 @@ def release(books: Books, operation: Release) -> Outcome:
         books.holds[operation.hold_id] = _tombstone(operation.hold_id, books.now_us)
         return Released()
     if hold.state is not State.HELD:
-        return _ended(hold)
+        return ended(hold)
+    if operation.abandoned:
+        losses.note_abandoned(books, hold)
     return _charge(books, hold, State.RELEASED, hold.prompt_tokens, 0)
 
 
@@ -68,9 +88,9 @@ def expire(books: Books, operation: Expire) -> Outcome:
     """Ends a hold whose session is gone: what was committed as delivered is charged, the rest returns."""
     hold = books.holds.get(operation.hold_id)
     if hold is None:
-        return _not_held(hold)
+        return not_held(hold)
     if hold.state is not State.HELD:
-        return _ended(hold)
+        return ended(hold)
     return _charge(books, hold, State.EXPIRED, hold.prompt_tokens, hold.delivered_tokens)
 
 
@@ -93,7 +113,9 @@ def _charge(books: Books, hold: Hold, end: State, prompt_tokens: int, output_tok
     hold.ended_us, hold.dirty = books.now_us, True
     if output_tokens > 0:
         _book(books, hold, account.balance)
-    return _ended(hold)
+    if hold.uncollected:
+        losses.of(books, hold).uncollected += hold.uncollected
+    return ended(hold)
 
 
 def _book(books: Books, hold: Hold, balance: int) -> None:
@@ -107,14 +129,15 @@ def _book(books: Books, hold: Hold, balance: int) -> None:
     usage.output_tokens += hold.output_tokens
 
 
-def _ended(hold: Hold) -> Outcome:
-    """The first answer, for a repeat: what the hold's end was."""
+def ended(hold: Hold) -> Outcome:
+    """The first answer, for a repeat: what the hold's end was, refunded later or not."""
     if hold.state is State.RELEASED:
         return Released()
-    return Settled(hold.credits, hold.uncollected)
+    return Settled(hold.credits + hold.refunded, hold.uncollected)
 
 
-def _not_held(hold: Hold | None) -> Refused:
+def not_held(hold: Hold | None) -> Refused:
+    """The refusal of an operation whose hold is unknown, or has ended."""
     if hold is None:
         return Refused(Reason.HOLD_ENDED, detail="there is no such hold")
     return Refused(Reason.HOLD_ENDED, detail=f"the hold is {hold.state.name.lower()}")

@@ -25,31 +25,63 @@ class Reserve:
     requests_per_minute: int
     monthly_credit_limit: int | None = None
     key_requests_per_minute: int | None = None
+    estimated: bool = False
+    # Only these versions have been presented for a while, so they replace higher ones too (domain/versions.py).
+    account_agreed: bool = False
+    key_agreed: bool = False
+    barred_us: int | None = None  # the account's losses are above the bound; admitted again that much later
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """So many output tokens have been delivered, or generated without being delivered: slide the hold ahead of them."""
+    """Output tokens delivered, or generated without being delivered: slide the hold ahead of them.
+
+    prompt_tokens: the engine counts the prompt higher than reserved, so hold the difference too; 0: as before.
+    """
 
     hold_id: bytes
     delivered_tokens: int
     generated_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """The request ended with so many output tokens: charge them. prompt_tokens 0: as reserved."""
-
-    hold_id: bytes
-    output_tokens: int
     prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """The request ended without output: return the hold. Of an unknown hold: it must never come to life."""
+class Settle:
+    """The request ended with this many output tokens: charge them. prompt_tokens 0, estimated None: as reserved.
+
+    unconfirmed: refund the charge if the session ends before Confirm.
+    """
 
     hold_id: bytes
+    output_tokens: int
+    prompt_tokens: int = 0
+    unconfirmed: bool = False
+    estimated: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The answer has left its edge, or its client is gone: the unconfirmed charge stands."""
+
+    hold_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswer:
+    """The session ended without confirming: give the charge back, in whole."""
+
+    hold_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The request ended without output: return the hold. Of an unknown hold: it must never come to life.
+
+    abandoned: its client left before the first token, so the work on its prompt is a loss.
+    """
+
+    hold_id: bytes
+    abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +112,5 @@ class Refund:
     reason: str = ""
 
 
-HoldOperation = Reserve | Progress | Settle | Release | Expire
+HoldOperation = Reserve | Progress | Settle | Confirm | RefundAnswer | Release | Expire
 Operation = HoldOperation | Grant | Refund

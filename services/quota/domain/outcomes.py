@@ -18,6 +18,7 @@ class Reason(enum.Enum):
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
     ID_REUSED = "id_reused"
+    LOSSES_TOO_HIGH = "losses_too_high"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,13 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The charge stands; or `refunded` credits of it had been given back before."""
+
+    refunded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Balanced:
     """A grant or refund is booked; the balance after it. `repeated`: by an earlier operation with the same id."""
 
@@ -69,7 +77,7 @@ class Balanced:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing changed. `retry_us` is exact, in microseconds, for RATE_LIMITED."""
+    """Nothing changed. `retry_us`, in microseconds, is set for RATE_LIMITED, where it is exact, and LOSSES_TOO_HIGH."""
 
     reason: Reason
     detail: str = ""
@@ -77,4 +85,4 @@ class Refused:
     window: WindowState | None = None
 
 
-Outcome = Reserved | Progressed | Settled | Released | Balanced | Refused
+Outcome = Reserved | Progressed | Settled | Confirmed | Released | Balanced | Refused

@@ -100,17 +100,26 @@ class Hold:
     month: int
     reserved_us: int
     ended_us: int | None
+    unconfirmed: bool = False
+    refunded: int = 0
+    estimated: bool = False
     new: bool = False
     dirty: bool = False
 
+    @property
+    def awaited(self) -> bool:
+        """Whether an operation may still change it: it is open, or its charge is not confirmed."""
+        return self.state is State.HELD or self.unconfirmed
+
 
 class EntryKind(enum.IntEnum):
-    """Why a balance changed. The numbers are stored."""
+    """Why a balance changed. The numbers are stored, and are the proto's; those to come are not listed."""
 
     GRANT = 1
     PURCHASE = 2
     CHARGE = 3
     REFUND = 4
+    ANSWER_REFUND = 5
 
 
 @dataclass(slots=True)
@@ -134,6 +143,17 @@ class UsageDelta:
     requests: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+
+
+@dataclass(slots=True)
+class LossDelta:
+    """What a batch adds to the loss book of one account and day, in credits (quota.proto, LossDay)."""
+
+    uncollected: int = 0
+    estimate_minus_usage: int = 0
+    answer_refunds: int = 0
+    retry_refunds: int = 0
+    abandoned: int = 0
 
 
 @dataclass(slots=True)
@@ -182,3 +202,4 @@ class Books:
     entries: dict[tuple[EntryKind, str], LedgerEntry] = field(default_factory=dict)
     added_entries: list[LedgerEntry] = field(default_factory=list)
     usage: dict[tuple[str, str, str], UsageDelta] = field(default_factory=dict)
+    losses: dict[tuple[str, str], LossDelta] = field(default_factory=dict)

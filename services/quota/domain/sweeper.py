@@ -1,4 +1,4 @@
-"""Ends the holds of edges that are gone (G3).
+"""Ends the holds of edges that are gone, and gives back what they charged for answers that they never wrote (G3).
 
 Starts a lease after the process did: when quota itself was away, edges get that long to come back and settle exactly.
 Two replicas may sweep at once; each hold still ends once, since Expire is decided under its account's lock.
@@ -11,7 +11,7 @@ import asyncio
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
 from services.quota import metrics
-from services.quota.domain.operations import Expire
+from services.quota.domain.operations import Expire, RefundAnswer
 from services.quota.domain.outcomes import Refused, Settled
 from services.quota.domain.writer import Writer
 from services.quota.store.protocol import Store
@@ -19,6 +19,7 @@ from services.quota.store.protocol import Store
 log = get_logger(__name__)
 
 MOST_AT_ONCE = 1024
+CONFIRMATION_GRACE = 30.0  # seconds after a lease lapsed until its unconfirmed charges are given back
 
 
 async def sweep(store: Store, writer: Writer) -> int:
@@ -33,12 +34,25 @@ async def sweep(store: Store, writer: Writer) -> int:
     return len(lapsed)
 
 
+async def refund_unconfirmed(store: Store, writer: Writer) -> int:
+    """One pass; returns how many answers it looked at. Raises DatabaseUnavailable."""
+    unconfirmed = await store.unconfirmed(CONFIRMATION_GRACE, MOST_AT_ONCE)
+    outcomes = await asyncio.gather(*(writer.do(RefundAnswer(hold_id)) for hold_id in unconfirmed))
+    if unconfirmed:
+        refunded = [outcome.credits for outcome in outcomes if isinstance(outcome, Settled)]
+        metrics.ANSWERS_REFUNDED.inc(len(refunded))
+        metrics.ANSWER_REFUND_CREDITS.inc(sum(refunded))
+        log.warning("answers_refunded", answers=len(refunded), credits=sum(refunded))
+    return len(unconfirmed)
+
+
 async def run_sweeper(store: Store, writer: Writer, *, lease: float, interval: float) -> None:
     """Sweeps every interval seconds until cancelled; an outage of the database is waited out."""
     await asyncio.sleep(lease)
     while True:
         try:
-            more = await sweep(store, writer) == MOST_AT_ONCE
+            looked = max(await sweep(store, writer), await refund_unconfirmed(store, writer))
+            more = looked == MOST_AT_ONCE
         except DatabaseUnavailable:
             more = False
         except Exception:

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
-from services.quota.domain.operations import Grant, Operation, Progress, Refund, Reserve
+from services.quota.domain.operations import Grant, Operation, Progress, Refund, Reserve, Settle
 from services.quota.domain.outcomes import Outcome, Reason, Refused
 
 log = get_logger(__name__)
@@ -102,7 +102,7 @@ class Writer:
             shard = self._of_hold[operation.hold_id] = self._shard(operation.account_id.encode())
             if len(self._of_hold) > MOST_REMEMBERED:
                 self._of_hold.popitem(last=False)
-        elif isinstance(operation, Progress):
+        elif isinstance(operation, Progress) or (isinstance(operation, Settle) and operation.unconfirmed):
             shard = self._of_hold.get(operation.hold_id) or self._shard(operation.hold_id)
         else:  # the hold's last operation; its repeats may go anywhere
             shard = self._of_hold.pop(operation.hold_id, self._shard(operation.hold_id))

@@ -6,13 +6,13 @@ trusted any more: drop it all.
 
 from __future__ import annotations
 
-from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth, State
+from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth
 
 MOST_RECORDS = 200_000  # of each kind; more empty the cache, which costs a read each and nothing else
 
 
 class Cache:
-    """Accounts, keys, months, windows, and the holds that are open."""
+    """Accounts, keys, months, windows, and the holds that are open or whose charge is not confirmed."""
 
     def __init__(self) -> None:
         self.drop()
@@ -42,7 +42,7 @@ class Cache:
                 self.months[name] = month
         for hold_id, hold in books.holds.items():
             hold.new = hold.dirty = False
-            if hold.state is State.HELD:
+            if hold.awaited:
                 self.holds[hold_id] = hold
             else:
                 self.holds.pop(hold_id, None)

@@ -21,6 +21,7 @@ class Change(enum.Enum):
     CHARGE = "charge"
     ENTRY = "entry"
     USAGE = "usage"
+    LOSS = "loss"
 
 
 def changes_of(books: Books) -> dict[Change, list[tuple[Any, ...]]]:
@@ -41,5 +42,6 @@ def changes_of(books: Books) -> dict[Change, list[tuple[Any, ...]]]:
             (*name, each.credits, each.requests, each.prompt_tokens, each.output_tokens)
             for name, each in books.usage.items()
         ],
+        Change.LOSS: [(*name, *columns.loss_values(each)) for name, each in books.losses.items()],
     }
     return {change: each for change, each in rows.items() if each}

@@ -7,7 +7,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from services.quota.domain.records import Account, Hold, Key, KeyMonth, LedgerEntry, State
+from services.quota.domain.records import Account, Hold, Key, KeyMonth, LedgerEntry, LossDelta, State
 
 FLAGS = {"new", "dirty"}
 
@@ -32,7 +32,13 @@ CHARGE_CHANGES = (
     "credits",
     "uncollected",
     "ended_us",
+    "unconfirmed",
+    "refunded",
+    "estimated",
 )
+LOSSES = ("account_id", "day", *_columns(LossDelta))
+# Losses that an account can bring about, as a bound on them counts (quota.proto, LossDay).
+COUNTED_LOSSES = "(uncollected + answer_refunds + retry_refunds + abandoned)"
 USAGE = ("account_id", "day", "model", "credits", "requests", "prompt_tokens", "output_tokens")
 
 account_values = attrgetter(*ACCOUNT)
@@ -41,6 +47,7 @@ key_values = attrgetter(*KEY)
 month_values = attrgetter(*MONTH)
 month_changes = attrgetter("spent", "held", "ceiling", "key_id", "month")
 ledger_values = attrgetter(*LEDGER)
+loss_values = attrgetter(*LOSSES[2:])
 charge_values = attrgetter("id", *CHARGE[1:])
 charge_changes = attrgetter(*CHARGE_CHANGES, "id")
 
@@ -49,4 +56,5 @@ def hold_of(row: Sequence[Any]) -> Hold:
     """A row of charges, its columns in the order of CHARGE, as a record."""
     hold = Hold(*row)
     hold.state = State(hold.state)
+    hold.unconfirmed, hold.estimated = bool(hold.unconfirmed), bool(hold.estimated)  # SQLite has 0 and 1
     return hold

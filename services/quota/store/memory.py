@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth, State
+from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth
 
 MOST_ACCOUNTS = 20_000  # the longest unused are forgotten first
 MOST_HOLDS = 200_000
@@ -24,7 +24,7 @@ class Known:
     revision: int
     keys: dict[str, Key] = field(default_factory=dict)
     months: dict[tuple[str, int], KeyMonth] = field(default_factory=dict)
-    holds: dict[bytes, Hold] = field(default_factory=dict)  # open ones
+    holds: dict[bytes, Hold] = field(default_factory=dict)  # open or not confirmed
     admissions: Admissions | None = None  # of the whole window, or none
     key_admissions: dict[str, Admissions] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ class Memory:
 
     def _note_holds(self, books: Books) -> None:
         for hold in books.holds.values():
-            if hold.state is State.HELD:
+            if hold.awaited:
                 self._of_hold[hold.id] = hold.account_id
             else:
                 self._of_hold.pop(hold.id, None)
@@ -116,7 +116,7 @@ def _merge(books: Books, known: dict[str, Known]) -> None:
 
 def _file_hold(known: Known, hold: Hold) -> None:
     hold.new = hold.dirty = False
-    if hold.state is State.HELD:
+    if hold.awaited:
         known.holds[hold.id] = hold
     else:
         known.holds.pop(hold.id, None)

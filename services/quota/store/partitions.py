@@ -36,23 +36,27 @@ PARTITIONS = (
 )
 TABLE, DEFAULT = "charges", "charges_default"
 CARRY = (
-    "INSERT INTO carried_forward (account_id, key_id, month, credits)"
-    " SELECT account_id, key_id, month, sum(credits) FROM {source} WHERE credits > 0 GROUP BY 1, 2, 3"
-    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits"
+    "INSERT INTO carried_forward (account_id, key_id, month, credits, refunded)"
+    " SELECT account_id, key_id, month, sum(credits), sum(refunded) FROM {source}"
+    " WHERE credits > 0 OR refunded > 0 GROUP BY 1, 2, 3"
+    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits,"
+    " refunded = carried_forward.refunded + excluded.refunded"
 )
 DELETE = (
     "WITH gone AS (DELETE FROM {name} WHERE hold_id IN (SELECT hold_id FROM {name}"
-    " WHERE hold_id < $1 AND reserved_us < $2 AND state <> 1 ORDER BY hold_id LIMIT $3)"
-    f" RETURNING account_id, key_id, month, credits), carried AS ({CARRY.replace('{source}', 'gone')} RETURNING 1)"
+    " WHERE hold_id < $1 AND reserved_us < $2 AND state <> 1 AND NOT unconfirmed ORDER BY hold_id LIMIT $3)"
+    " RETURNING account_id, key_id, month, credits, refunded),"
+    f" carried AS ({CARRY.replace('{source}', 'gone')} RETURNING 1)"
     " SELECT count(*) FROM gone"
 )
-OPEN = "SELECT count(*) FROM {name} WHERE state = 1"
+OPEN = "SELECT count(*) FROM {name} WHERE state = 1 OR unconfirmed"
 LEAF = """
 CREATE TABLE {name} (LIKE charges INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
 ALTER TABLE {name} ADD PRIMARY KEY (hold_id);
 CREATE UNIQUE INDEX {name}_by_seq ON {name} (account_id, seq);
 CREATE UNIQUE INDEX {name}_by_key_seq ON {name} (key_id, key_seq) WHERE key_seq IS NOT NULL;
 CREATE INDEX {name}_open ON {name} (session_id) WHERE state = 1;
+CREATE INDEX {name}_unconfirmed ON {name} (session_id) WHERE unconfirmed;
 ALTER TABLE charges ATTACH PARTITION {name} FOR VALUES FROM ('\\x{first}') TO ('\\x{end}');
 """
 
@@ -160,7 +164,8 @@ async def _drop(connection: Any, name: str) -> bool:
         return False
     await connection.execute(
         "CREATE TEMPORARY TABLE sums AS"
-        f" SELECT account_id, key_id, month, sum(credits) AS credits, count(*) AS charges FROM {name} GROUP BY 1, 2, 3"
+        " SELECT account_id, key_id, month,"
+        f" sum(credits) AS credits, sum(refunded) AS refunded, count(*) AS charges FROM {name} GROUP BY 1, 2, 3"
     )
     async with connection.transaction():
         await _no_long_locks(connection)

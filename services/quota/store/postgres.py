@@ -138,6 +138,13 @@ class PostgresStore:
             await self._pool.execute(statements.SAVE_SESSION, session_id, edge_name, microseconds, self._fake_now())
 
     async def lapsed(self, limit: int) -> list[bytes]:
+        return await self._of_lapsed_sessions(statements.FIND_LAPSED, 0, limit)
+
+    async def unconfirmed(self, grace: float, limit: int) -> list[bytes]:
+        grace_us = round(grace * MICROSECONDS)
+        return await self._of_lapsed_sessions(statements.FIND_UNCONFIRMED, grace_us, limit)
+
+    async def _of_lapsed_sessions(self, statement: str, grace_us: int, limit: int) -> list[bytes]:
         async with self._in_reach(write=False):
             now_us = self._fake_now() or await self._pool.fetchval(f"SELECT {statements.NOW}")
             monotonic = self._monotonic()
@@ -148,7 +155,11 @@ class PostgresStore:
                 self.steps.leases_checked = True
             if not self.steps.leases_hold(monotonic):
                 return []
-            return [row[0] for row in await self._pool.fetch(statements.FIND_LAPSED, now_us, limit)]
+            return [row[0] for row in await self._pool.fetch(statement, now_us - grace_us, limit)]
+
+    async def forgive_losses(self, account_id: str) -> int:
+        async with self._in_reach(write=True):
+            return await self._pool.fetchval(statements.FORGIVE, account_id, self._fake_now()) or 0
 
     async def tidy(self, months: int | None) -> float:
         async with self._in_reach(write=True):

@@ -29,6 +29,14 @@ class Store(Protocol):
         """Ids of open holds whose session's lease is over, oldest first, at most limit."""
         ...
 
+    async def unconfirmed(self, grace: float, limit: int) -> list[bytes]:
+        """Ids of unconfirmed charges whose session's lease has been over for `grace` seconds, oldest first."""
+        ...
+
+    async def forgive_losses(self, account_id: str) -> int:
+        """Takes the account's losses of this UTC day off its bound; gives the credits that no longer count."""
+        ...
+
     async def tidy(self, months: int | None) -> float:
         """One bounded step of housekeeping; gives the seconds until the next is due. Requests go on meanwhile.
 

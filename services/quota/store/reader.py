@@ -12,8 +12,18 @@ from servicekit.database import Database
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.errors import ChargeUnknown, CursorMalformed
 from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us
+from services.quota.store import columns
+from services.quota.store.columns import COUNTED_LOSSES
 from services.quota.store.recount import OPEN, Recount, recount
-from services.quota.tables import AccountRow, CarriedForwardRow, ChargeRow, LedgerRow, SessionRow, UsageDailyRow
+from services.quota.tables import (
+    AccountRow,
+    CarriedForwardRow,
+    ChargeRow,
+    LedgerRow,
+    LossRow,
+    SessionRow,
+    UsageDailyRow,
+)
 
 LAST_INSTANT_US = 253_402_300_799_000_000  # the end of the year 9999; a cursor can name a later one
 RECOUNT_TIMEOUT = 120.0  # seconds; it reads every row
@@ -53,7 +63,10 @@ class Reader:
     async def usage(self, account_id: str, start_day: str, end_day: str) -> tuple[Balance, Usage]:
         """Usage between two days (YYYY-MM-DD, both inclusive) and the balance, in one snapshot."""
         statement = select(UsageDailyRow).where(
-            UsageDailyRow.account_id == account_id, UsageDailyRow.day >= start_day, UsageDailyRow.day <= end_day
+            UsageDailyRow.account_id == account_id,
+            UsageDailyRow.day >= start_day,
+            UsageDailyRow.day <= end_day,
+            UsageDailyRow.requests > 0,  # of a day whose every answer was refunded nothing is left
         )
         async with self._database.read() as session:
             rows = (await session.exec(statement.order_by(col(UsageDailyRow.day)))).all()
@@ -113,6 +126,33 @@ class Reader:
             statement = statement.where(col(LedgerRow.id) < before_id)
         async with self._database.read() as session:
             return list((await session.exec(statement.order_by(col(LedgerRow.id).desc()).limit(limit))).all())
+
+    async def losses(self, account_id: str, start_day: str, end_day: str, limit: int, offset: int) -> list[LossRow]:
+        """The loss book between two UTC days (both inclusive), of one account or of all (""), newest day first."""
+        statement = select(LossRow).where(LossRow.day >= start_day, LossRow.day <= end_day)
+        if account_id:
+            statement = statement.where(LossRow.account_id == account_id)
+        most = text(f"{COUNTED_LOSSES} DESC")
+        ordered = statement.order_by(col(LossRow.day).desc(), most, col(LossRow.account_id))
+        async with self._database.read() as session:
+            return list((await session.exec(ordered.offset(offset).limit(limit))).all())
+
+    async def losing(self, day: str, limit: int) -> list[str]:
+        """The accounts whose losses of the day are above the limit, forgiven ones not counted."""
+        statement = select(LossRow.account_id).where(
+            LossRow.day == day, text(f"{COUNTED_LOSSES} - forgiven > :limit").bindparams(limit=limit)
+        )
+        async with self._database.read() as session:
+            return list((await session.exec(statement)).all())
+
+    async def losses_of_day(self, day: str) -> tuple[dict[str, int], int]:
+        """The day's sums over all accounts by kind, and the most that one account has of all kinds."""
+        names = columns.LOSSES[2:]
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
+        statement = text(f"SELECT coalesce(max({COUNTED_LOSSES}), 0), {sums} FROM losses WHERE day = :day")
+        async with self._database.read() as session:
+            most, *totals = (await (await session.connection()).execute(statement, {"day": day})).one()
+        return {name: int(total) for name, total in zip(names, totals, strict=True)}, int(most)
 
     async def open_holds(self) -> tuple[int, int | None]:
         """How many holds are open, and when the oldest was reserved, in microseconds since the epoch."""

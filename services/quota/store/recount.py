@@ -13,8 +13,8 @@ MOST_DIFFERENCES = 100
 
 # Charges, and the sums of those that are no longer kept.
 CHARGED = (
-    "(SELECT account_id, key_id, month, credits, held FROM charges"
-    " UNION ALL SELECT account_id, key_id, month, credits, 0 FROM carried_forward) charged"
+    "(SELECT account_id, key_id, month, credits, refunded, held FROM charges"
+    " UNION ALL SELECT account_id, key_id, month, credits, refunded, 0 FROM carried_forward) charged"
 )
 # Each gives an account's number by two ways of counting. An account without a row counts as 0 on that side.
 CHECKS = {
@@ -27,9 +27,14 @@ CHECKS = {
         "SELECT id, held AS n FROM accounts",
     ),
     "charged in ledger = sum of charges": (
-        f"SELECT account_id AS id, sum(credits) AS n FROM {CHARGED} GROUP BY account_id",
+        f"SELECT account_id AS id, sum(credits + refunded) AS n FROM {CHARGED} GROUP BY account_id",
         "SELECT account_id AS id, -sum(credits) AS n FROM ledger"
         f" WHERE kind = {EntryKind.CHARGE:d} GROUP BY account_id",
+    ),
+    "answers refunded in ledger = sum of charges": (
+        f"SELECT account_id AS id, sum(refunded) AS n FROM {CHARGED} GROUP BY account_id",
+        "SELECT account_id AS id, sum(credits) AS n FROM ledger"
+        f" WHERE kind = {EntryKind.ANSWER_REFUND:d} GROUP BY account_id",
     ),
     "usage = sum of charges": (
         f"SELECT account_id AS id, sum(credits) AS n FROM {CHARGED} GROUP BY account_id",

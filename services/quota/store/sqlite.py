@@ -20,7 +20,7 @@ from servicekit.database import LOG_LIMIT_BYTES
 from servicekit.logging import get_logger
 from servicekit.outages import is_gone, outages_translated
 from services.quota.domain.apply import apply
-from services.quota.domain.calendar import DAY_US
+from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.clock_steps import ClockSteps, correct
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
@@ -39,6 +39,7 @@ from services.quota.store import columns
 from services.quota.store.cache import Cache
 from services.quota.store.changes import Change, changes_of
 from services.quota.store.checkpoints import CHECKPOINT, CHECKPOINT_INTERVAL, Checkpoints
+from services.quota.store.columns import COUNTED_LOSSES
 from services.quota.store.needs import Needs, complete_months
 
 log = get_logger(__name__)
@@ -72,6 +73,7 @@ WRITES = {
     ),
     Change.ENTRY: _insert("ledger", columns.LEDGER),
     Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
+    Change.LOSS: _upsert("losses", columns.LOSSES, ("account_id", "day"), add=True),
 }
 SAVE_SESSION = _upsert("sessions", ("id", "edge_name", "lease_until_us"), ("id",))
 FIND_LAPSED = (
@@ -79,13 +81,17 @@ FIND_LAPSED = (
     " WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
 )
 CUT_LEASES = "UPDATE sessions SET lease_until_us = ? WHERE lease_until_us > ?"
+FIND_UNCONFIRMED = FIND_LAPSED.replace("c.state = 1", "c.unconfirmed")
+FORGIVE = f"UPDATE losses SET forgiven = {COUNTED_LOSSES} WHERE account_id = ? AND day = ? RETURNING forgiven"
 FORGET_SESSIONS = "DELETE FROM sessions WHERE lease_until_us < ?"  # statements.py says why that is harmless
 
-OLD = "FROM charges WHERE hold_id < ? AND reserved_us < ? AND state <> 1 ORDER BY hold_id LIMIT ?"
+OLD = "FROM charges WHERE hold_id < ? AND reserved_us < ? AND state <> 1 AND NOT unconfirmed ORDER BY hold_id LIMIT ?"
 CARRY = (
-    "INSERT INTO carried_forward (account_id, key_id, month, credits)"
-    f" SELECT account_id, key_id, month, sum(credits) FROM (SELECT * {OLD}) WHERE credits > 0 GROUP BY 1, 2, 3"
-    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits"
+    "INSERT INTO carried_forward (account_id, key_id, month, credits, refunded)"
+    f" SELECT account_id, key_id, month, sum(credits), sum(refunded) FROM (SELECT * {OLD})"
+    " WHERE credits > 0 OR refunded > 0 GROUP BY 1, 2, 3"
+    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits,"
+    " refunded = carried_forward.refunded + excluded.refunded"
 )
 DROP = f"DELETE FROM charges WHERE hold_id IN (SELECT hold_id {OLD})"
 DROPPED_AT_ONCE = 500  # about as long as a batch of requests takes
@@ -139,18 +145,31 @@ class SqliteStore:
         await self._run(self._execute, SAVE_SESSION, (session_id, edge_name, until))
 
     async def lapsed(self, limit: int) -> list[bytes]:
-        def find() -> list[bytes]:
-            now_us, monotonic = self._clock.now_us(), self._clock.monotonic()
-            self.steps.observe(now_us, monotonic)
-            if not self.steps.leases_checked:
-                until_us = now_us + round(self.steps.longest_right_lease * MICROSECONDS)
-                self._connection.execute(CUT_LEASES, (until_us, until_us))
-                self.steps.leases_checked = True
-            if not self.steps.leases_hold(monotonic):
-                return []
-            return [row[0] for row in self._connection.execute(FIND_LAPSED, (now_us, limit))]
+        return await self._run(self._of_lapsed_sessions, FIND_LAPSED, 0, limit, write=False)
 
-        return await self._run(find, write=False)
+    async def unconfirmed(self, grace: float, limit: int) -> list[bytes]:
+        return await self._run(
+            self._of_lapsed_sessions, FIND_UNCONFIRMED, round(grace * MICROSECONDS), limit, write=False
+        )
+
+    def _of_lapsed_sessions(self, statement: str, grace_us: int, limit: int) -> list[bytes]:
+        now_us, monotonic = self._clock.now_us(), self._clock.monotonic()
+        self.steps.observe(now_us, monotonic)
+        if not self.steps.leases_checked:
+            until_us = now_us + round(self.steps.longest_right_lease * MICROSECONDS)
+            self._connection.execute(CUT_LEASES, (until_us, until_us))
+            self.steps.leases_checked = True
+        if not self.steps.leases_hold(monotonic):
+            return []
+        return [row[0] for row in self._connection.execute(statement, (now_us - grace_us, limit))]
+
+    async def forgive_losses(self, account_id: str) -> int:
+        def forgive() -> int:
+            day = day_and_month(self._clock.now_us())[0]
+            rows = self._connection.execute(FORGIVE, (account_id, day)).fetchall()
+            return int(rows[0][0]) if rows else 0
+
+        return await self._run(forgive)
 
     async def tidy(self, months: int | None) -> float:
         await self._run(self._execute, FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))

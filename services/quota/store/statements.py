@@ -15,9 +15,10 @@ TYPES = {
     **dict.fromkeys(("id", "account_id", "key_id", "model", "day", "reference", "reason"), "text"),
     **dict.fromkeys(("hold_id", "session_id"), "bytea"),
     **dict.fromkeys(("state", "choices", "month", "kind"), "int"),
+    **dict.fromkeys(("unconfirmed", "estimated"), "boolean"),
 }
 BIGINT = "bigint"
-NUMBERS = (BIGINT, "int")
+PLAIN = (BIGINT, "int", "boolean")  # what str() writes as PostgreSQL reads it
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
@@ -27,13 +28,13 @@ def _parameters(names: Sequence[str], first: int) -> str:
 
 def _parameter(name: str, number: int) -> str:
     kind = TYPES.get(name, BIGINT)
-    return f"${number}::text::{kind}[]" if kind in NUMBERS else f"${number}::{kind}[]"
+    return f"${number}::text::{kind}[]" if kind in PLAIN else f"${number}::{kind}[]"
 
 
 def array(name: str, values: Iterable[Any]) -> Any:
     """One column of a batch as its parameter. asyncpg asks two abstract classes of every element of an array whether it
     is one, 0.3 µs each: as long as all else. So numbers go as one text."""
-    if TYPES.get(name, BIGINT) not in NUMBERS:
+    if TYPES.get(name, BIGINT) not in PLAIN:
         return values
     return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
@@ -148,6 +149,7 @@ WRITES = {
     Change.CHARGE: _update("{charges}", columns.CHARGE_CHANGES, ("hold_id",)),
     Change.ENTRY: _insert("ledger", columns.LEDGER),
     Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
+    Change.LOSS: _upsert("losses", columns.LOSSES, ("account_id", "day"), add=True),
 }
 SAVE_SESSION = (
     f"INSERT INTO sessions (id, edge_name, lease_until_us) VALUES ($1, $2, coalesce($4, {NOW}) + $3)"
@@ -158,6 +160,12 @@ FIND_LAPSED = (
     f" WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
 )
 CUT_LEASES = "UPDATE sessions SET lease_until_us = $1 WHERE lease_until_us > $1"
+FIND_UNCONFIRMED = FIND_LAPSED.replace("c.state = 1", "c.unconfirmed")
+FORGIVE = (
+    f"UPDATE losses SET forgiven = {columns.COUNTED_LOSSES} WHERE account_id = $1"
+    f" AND day = to_char(to_timestamp(coalesce($2, {NOW}) / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+    " RETURNING forgiven"
+)
 # A session that lapsed long ago has no holds any more, and one that is not known counts as lapsed.
 FORGET_SESSIONS = f"DELETE FROM sessions WHERE lease_until_us < coalesce($1, {NOW}) - {DAY_US}"
 

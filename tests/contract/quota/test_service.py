@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
@@ -18,8 +19,9 @@ from servicekit.client import Peer, connect
 from servicekit.rpc_status import RpcFailure
 from servicekit.server import Server
 from services.quota.domain.pricing import Price, PriceBook
-from services.quota.domain.sweeper import sweep
+from services.quota.domain.sweeper import refund_unconfirmed, sweep
 from services.quota.domain.writer import Writer
+from services.quota.guard import Guard
 from services.quota.service import Leases, QuotaServicer
 from services.quota.store.reader import Reader
 from tests.fakes import FakeClock
@@ -35,6 +37,7 @@ class Quota:
     address: str
     clock: FakeClock
     store: Any
+    guard: Guard
     writer: Writer
     operator: Peer
     edge: Peer
@@ -64,6 +67,7 @@ async def quota(tmp_path: Path) -> AsyncIterator[Quota]:
         writer = Writer(store.apply, shards=2, observe=lambda _: None)
         running = asyncio.create_task(writer.run())
         server = Server(name="quota", listen="127.0.0.1:0", tokens=TOKENS, drain_timeout=2)
+        guard = Guard(clock)
         servicer = QuotaServicer(
             store=store,
             reader=Reader(database),
@@ -72,11 +76,12 @@ async def quota(tmp_path: Path) -> AsyncIterator[Quota]:
             leases=Leases(10.0, 3.0),
             clock=clock,
             draining=server.draining,
+            guard=guard,
         )
         server.add(servicer, quota_pb2_grpc.add_QuotaServicer_to_server, pb.DESCRIPTOR.services_by_name["Quota"])
         address = await server.start()
         peers = [connect(address, token=token) for token in (TOKENS.operator, TOKENS.edge)]
-        yield Quota(server, address, clock, store, writer, *peers)
+        yield Quota(server, address, clock, store, guard, writer, *peers)
         for peer in peers:
             await peer.close()
         await server.stop()
@@ -290,3 +295,91 @@ async def test_a_reservation_whose_edge_has_a_wrong_clock_is_invalid(quota: Quot
     refused = (await ask(call, reserve("h")))[hold_id("h")].refused
     assert refused.reason == pb.Refused.REASON_INVALID
     assert "set the edge's clock" in refused.detail
+
+
+async def test_the_welcome_lists_what_this_version_understands(quota: Quota) -> None:
+    call = quota_pb2_grpc.QuotaStub(quota.edge.channel).Session(metadata=quota.edge.metadata())
+    await call.write(pb.SessionRequest(hello=pb.SessionHello(session_id=SESSION, features=["from the future"])))
+    assert set((await call.read()).welcome.features) >= {"confirm", "prompt_slide"}
+
+
+async def test_a_whole_answer_is_charged_unconfirmed_and_its_confirmation_is_seen_on_the_receipt(quota: Quota) -> None:
+    await quota.grant("a", 1000)
+    call = await quota.session()
+    await ask(call, reserve("h"))
+    charge = pb.Operation(hold_id=hold_id("h"), settle=pb.Settle(output_tokens=20, unconfirmed=True))
+    assert (await ask(call, charge))[hold_id("h")].settled.credits == 70
+    request = pb.GetChargeRequest(hold_id=hold_id("h"))
+    assert (await quota.operator.call(quota.stub.GetCharge, request, timeout=5)).charge.unconfirmed
+    for _ in range(2):
+        outcome = (await ask(call, pb.Operation(hold_id=hold_id("h"), confirm=pb.Confirm())))[hold_id("h")]
+        assert outcome == pb.Outcome(hold_id=hold_id("h"), confirmed=pb.Confirmed())
+    charge = (await quota.operator.call(quota.stub.GetCharge, request, timeout=5)).charge
+    assert (charge.unconfirmed, charge.credits, charge.refunded_credits) == (False, 70, 0)
+
+
+async def test_a_refund_stands_in_receipt_ledger_books_and_loss_book_and_a_late_confirmation_learns_of_it(
+    quota: Quota,
+) -> None:
+    await quota.grant("a", 1000)
+    call = await quota.session()
+    await ask(call, reserve("h"))
+    await ask(call, pb.Operation(hold_id=hold_id("h"), settle=pb.Settle(output_tokens=20, unconfirmed=True)))
+    quota.clock.advance(41)
+    assert await refund_unconfirmed(quota.store, quota.writer) == 1
+    before = REGISTRY.get_sample_value("muhgpt_quota_late_confirmations_total") or 0.0
+    outcome = (await ask(call, pb.Operation(hold_id=hold_id("h"), confirm=pb.Confirm())))[hold_id("h")]
+    assert outcome.confirmed.refunded_credits == 70
+    assert REGISTRY.get_sample_value("muhgpt_quota_late_confirmations_total") == before + 1
+    call = quota.operator.call
+    charge = (await call(quota.stub.ListCharges, pb.ListChargesRequest(account_id="a"), timeout=5)).charges[0]
+    assert (charge.state, charge.credits, charge.refunded_credits) == (pb.Charge.STATE_SETTLED, 0, 70)
+    entry = (await call(quota.stub.ListLedger, pb.ListLedgerRequest(account_id="a"), timeout=5)).entries[0]
+    assert (entry.kind, entry.credits) == (pb.LedgerEntry.KIND_ANSWER_REFUND, 70)
+    books = await call(quota.stub.CheckBooks, pb.CheckBooksRequest(), timeout=5)
+    assert (books.balanced, books.answer_refunds, books.charged, books.balance) == (True, 70, 70, 1000)
+    period = pb.ListLossesRequest(start_day="2025-01-01", end_day="2025-12-31")
+    losses = (await call(quota.stub.ListLosses, period, timeout=5)).days
+    assert [(each.account_id, each.answer_refunds) for each in losses] == [("a", 70)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"account_version": 2**63 - 1},
+        {"key_version": 2**63 - 1},
+        {"account_version": -1},
+        {"account_id": "a" * 129},
+        {"key_id": "k" * 129},
+        {"account_id": "a\0b"},
+        {"key_id": "\x1b[31m"},
+        {"key_requests_per_minute": 0},
+        {"monthly_credit_limit": -1},
+    ],
+)
+async def test_a_reservation_that_no_principal_of_auth_can_have_made_is_invalid_and_changes_nothing(
+    quota: Quota, fields: dict[str, Any]
+) -> None:
+    await quota.grant("a", 1000)
+    call, bad = await quota.session(), reserve("bad")
+    for name, value in fields.items():
+        setattr(bad.reserve, name, value)
+    bad.reserve.requests_per_minute = 7777
+    answers = await ask(call, bad, reserve("good"))
+    assert answers[hold_id("bad")].refused.reason == pb.Refused.REASON_INVALID
+    assert answers[hold_id("good")].reserved.window.limit == 60
+
+
+async def test_an_edge_of_the_version_before_is_told_of_too_high_losses_as_of_a_full_window(quota: Quota) -> None:
+    await quota.grant("a", 1000)
+    quota.guard.bar("2025-06-15", frozenset({"a"}))
+    for features, reason in (
+        ([], pb.Refused.REASON_RATE_LIMITED),
+        (["losses_too_high"], pb.Refused.REASON_LOSSES_TOO_HIGH),
+    ):
+        call = quota_pb2_grpc.QuotaStub(quota.edge.channel).Session(metadata=quota.edge.metadata())
+        await call.write(pb.SessionRequest(hello=pb.SessionHello(session_id=SESSION, features=features)))
+        await call.read()
+        refused = (await ask(call, reserve("h")))[hold_id("h")].refused
+        assert refused.reason == reason
+        assert refused.retry_after.ToSeconds() > 0

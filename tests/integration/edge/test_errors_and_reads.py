@@ -226,6 +226,7 @@ async def test_receipts_are_listed_as_openai_lists_are(start_edge: StartEdge) ->
         input_price=1_000_000,
         output_price=3_000_000,
         credits=70,
+        estimated=True,
     )
     charge.reserved_at.FromSeconds(1_790_000_000)
     charge.ended_at.FromSeconds(1_790_000_002)
@@ -248,6 +249,8 @@ async def test_receipts_are_listed_as_openai_lists_are(start_edge: StartEdge) ->
                 "output_price": 3_000_000,
                 "credits": 70,
                 "uncollected_credits": 0,
+                "refunded_credits": 0,
+                "estimated": True,
             }
         ],
         "first_id": "000102030405060708090a0b0c0d0e0f",

@@ -16,6 +16,7 @@ from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
 from services.quota.domain.pricing import Price
+from services.quota.domain.writer import Writer
 from services.quota.store.checkpoints import CHECKPOINT_INTERVAL
 from services.quota.store.postgres import PostgresStore
 from services.quota.store.protocol import Store
@@ -52,6 +53,16 @@ async def opened(
             yield database, store
         finally:
             await store.close()
+
+
+@asynccontextmanager
+async def running(writer: Writer) -> AsyncIterator[None]:
+    """The writer's shards at work."""
+    task = asyncio.create_task(writer.run())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 @dataclass
@@ -111,6 +122,7 @@ def reserve(
     version: int = 1,
     session: bytes = SESSION,
     made_us: int = START_US,
+    estimated: bool = False,
 ) -> Reserve:
     """A reservation at 1 and 3 credits a token."""
     return Reserve(
@@ -128,6 +140,7 @@ def reserve(
         requests_per_minute=rpm,
         monthly_credit_limit=ceiling,
         key_requests_per_minute=key_rpm,
+        estimated=estimated,
     )
 
 

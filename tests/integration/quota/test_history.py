@@ -16,8 +16,8 @@ import pytest
 
 from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.hold_ids import LOOK_AROUND_US, lowest_at
-from services.quota.domain.operations import Grant, Progress, Settle
-from services.quota.domain.outcomes import Progressed, Refused, Reserved, Settled
+from services.quota.domain.operations import Confirm, Grant, Progress, Settle
+from services.quota.domain.outcomes import Confirmed, Progressed, Refused, Reserved, Settled
 from services.quota.store import columns, statements
 from services.quota.store.changes import Change
 from services.quota.store.postgres import PLANS
@@ -49,6 +49,8 @@ def history(clock: FakeClock) -> Iterator[tuple[Any, ...]]:
             "month": 202506,
             "reserved_us": at,
             "ended_us": at,
+            "unconfirmed": False,
+            "estimated": False,
         }
         yield tuple(row.values())
 
@@ -57,7 +59,8 @@ async def life(store: Store, name: str) -> None:
     """A whole request, and one that is refused."""
     assert isinstance((await store.apply([reserve(name, rpm=LIMIT)]))[0], Reserved)
     assert isinstance((await store.apply([Progress(hold_id(name), 30)]))[0], Progressed)
-    assert isinstance((await store.apply([Settle(hold_id(name), 40)]))[0], Settled)
+    assert isinstance((await store.apply([Settle(hold_id(name), 40, unconfirmed=True)]))[0], Settled)
+    assert await store.apply([Confirm(hold_id(name))]) == [Confirmed()]
     assert isinstance((await store.apply([reserve(f"{name}-x", prompt=10**8, rpm=LIMIT)]))[0], Refused)
 
 
