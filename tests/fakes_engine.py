@@ -92,7 +92,7 @@ class ScriptedPrompt:
     request: ChatRequest
     engine: ScriptedEngine
 
-    def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
         return self.engine.generate(self, max_tokens)
 
 

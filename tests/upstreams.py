@@ -104,8 +104,10 @@ async def endless(asked: Asked, writer: asyncio.StreamWriter) -> None:
 class Upstream:
     """A running server."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: Play, models: Any = None) -> None:
         self.requests: list[Asked] = []
+        self.gets: list[str] = []  # paths that it was asked for with GET, …
+        self.models: Any = models  # … and what it answers; None: 404
         self.port = 0
         self.open = 0
         self._play = play
@@ -152,10 +154,20 @@ class Upstream:
             self._tasks.discard(task)
             writer.transport.abort() if task.cancelling() else writer.close()
 
+    async def _tell(self, writer: asyncio.StreamWriter) -> None:
+        data = b"" if self.models is None else json.dumps(self.models).encode()
+        told = "404 Not Found" if self.models is None else "200 OK"
+        head = f"HTTP/1.1 {told}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + data)
+        await writer.drain()
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if first.startswith("GET "):  # what it has to say of itself; nothing but what a test gives it
+            self.gets.append(first.split(" ")[1])
+            return await self._tell(writer)
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         asked = Asked(first.split(" ")[1], headers, body)
         self.requests.append(asked)
@@ -175,9 +187,9 @@ class Upstream:
 
 
 @contextlib.asynccontextmanager
-async def upstream(play: Play) -> AsyncIterator[Upstream]:
-    """A server for as long as the test needs it."""
-    server = Upstream(play)
+async def upstream(play: Play, models: Any = None) -> AsyncIterator[Upstream]:
+    """A server for as long as the test needs it. `models` is its answer to GET /v1/models."""
+    server = Upstream(play, models)
     await server.start()
     try:
         yield server

@@ -89,7 +89,8 @@ class Opening:
         if generation.lost:
             return False
         answer.generating = answer.trace.child("generate")
-        generation.go(max_tokens, answer.generating.traceparent)
+        implied = self._order.max_tokens is None and max_tokens >= generation.prepared.max_tokens
+        generation.go(max_tokens, answer.generating.traceparent, implied=implied)
         while not generation.events and not generation.lost:
             await self._wait()
         if generation.lost:

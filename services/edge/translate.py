@@ -36,6 +36,7 @@ def to_proto(request: ChatRequest, model: str) -> inference_pb2.ChatRequest:
         model=model,
         messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
         parallel_tool_calls=request.parallel_tool_calls is not False,
+        parallel_tool_calls_implied=request.parallel_tool_calls is None,
         sampling=_sampling(request),
         reasoning_effort=request.reasoning_effort,
         verbosity=request.verbosity,

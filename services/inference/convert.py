@@ -54,12 +54,18 @@ def to_request(message: pb.ChatRequest) -> chat.ChatRequest:
     return chat.ChatRequest(
         model=message.model,
         messages=tuple(_to_message(item, f"messages[{index}]") for index, item in enumerate(message.messages)),
-        tools=tuple(chat.Tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in message.tools),
+        tools=tuple(_to_tool(tool) for tool in message.tools),
         tool_choice=_to_tool_choice(message.tool_choice),
-        parallel_tool_calls=message.parallel_tool_calls,
+        parallel_tool_calls=None if message.parallel_tool_calls_implied else message.parallel_tool_calls,
         response_format=_to_format(message.response_format),
         sampling=_to_sampling(message.sampling),
+        hints={name: getattr(message, name) for name in chat.HINTS if message.HasField(name)},
     )
+
+
+def _to_tool(tool: pb.Tool) -> chat.Tool:
+    strict = tool.strict if tool.HasField("strict") else None
+    return chat.Tool(tool.name, tool.description, tool.parameters, strict)
 
 
 def _to_message(message: pb.Message, param: str) -> chat.Message:
@@ -87,7 +93,7 @@ def _to_tool_choice(choice: pb.ToolChoice) -> chat.ToolChoice:
     mode = TOOL_MODES.get(choice.mode)
     if mode is None:
         raise InvalidRequest("tool_choice has an unknown mode", param="tool_choice")
-    return chat.ToolChoice(mode, choice.name)
+    return chat.ToolChoice(mode, choice.name, asked=choice.mode != pb.ToolChoice.MODE_UNSPECIFIED)
 
 
 def _to_format(message: pb.ResponseFormat) -> chat.ResponseFormat:

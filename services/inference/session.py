@@ -90,7 +90,8 @@ class EdgeSession:
         if generation is None:  # it has ended, and the edge will read so
             return
         if kind == "go":
-            generation.go(max(1, command.go.max_tokens), command.go.traceparent)
+            go = command.go
+            generation.go(max(1, go.max_tokens), go.traceparent, implied=go.max_tokens_implied)
         elif kind == "cancel":
             generation.cancel()
         elif kind == "drop":

@@ -98,6 +98,7 @@ class UpstreamTarget:
     max_tokens_field: str = "max_tokens"
     image_tokens: int | None = None  # what one image takes; None: by OpenAI's rule
     tokenizer: Tokenizer | None = None  # None: o200k_base as an estimate
+    unsupported: frozenset[str] = frozenset()  # fields that it ignores or refuses, of UNSUPPORTABLE
     weight: int = 1
     order: int = 1
 

@@ -16,6 +16,11 @@ ENGINES = ("llama", "upstream")
 # What an upstream is. Each counts prompts and running answers in its own way (docs/upstreams.md).
 SERVERS = ("openai", "vllm", "sglang", "llama.cpp")
 TOKENIZERS = ("o200k_base", "cl100k_base")  # that come with the project
+# What a server may ignore or refuse, and we can do without, do ourselves, or refuse in its place (docs/upstreams.md).
+UNSUPPORTABLE = frozenset(
+    {"n", "logprobs", "stop", "seed", "logit_bias", "parallel_tool_calls", "reasoning_effort", "verbosity"}
+    | {"service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user"}
+)
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
 MOST_TARGETS = 32  # of one model
 MOST_CONTEXT = 10_000_000
@@ -30,6 +35,7 @@ NUMBERS = {  # least and most
 }
 UPSTREAM = {
     *("base_url", "model", "server", "key_env", "key_file", "key_header", "headers", "max_tokens_field", "tokenizer"),
+    "unsupported",
     *TIMEOUTS,
     *NUMBERS,
 }
@@ -133,6 +139,7 @@ class TargetReader:
             secret=self._secret(fields, where),
             headers=self._headers(fields.get("headers"), f"{where}.headers"),
             tokenizer=self._tokenizer(fields.get("tokenizer"), f"{where}.tokenizer"),
+            unsupported=self._unsupported(fields.get("unsupported"), f"{where}.unsupported"),
         )
 
     def _tokenizer(self, node: Any, where: str) -> Tokenizer | None:
@@ -146,6 +153,13 @@ class TargetReader:
             known = ", ".join(TOKENIZERS)
             self._nodes.fail(node, where, f"unknown {text!r}; known: {known}, or the path of a tokenizer.json")
         return Tokenizer(file=(self._nodes.path.parent / text).resolve(), place=place)
+
+    def _unsupported(self, node: Any, where: str) -> frozenset[str]:
+        names = frozenset(self._nodes.names(node, where))
+        if wrong := names - UNSUPPORTABLE:
+            known = ", ".join(sorted(UNSUPPORTABLE))
+            self._nodes.fail(node, where, f"unknown {', '.join(sorted(wrong))}; known: {known}")
+        return names
 
     def _url(self, node: Any, where: str) -> str:
         text = self._nodes.string(node, where).rstrip("/")

@@ -78,10 +78,13 @@ class Generation:
         """Has the prompt checked and counted. The answer is `prepared`, or a Failed in `events`."""
         self._carrier.command(self, inference_pb2.Command(generation_id=self.id, prepare=prepare))
 
-    def go(self, max_tokens: int, traceparent: str = "") -> None:
-        """Starts it; max_tokens is per choice. The answers are `events`."""
+    def go(self, max_tokens: int, traceparent: str = "", *, implied: bool = False) -> None:
+        """Starts it; max_tokens is per choice, and `implied` when it is only what the context leaves.
+
+        The answers are `events`.
+        """
         self._gone = True
-        go = inference_pb2.Go(max_tokens=max_tokens, traceparent=traceparent)
+        go = inference_pb2.Go(max_tokens=max_tokens, traceparent=traceparent, max_tokens_implied=implied)
         self._carrier.command(self, inference_pb2.Command(generation_id=self.id, go=go))
 
     def leave(self) -> None:

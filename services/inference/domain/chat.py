@@ -65,12 +65,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call. `parameters` is JSON Schema as JSON text; empty: none."""
+    """A function that the model may call. `parameters` is JSON Schema as JSON text; empty: none.
+
+    `strict`: None when the client did not say.
+    """
 
     name: str
     description: str = ""
     parameters: str = ""
-    strict: bool = False
+    strict: bool | None = None
 
 
 class ToolMode(enum.Enum):
@@ -84,10 +87,16 @@ class ToolMode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """The mode, and for FUNCTION the name of the function that must be called."""
+    """The mode, and for FUNCTION the name of the function that must be called. `asked`: the client chose it."""
 
     mode: ToolMode = ToolMode.AUTO
     name: str = ""
+    asked: bool = True
+
+    @property
+    def forced(self) -> bool:
+        """Whether the answer must be a call."""
+        return self.mode in (ToolMode.REQUIRED, ToolMode.FUNCTION)
 
 
 class FormatKind(enum.Enum):
@@ -124,6 +133,13 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
 
 
+# Fields of a request that change no rule of ours, and mean something to some upstreams.
+HINTS = (
+    *("reasoning_effort", "verbosity", "service_tier", "prompt_cache_key", "prompt_cache_retention"),
+    *("safety_identifier", "user"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """Everything an engine needs to answer; limits.py checks it before an engine sees it."""
@@ -131,10 +147,11 @@ class ChatRequest:
     model: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
-    tool_choice: ToolChoice = ToolChoice()
-    parallel_tool_calls: bool = True
+    tool_choice: ToolChoice = ToolChoice(asked=False)
+    parallel_tool_calls: bool | None = None  # None: the client did not say, which is as true
     response_format: ResponseFormat = ResponseFormat()
     sampling: Sampling = Sampling()
+    hints: Mapping[str, str] = field(default_factory=dict)  # by name of HINTS: for servers that take them
     account: str = ""  # who asks: accounts take turns where an engine prepares one request after the other
 
     @property

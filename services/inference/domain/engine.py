@@ -117,8 +117,10 @@ class Prompt(Protocol):
         """Its counts."""
         ...
 
-    def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """Yields what each step of the engine gave, at last one Usage; never more than max_tokens a choice.
+
+        `implied`: nobody asked for that limit, so another server need not be told of it.
 
         Closing the generator stops the engine at once. Raises EngineUnavailable; InvalidRequest before the first delta.
         """

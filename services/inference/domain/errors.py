@@ -91,13 +91,15 @@ class EngineDied(EngineUnavailable):
 class TargetFailed(EngineUnavailable):
     """One target of a model failed; another may answer. `outcome` is a fixed word for metrics.
 
-    `pause`: seconds for which the target asked not to be called (429 with Retry-After).
+    `pause`: seconds for which the target asked not to be called (429 with Retry-After). `healthy`: what failed lies in
+    this one request, so nothing is tried again and the target's health is not in question.
     """
 
-    def __init__(self, message: str, outcome: str, *, pause: float | None = None) -> None:
+    def __init__(self, message: str, outcome: str, *, pause: float | None = None, healthy: bool = False) -> None:
         super().__init__(message)
         self.outcome = outcome
         self.pause = pause
+        self.healthy = healthy
 
 
 class Overloaded(DomainError):

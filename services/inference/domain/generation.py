@@ -55,6 +55,7 @@ class Generation:
         self._lane = lane
         self._clock = clock
         self._go: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._implied = False
         self._generate_below = ""  # the traceparent that came with go
         self._ending: _Ending | None = None
         self._entered = False
@@ -65,10 +66,14 @@ class Generation:
         self._open: set[int] = set()  # choices that have not ended
         self.task = asyncio.create_task(self._run())
 
-    def go(self, max_tokens: int, traceparent: str = "") -> None:
-        """Starts generating, at most this many tokens a choice. A second go is ignored."""
+    def go(self, max_tokens: int, traceparent: str = "", *, implied: bool = False) -> None:
+        """Starts generating, at most this many tokens a choice. A second go is ignored.
+
+        `implied`: nobody asked for the limit; it is what the context leaves.
+        """
         if not self._go.done():
             self._generate_below = traceparent
+            self._implied = implied
             self._go.set_result(max_tokens)
 
     def cancel(self) -> None:
@@ -134,7 +139,7 @@ class Generation:
 
     async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:
         waiting_for_first, first, said_first = True, 0.0, 0
-        async with aclosing(prompt.generate(max_tokens)) as steps:
+        async with aclosing(prompt.generate(max_tokens, implied=self._implied)) as steps:
             async for step in steps:
                 if isinstance(step, Usage):
                     self._observe_speed(self._tokens - said_first, self._clock.monotonic() - first)

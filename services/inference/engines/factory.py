@@ -134,6 +134,7 @@ def _config(entry: ModelEntry, target: UpstreamTarget, key: str) -> UpstreamConf
         max_tokens_field=target.max_tokens_field,
         image_tokens=target.image_tokens,
         tokenizer=_tokenizer(target.tokenizer),
+        unsupported=target.unsupported | _missing_in_any(entry),
         key=key,
     )
 
@@ -142,6 +143,12 @@ def _tokenizer(tokenizer: Tokenizer | None) -> str:
     if tokenizer is None:
         return ""
     return str(tokenizer.file) if tokenizer.file else tokenizer.name
+
+
+def _missing_in_any(entry: ModelEntry) -> frozenset[str]:
+    """What clients cannot have of a model, whichever of its targets answers: for them all targets are one model."""
+    upstreams = [target for target in entry.targets if isinstance(target, UpstreamTarget)]
+    return frozenset({"logprobs"}) & frozenset().union(*(target.unsupported for target in upstreams))
 
 
 def _new_call_id() -> str:

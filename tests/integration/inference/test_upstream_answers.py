@@ -86,7 +86,8 @@ async def test_everything_of_a_request_is_passed_on_as_it_is() -> None:
         sampling=Sampling(0.0, 0.5, ("END",), 0.25, -0.5, 7, 2, True, 3, {15: -100.0}),
     )
     abilities = frozenset({"tools", "json", "vision"})
-    answer = [end(), end(index=1), usage(9, 2)]
+    called = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "look", "arguments": "{}"}}]}
+    answer = [chunk(called), chunk(called, index=1), end(), end(index=1), usage(9, 2)]
     fields = {"abilities": abilities, "headers": (("X-Team", "chat"),), "context_length": 10_000}
     async with serving(stream(*answer), **fields) as (server, engine):
         await run(engine, request, 55)

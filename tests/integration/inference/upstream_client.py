@@ -34,15 +34,19 @@ def ask(said: str = "Hello!", **sampling: Any) -> ChatRequest:
 
 
 @asynccontextmanager
-async def serving(play: Play, key: str = "sk-canary", **fields: Any) -> AsyncIterator[tuple[Upstream, RoutedEngine]]:
-    async with upstream(play) as server, start_upstream(server.url, key, **fields) as engine:
+async def serving(
+    play: Play, key: str = "sk-canary", *, models: Any = None, **fields: Any
+) -> AsyncIterator[tuple[Upstream, RoutedEngine]]:
+    async with upstream(play, models) as server, start_upstream(server.url, key, **fields) as engine:
         yield server, engine
 
 
-async def run(engine: RoutedEngine, request: ChatRequest | None = None, most: int = 100) -> tuple[list[Delta], Usage]:
+async def run(
+    engine: RoutedEngine, request: ChatRequest | None = None, most: int = 100, *, implied: bool = False
+) -> tuple[list[Delta], Usage]:
     deltas: list[Delta] = []
     prompt = await engine.prepare(request or ask())
-    async with asyncio.timeout(20), aclosing(prompt.generate(most)) as steps:
+    async with asyncio.timeout(20), aclosing(prompt.generate(most, implied=implied)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 return deltas, step

@@ -79,12 +79,14 @@ class Prepare(_message.Message):
     def __init__(self, request: _Optional[_Union[ChatRequest, _Mapping]] = ..., handle: _Optional[bytes] = ..., request_id: _Optional[str] = ..., account_id: _Optional[str] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Go(_message.Message):
-    __slots__ = ("max_tokens", "traceparent")
+    __slots__ = ("max_tokens", "traceparent", "max_tokens_implied")
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_IMPLIED_FIELD_NUMBER: _ClassVar[int]
     max_tokens: int
     traceparent: str
-    def __init__(self, max_tokens: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    max_tokens_implied: bool
+    def __init__(self, max_tokens: _Optional[int] = ..., traceparent: _Optional[str] = ..., max_tokens_implied: _Optional[bool] = ...) -> None: ...
 
 class Drop(_message.Message):
     __slots__ = ()
@@ -277,7 +279,7 @@ class PrepareResponse(_message.Message):
     def __init__(self, handle: _Optional[bytes] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ...) -> None: ...
 
 class ChatRequest(_message.Message):
-    __slots__ = ("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "sampling", "reasoning_effort", "verbosity", "service_tier", "prompt_cache_key", "safety_identifier", "user", "prompt_cache_retention")
+    __slots__ = ("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "sampling", "reasoning_effort", "verbosity", "service_tier", "prompt_cache_key", "safety_identifier", "user", "prompt_cache_retention", "parallel_tool_calls_implied")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +294,7 @@ class ChatRequest(_message.Message):
     SAFETY_IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     PROMPT_CACHE_RETENTION_FIELD_NUMBER: _ClassVar[int]
+    PARALLEL_TOOL_CALLS_IMPLIED_FIELD_NUMBER: _ClassVar[int]
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     tools: _containers.RepeatedCompositeFieldContainer[Tool]
@@ -306,7 +309,8 @@ class ChatRequest(_message.Message):
     safety_identifier: str
     user: str
     prompt_cache_retention: str
-    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[ToolChoice, _Mapping]] = ..., parallel_tool_calls: _Optional[bool] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., reasoning_effort: _Optional[str] = ..., verbosity: _Optional[str] = ..., service_tier: _Optional[str] = ..., prompt_cache_key: _Optional[str] = ..., safety_identifier: _Optional[str] = ..., user: _Optional[str] = ..., prompt_cache_retention: _Optional[str] = ...) -> None: ...
+    parallel_tool_calls_implied: bool
+    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., tool_choice: _Optional[_Union[ToolChoice, _Mapping]] = ..., parallel_tool_calls: _Optional[bool] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., reasoning_effort: _Optional[str] = ..., verbosity: _Optional[str] = ..., service_tier: _Optional[str] = ..., prompt_cache_key: _Optional[str] = ..., safety_identifier: _Optional[str] = ..., user: _Optional[str] = ..., prompt_cache_retention: _Optional[str] = ..., parallel_tool_calls_implied: _Optional[bool] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("role", "content", "name", "tool_calls", "tool_call_id")

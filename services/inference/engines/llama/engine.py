@@ -160,7 +160,7 @@ class LlamaEngine:
         parser = None
         if request.may_call_tools:
             names = {tool.name for tool in request.tools}
-            parser = ToolCallParser(names, self._new_call_id, single=not request.parallel_tool_calls)
+            parser = ToolCallParser(names, self._new_call_id, single=request.parallel_tool_calls is False)
         top = request.sampling.top_logprobs if request.sampling.logprobs else None
         return CompletionReader(choice, parser, top_logprobs=top)
 
@@ -178,7 +178,7 @@ class LlamaPrompt:
     prepared: Prepared
     body: dict[str, Any]
 
-    async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
         if "grammar" in self.body and (grammar := grammar_to_prove(self.request)):
             await self._prove(grammar)

@@ -86,7 +86,7 @@ class RoutedPrompt:
         """As the first target counted. Another that answers counts for itself (Usage)."""
         return self.prompt.prepared
 
-    async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
         engine, choices = self.engine, self.request.sampling.choices
         engine.budget.request()
@@ -95,7 +95,7 @@ class RoutedPrompt:
             route = await engine.routes.take(choices, tried, self.route)
             attempt = Attempt(engine, route, choices)
             try:
-                async with aclosing(self._steps(route, max_tokens)) as steps:
+                async with aclosing(self._steps(route, max_tokens, implied)) as steps:
                     async for step in steps:
                         attempt.answered()
                         yield step
@@ -103,12 +103,9 @@ class RoutedPrompt:
             except EngineUnavailable as error:
                 attempt.failed(error)
                 tried.append(route)
-                if (
-                    attempt.started
-                    or isinstance(error, EngineDied)
-                    or len(tried) >= MOST_ATTEMPTS
-                    or not engine.budget.take()
-                ):
+                stays = isinstance(error, EngineDied) or _is_of_the_request(error)
+                last = attempt.started or stays or len(tried) >= MOST_ATTEMPTS
+                if last or not engine.budget.take():
                     raise
             except InvalidRequest:
                 attempt.refused()
@@ -118,9 +115,10 @@ class RoutedPrompt:
             metrics.TARGET_RETRIES.labels(engine.model).inc()
             await engine.sleep(backoff(len(tried), engine.random()))
 
-    async def _steps(self, route: Route, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def _steps(self, route: Route, max_tokens: int, implied: bool) -> AsyncGenerator[Sequence[Delta] | Usage]:
         prompt = self.prompt if route is self.route else await route.engine.prepare(self.request)
-        async with aclosing(prompt.generate(min(max_tokens, prompt.prepared.max_tokens))) as steps:
+        most = min(max_tokens, prompt.prepared.max_tokens)
+        async with aclosing(prompt.generate(most, implied=implied)) as steps:
             async for step in steps:
                 yield step
 
@@ -152,7 +150,10 @@ class Attempt:
     def failed(self, error: EngineUnavailable) -> None:
         """The target did not answer as it should."""
         self._outcome = outcome_of(error)
-        self._route.failed(error)
+        if _is_of_the_request(error):
+            self._route.succeeded()
+        else:
+            self._route.failed(error)
 
     def end(self) -> None:
         """Whatever came of it."""
@@ -160,6 +161,10 @@ class Attempt:
             self._route.breaker.leave()
         self._route.count(self._outcome)
         self._engine.routes.release(self._route, self._choices)
+
+
+def _is_of_the_request(error: EngineUnavailable) -> bool:
+    return isinstance(error, TargetFailed) and error.healthy
 
 
 def outcome_of(error: EngineUnavailable) -> str:

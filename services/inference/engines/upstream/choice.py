@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.inference.domain.engine import Delta, FinishReason, TokenLogprob
+from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.upstream.counting import ChoiceCount
 from services.inference.engines.upstream.finish_reasons import finish_reason
 from services.inference.engines.upstream.stops import Piece, StopCutter
@@ -16,10 +17,20 @@ from services.inference.engines.upstream.values import items, mapping, thoughts,
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
+class LogprobsIgnored(InvalidRequest):
+    """The upstream answers as if no log probabilities had been asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("this model gives no log probabilities; leave 'logprobs' out", param="logprobs")
+
+
 class ChoiceReader:
     """Reads the items of one choice."""
 
-    def __init__(self, index: int, count: ChoiceCount, stops: Sequence[str], new_call_id: Callable[[], str]) -> None:
+    def __init__(
+        self, index: int, count: ChoiceCount, stops: Sequence[str], new_call_id: Callable[[], str], logprobs: bool
+    ) -> None:
+        """`logprobs`: they were asked for."""
         self.index = index
         self.count = count
         self.reason: FinishReason | None = None
@@ -28,6 +39,8 @@ class ChoiceReader:
         self.shown_tokens = 0  # of the deltas given out
         self._stops = StopCutter(stops)
         self._calls = CallReader(new_call_id)
+        self._over = False  # more came than was asked for
+        self._lacks_logprobs = logprobs  # until the first came
 
     @property
     def cut(self) -> bool:
@@ -35,9 +48,12 @@ class ChoiceReader:
         return self._stops.cut
 
     def read(self, item: dict[str, Any], exact: int | None) -> Delta | None:
-        """What an item of `choices` brings; `exact` is a running count of this choice. Raises TargetFailed."""
+        """What an item of `choices` brings; `exact` is a running count of this choice.
+
+        Raises TargetFailed; LogprobsIgnored at the first text that comes without those that were asked for.
+        """
         self.seen = True
-        if self.cut:
+        if self.cut or self._over:
             return None
         delta = mapping(item.get("delta")) or mapping(item.get("message"))
         content = delta.get("content")
@@ -46,7 +62,13 @@ class ChoiceReader:
         thought = thought or next((found for name in THOUGHT_FIELDS if (found := words(delta.get(name)))), "")
         calls = self._calls.read(delta)
         logprobs = read_logprobs(item.get("logprobs"))
+        if text and not logprobs and self._lacks_logprobs:
+            raise LogprobsIgnored()
+        self._lacks_logprobs = self._lacks_logprobs and not logprobs
         tokens = self._counted((text, thought, _called(delta)), len(logprobs), exact)
+        if self.count.overrun and not tokens:  # all that was asked for was there before
+            self._over, self.reason = True, FinishReason.LENGTH
+            return None
         shown = self._stops.feed(Piece(text, tokens, logprobs))
         if self.cut:
             self.reason = FinishReason.STOP

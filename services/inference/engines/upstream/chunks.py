@@ -34,11 +34,17 @@ class ChunkReader:
         *,
         stops: Sequence[str] = (),
         running_counts: bool = False,
+        logprobs: bool = False,
     ) -> None:
-        """`tokens` counts what the server does not; `running_counts`: it reports each choice's count meanwhile."""
+        """`tokens` counts what the server does not; `running_counts`: it reports each choice's count meanwhile.
+
+        `logprobs`: they were asked for.
+        """
         self.done = False
-        counts = [ChoiceCount(max_tokens, tokens) for _ in range(choices)]
-        self._choices = [ChoiceReader(index, count, stops, new_call_id) for index, count in enumerate(counts)]
+        self._choices = [
+            ChoiceReader(index, ChoiceCount(max_tokens, tokens), stops, new_call_id, logprobs)
+            for index in range(choices)
+        ]
         self._max_tokens = max_tokens
         self._running_counts = running_counts
         self._usage = ReportedUsage()
@@ -71,8 +77,14 @@ class ChunkReader:
 
     @property
     def unseen(self) -> list[int]:
-        """The choices of which nothing came."""
+        """The choices of which nothing came; some servers ignore `n` and give one."""
         return [choice.index for choice in self._choices if not choice.seen]
+
+    @property
+    def seen_complete(self) -> bool:
+        """Whether something came and every choice of which something came has ended."""
+        seen = [choice for choice in self._choices if choice.seen]
+        return bool(seen) and all(choice.reason is not None for choice in seen)
 
     def read(self, data: bytes) -> list[Delta]:
         """The output that one event brings. Raises TargetFailed; InvalidRequest when the event says so."""
@@ -140,15 +152,15 @@ class ChunkReader:
         self._ended_before_usage = ended if alone else 0
 
     def finish(self, prompt: PromptTokens) -> tuple[list[Delta], Usage]:
-        """The last deltas, one a choice, and the usage. Raises TargetFailed when the answer was cut off.
+        """The last deltas, one for each choice that was seen, and the usage. Raises TargetFailed when it was cut off.
 
         `prompt` is what was counted before. Each of the upstream's counts is taken where it is plausible, else ours
         (docs/decisions/0018-counting-upstreams.md).
         """
-        if not self.complete and not self.overrun:
+        if not self.seen_complete and not self.overrun:
             raise TargetFailed("the upstream's answer was cut off", "cut")
         known = self._usage.output if not (self.overrun or self.cut) else None
-        deltas = [choice.finish() for choice in self._choices]
+        deltas = [choice.finish() for choice in self._choices if choice.seen]
         shown = sum(choice.shown_tokens for choice in self._choices)
         if believes_output := plausible_output(known, self._max_tokens * len(self._choices)):
             deltas[0].tokens += max(0, believes_output - shown)

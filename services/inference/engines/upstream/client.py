@@ -67,6 +67,13 @@ class UpstreamClient:
 
     async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """A small question: status and body."""
+        return await self._ask(url, body, timeout)
+
+    async def get(self, url: str, timeout: float) -> tuple[int, bytes]:
+        """The same without a body."""
+        return await self._ask(url, None, timeout)
+
+    async def _ask(self, url: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
         async with self._sending(url, body, aiohttp.ClientTimeout(total=timeout)) as response:
             data = bytearray()
             async for piece in response.content.iter_any():
@@ -82,7 +89,7 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def _sending(
-        self, url: str, body: bytes, timeout: aiohttp.ClientTimeout | None = None
+        self, url: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None = None
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         try:
             response = await self._send(url, body, timeout or self._timeout)
@@ -97,15 +104,18 @@ class UpstreamClient:
         except aiohttp.ClientError as error:
             raise TargetFailed(f"the upstream broke the connection: {type(error).__name__}", "cut") from None
 
-    async def _send(self, url: str, body: bytes, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+    async def _send(self, url: str, body: bytes | None, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         used: set[str] = set()
+        method = "GET" if body is None else "POST"
         try:
-            return await self._http.post(url, data=body, allow_redirects=False, timeout=timeout, trace_request_ctx=used)
+            return await self._http.request(
+                method, url, data=body, allow_redirects=False, timeout=timeout, trace_request_ctx=used
+            )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if REUSED not in used:
                 raise
             # The server had just closed an idle connection, which says nothing of its health: once more, on a new one.
-            return await self._fresh.post(url, data=body, allow_redirects=False, timeout=timeout)
+            return await self._fresh.request(method, url, data=body, allow_redirects=False, timeout=timeout)
 
 
 def _tells_reuse() -> aiohttp.TraceConfig:

@@ -18,8 +18,12 @@ from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
 from services.inference.domain.errors import ContextExceeded, ContextTooLong, InvalidRequest, TargetFailed
 from services.inference.engines.upstream import request as words
+from services.inference.engines.upstream.choice import LogprobsIgnored
+from services.inference.engines.upstream.choices import Asked, every_choice
 from services.inference.engines.upstream.chunks import ChunkReader
 from services.inference.engines.upstream.client import UpstreamClient
+from services.inference.engines.upstream.context import Context
+from services.inference.engines.upstream.forced import ForcedCall
 from services.inference.engines.upstream.prompt_count import PromptCounter
 from services.inference.engines.upstream.reasons import shown
 from services.inference.engines.upstream.refusals import UNTOLD, ContextRefused, quotes
@@ -30,6 +34,7 @@ log = get_logger(__name__)
 
 LEAST_SHARE = 8  # of a context that an estimate of the prompt leaves for the answer, at least one part in so many
 LARGE = 8192  # bytes of events that came together
+LOGPROBS_PAUSE = 600.0  # seconds for which a server that ignored `logprobs` is not asked for them again
 USAGE_PATIENCE = 5.0  # seconds that the usage may come behind the last choice's end
 
 # What makes a server tell its running count of tokens; OpenAI itself refuses fields that it does not know.
@@ -60,6 +65,7 @@ class UpstreamConfig:
     max_tokens_field: str = "max_tokens"
     image_tokens: int | None = None
     tokenizer: str = ""  # a bundled one's name or a tokenizer.json's path; empty: estimates
+    unsupported: frozenset[str] = frozenset()  # fields that it ignores or refuses, of the model list's UNSUPPORTABLE
     key: str = field(default="", repr=False)
 
     @property
@@ -93,9 +99,23 @@ class UpstreamEngine:
         )
         self._counter = PromptCounter(self.client, config.base_url, config.server, self.tokens, target=config.target)
 
+        self.context = Context(self.client, config.base_url, config.model, config.context_length, clock, config.target)
+        self.context.look()
+        self._logprobs_missing_until = 0.0  # monotonic
+
     @property
     def context_length(self) -> int:
-        return self.config.context_length
+        """What the list says, or less when the server has said so."""
+        return self.context.tokens
+
+    @property
+    def _lacks_logprobs(self) -> bool:
+        return "logprobs" in self.config.unsupported or self.clock.monotonic() < self._logprobs_missing_until
+
+    def note_missing_logprobs(self) -> None:
+        """An answer came without the log probabilities that were asked for: for a while none are promised."""
+        self._logprobs_missing_until = self.clock.monotonic() + LOGPROBS_PAUSE
+        log.warning("upstream_ignores_logprobs", model=self.config.model_id, target=self.config.target)
 
     @property
     def slots(self) -> int:
@@ -105,15 +125,19 @@ class UpstreamEngine:
         """See domain/engine.py."""
         config = self.config
         check_abilities(request, config.model_id, config.abilities)
-        body = words.chat_body(request, config.model)
+        if request.sampling.logprobs and self._lacks_logprobs:
+            raise LogprobsIgnored()
+        body = words.chat_body(request, config.model, config.server, config.unsupported)
+        await self.context.settled()
         count = await self._counter.count(request, body)
-        if not count.estimated and count.tokens >= config.context_length:
-            raise ContextTooLong(count.tokens, config.context_length)
-        left = max(1, config.context_length - count.tokens)
+        context_length = self.context_length
+        if not count.estimated and count.tokens >= context_length:
+            raise ContextTooLong(count.tokens, context_length)
+        left = max(1, context_length - count.tokens)
         if count.estimated:  # what does not fit is refused by the upstream; a wrong guess must not cut an answer short
-            left = max(left, config.context_length // LEAST_SHARE)
+            left = max(left, context_length // LEAST_SHARE)
         left = min(left, config.max_output_tokens or left)
-        prepared = Prepared(min(count.tokens, config.context_length - 1), left, count.estimated or self._guesses_output)
+        prepared = Prepared(min(count.tokens, context_length - 1), left, count.estimated or self._guesses_output)
         return UpstreamPrompt(self, request, prepared, body, count)
 
     @property
@@ -123,6 +147,7 @@ class UpstreamEngine:
 
     async def close(self) -> None:
         """Closes all connections."""
+        await self.context.close()
         await self.client.close()
         if self._own_processes is not None:
             await self._own_processes.close()
@@ -138,45 +163,73 @@ class UpstreamPrompt:
     body: dict[str, Any]
     count: PromptTokens
 
-    async def generate(self, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
-        """See domain/engine.py."""
-        config = self.engine.config
-        reader = self._reader(max_tokens)
+    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
+        """See domain/engine.py. A call that was forced comes whole, when it has been checked."""
+        config, choices = self.engine.config, self.request.sampling.choices
+        forced, held = ForcedCall.of(self.request), list[Delta]()
         try:
-            async with (
-                aclosing(self._events(max_tokens)) as events,
-                aclosing(_timed(events, reader, self.engine)) as steps,
-            ):
-                async for deltas in steps:
-                    yield deltas
-            last, usage = reader.finish(self.count)
+            async with aclosing(every_choice(self, max_tokens, implied)) as steps:
+                async for step in steps:
+                    if forced is None or isinstance(step, Usage):
+                        if held and forced is not None:
+                            yield forced.checked(held, choices)
+                        yield step
+                    else:
+                        held += step
         except TargetFailed as error:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)
             raise
         except ContextRefused as error:
-            raise ContextExceeded(self.prepared.prompt_tokens, error.limit or config.context_length) from None
+            raise ContextExceeded(self.prepared.prompt_tokens, error.limit or self.engine.context_length) from None
+        except LogprobsIgnored:
+            self.engine.note_missing_logprobs()
+            raise
         except InvalidRequest as error:  # the upstream's own words
-            if quotes(f"{error.message} {error.param}", config.key, (value for _, value in config.headers)):
-                log.warning("upstream_quotes_secret", model=config.model_id, target=config.target)
-                raise InvalidRequest(UNTOLD) from None
-            raise InvalidRequest(shown(error.message, config.hosts) or UNTOLD, param=error.param) from None
-        if reader.overrun:
+            raise self._shown(error) from None
+
+    def _shown(self, error: InvalidRequest) -> InvalidRequest:
+        config = self.engine.config
+        if quotes(f"{error.message} {error.param}", config.key, (value for _, value in config.headers)):
+            log.warning("upstream_quotes_secret", model=config.model_id, target=config.target)
+            return InvalidRequest(UNTOLD)
+        return InvalidRequest(shown(error.message, config.hosts) or UNTOLD, param=error.param)
+
+    async def answer(self, asked: Asked) -> AsyncGenerator[list[Delta] | Usage]:
+        """One answer of the upstream, as one request of it. What was not seen of it is in `asked.unseen`."""
+        config, reader = self.engine.config, self._reader(asked)
+        async with (
+            aclosing(self._events(asked)) as events,
+            aclosing(_timed(events, reader, self.engine)) as steps,
+        ):
+            async for deltas in steps:
+                yield deltas
+        last, usage = reader.finish(self.count)
+        asked.unseen = reader.unseen
+        if reader.overrun and not asked.implied:
             log.warning("upstream_over_limit", model=config.model_id, target=config.target)
         yield last
         yield usage
 
-    def _reader(self, max_tokens: int) -> ChunkReader:
-        sampling = self.request.sampling
-        running = self.engine.config.server in RUNNING_COUNT
-        new_id = self.engine.new_call_id
-        tokens = self.engine.tokens
-        return ChunkReader(sampling.choices, max_tokens, new_id, tokens, stops=sampling.stop, running_counts=running)
+    def _reader(self, asked: Asked) -> ChunkReader:
+        sampling, engine = self.request.sampling, self.engine
+        return ChunkReader(
+            asked.choices,
+            asked.max_tokens,
+            engine.new_call_id,
+            engine.tokens,
+            stops=sampling.stop,
+            running_counts=engine.config.server in RUNNING_COUNT,
+            logprobs=sampling.logprobs,
+        )
 
-    def _events(self, max_tokens: int) -> AsyncGenerator[list[bytes]]:
+    def _events(self, asked: Asked) -> AsyncGenerator[list[bytes]]:
         config = self.engine.config
-        body = {**self.body, "stream": True, "stream_options": {"include_usage": True}}
-        body |= {config.max_tokens_field: max_tokens, **RUNNING_COUNT.get(config.server, {})}
+        body = {**self.body, **asked.fields, "stream": True, "stream_options": {"include_usage": True}}
+        if not asked.implied or config.max_output_tokens is not None:
+            body[config.max_tokens_field] = asked.sent_max_tokens or asked.max_tokens
+        body |= RUNNING_COUNT.get(config.server, {})
+        body = {name: value for name, value in body.items() if value is not None}
         return self.engine.client.stream(f"{config.base_url}/chat/completions", orjson.dumps(body))
 
 
@@ -200,7 +253,7 @@ async def _timed(
         except StopAsyncIteration:
             return
         except TimeoutError:
-            if reader.complete:
+            if reader.seen_complete:
                 return
             what = "next" if started else "first"
             raise TargetFailed(f"the {what} token did not come within its time", "timeout") from None

@@ -93,7 +93,8 @@ class CallReader:
 
     def _begin(self, index: int | None) -> _Call:
         if len(self._calls) >= MAX_CALLS:
-            raise TargetFailed(f"the upstream's answer holds more than {MAX_CALLS} tool calls", "oversized")
+            problem = f"the upstream's answer holds more than {MAX_CALLS} tool calls"
+            raise TargetFailed(problem, "oversized", healthy=True)
         call = _Call(len(self._calls))
         self._calls.append(call)
         if index is not None:
@@ -105,7 +106,7 @@ class CallReader:
             return None
         call.held += arguments
         if len(call.held) > MAX_HELD:
-            raise TargetFailed("the upstream's answer calls a function without a name", "oversized")
+            raise TargetFailed("the upstream's answer calls a function without a name", "oversized", healthy=True)
         call.scanner.feed(arguments)
         begins = not call.begun and bool(call.name)
         if not begins and not call.begun:

@@ -30,6 +30,7 @@ def test_what_was_not_sent_stays_absent() -> None:
     assert not proto.sampling.HasField("seed")
     assert proto.sampling.choices == 1
     assert proto.parallel_tool_calls
+    assert proto.parallel_tool_calls_implied
     assert not proto.HasField("tool_choice")
 
 
@@ -92,6 +93,7 @@ def test_tools_and_formats_arrive_with_their_schemas_as_text() -> None:
     assert json.loads(proto.tools[0].parameters) == schema
     assert (proto.tool_choice.mode, proto.tool_choice.name) == (pb.ToolChoice.MODE_FUNCTION, "f")
     assert not proto.parallel_tool_calls
+    assert not proto.parallel_tool_calls_implied
     assert proto.response_format.kind == pb.ResponseFormat.KIND_JSON_SCHEMA
     assert (json.loads(proto.response_format.schema), proto.response_format.strict) == (schema, True)
 

@@ -1,0 +1,152 @@
+"""All choices of an answer, from upstreams that give several at once, refuse to, or ignore that they were asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from services.inference.domain.engine import Delta, Usage
+from services.inference.domain.errors import InvalidRequest
+from services.inference.engines.upstream.refusals import ContextRefused
+
+if TYPE_CHECKING:
+    from services.inference.engines.upstream.engine import UpstreamPrompt
+
+# How servers say that they give one choice only: "'n' : number must be at most 1", "n must be 1 when using greedy …".
+REFUSES_N = re.compile(
+    r"^n: |\bn['\"`]?\s*(must be|:|=|>|is not|not)|greedy|multiple (choices|completions)", re.IGNORECASE
+)
+Steps = AsyncGenerator[Sequence[Delta] | Usage]
+
+
+@dataclass
+class Asked:
+    """One request to an upstream. `max_tokens`: what is taken of a choice at most; `implied` as in domain/engine.py."""
+
+    choices: int
+    max_tokens: int
+    implied: bool
+    fields: dict[str, Any] = field(default_factory=dict)  # of the body, in place of those of the client's request
+    sent_max_tokens: int = 0  # in place of max_tokens, for a server with less context; 0: none
+    unseen: list[int] = field(default_factory=list)  # choices of which nothing came, when it has ended
+
+
+async def every_choice(prompt: UpstreamPrompt, max_tokens: int, implied: bool) -> Steps:
+    """The output of all choices, at last one Usage. What an upstream does not give at once it is asked for again.
+
+    Raises what an answer raises.
+    """
+    ways = _ways(prompt)
+    for way in ways:
+        started = False
+        try:
+            async with aclosing(way(prompt, max_tokens, implied)) as steps:
+                async for step in steps:
+                    started = True
+                    yield step
+            return
+        except InvalidRequest as error:
+            if started or way is ways[-1] or not REFUSES_N.search(f"{error.param}: {error.message}"):
+                raise
+
+
+def _ways(prompt: UpstreamPrompt) -> list[Callable[[UpstreamPrompt, int, bool], Steps]]:
+    """In what order to try; the next one when a server refuses to give several choices."""
+    sampling, config = prompt.request.sampling, prompt.engine.config
+    if sampling.choices == 1:
+        return [_together]
+    alone = _one_repeated if sampling.temperature == 0 else _one_by_one
+    if "n" in config.unsupported or (alone is _one_repeated and config.server == "vllm"):
+        return [alone]
+    return [_together, alone]
+
+
+async def _one_repeated(prompt: UpstreamPrompt, max_tokens: int, implied: bool) -> Steps:
+    """One choice for all, which at temperature 0 are the same, and which counts once. vLLM refuses to give several."""
+    async with aclosing(_within_context(prompt, Asked(1, max_tokens, implied, {"n": None}))) as steps:
+        async for step in steps:
+            yield step if isinstance(step, Usage) else _repeated(step, prompt.request.sampling.choices)
+
+
+async def _together(prompt: UpstreamPrompt, max_tokens: int, implied: bool) -> Steps:
+    """All in one answer, and those that are not in it in answers of their own."""
+    asked = Asked(prompt.request.sampling.choices, max_tokens, implied)
+    total: Usage | None = None
+    async with aclosing(_within_context(prompt, asked)) as steps:
+        async for step in steps:
+            if isinstance(step, Usage):
+                total = step
+            else:
+                yield step
+    async with aclosing(_each(prompt, max_tokens, implied, asked.unseen, total)) as steps:
+        async for step in steps:
+            yield step
+
+
+def _one_by_one(prompt: UpstreamPrompt, max_tokens: int, implied: bool) -> Steps:
+    """Each in an answer of its own."""
+    return _each(prompt, max_tokens, implied, range(prompt.request.sampling.choices), None)
+
+
+async def _each(
+    prompt: UpstreamPrompt, max_tokens: int, implied: bool, choices: Iterable[int], total: Usage | None
+) -> Steps:
+    """These choices one after the other; the Usage is theirs and what `total` has already."""
+    for choice in choices:
+        fields = {"n": None, "seed": _other_seed(prompt.request.sampling.seed, choice)}
+        async with aclosing(_within_context(prompt, Asked(1, max_tokens, implied, fields))) as steps:
+            async for step in steps:
+                if isinstance(step, Usage):
+                    total = _sum(total, step)
+                else:
+                    yield [replace(delta, choice=choice) for delta in step]
+    assert total is not None  # every answer ends with its usage, and there is at least one
+    yield total
+
+
+async def _within_context(prompt: UpstreamPrompt, asked: Asked) -> Steps:
+    """One answer. An upstream with less context than the list says is asked once more, for what its own leaves."""
+    started = False
+    try:
+        async with aclosing(prompt.answer(asked)) as steps:
+            async for step in steps:
+                started = True
+                yield step
+        return
+    except ContextRefused as error:
+        prompt.engine.context.reported(error.limit)
+        left = error.limit - prompt.prepared.prompt_tokens
+        if started or not 0 < left < asked.max_tokens:
+            raise
+    asked.sent_max_tokens, asked.implied = left, False
+    async with aclosing(prompt.answer(asked)) as steps:
+        async for step in steps:
+            yield step
+
+
+def _other_seed(seed: int | None, choice: int) -> int | None:
+    """Another one for each choice, which would all be the same otherwise; 64 bits, as seeds have."""
+    return None if seed is None else (seed + choice + 2**63) % 2**64 - 2**63
+
+
+def _repeated(deltas: Sequence[Delta], choices: int) -> list[Delta]:
+    """The same for every choice; the tokens count for the first alone."""
+    copies = [replace(delta, choice=choice, tokens=0) for choice in range(1, choices) for delta in deltas]
+    return [*deltas, *copies]
+
+
+def _sum(one: Usage | None, other: Usage) -> Usage:
+    """Of two answers to one prompt, which counts once."""
+    if one is None:
+        return other
+    reasoning = [each for each in (one.reasoning_tokens, other.reasoning_tokens) if each is not None]
+    return Usage(
+        one.prompt_tokens,
+        one.output_tokens + other.output_tokens,
+        one.estimated or other.estimated,
+        one.cached_tokens,
+        sum(reasoning) if reasoning else None,
+    )

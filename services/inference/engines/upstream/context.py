@@ -1,0 +1,84 @@
+"""How much context an upstream has: what the model list says, or less where the server itself reports less."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from servicekit.clock import Clock
+from servicekit.logging import get_logger
+from services.inference.domain.errors import TargetFailed
+from services.inference.engines.upstream.client import UpstreamClient
+from services.inference.engines.upstream.values import count, items, mapping, parse
+
+log = get_logger(__name__)
+
+TIMEOUT = 5.0  # seconds for the server's answer
+PATIENCE = 1.0  # seconds that a request waits for it
+RETRY_INTERVAL = 30.0  # seconds after a server that could not be asked
+MIN_CONTEXT = 16  # tokens; a smaller number is no context
+# vLLM's and SGLang's, OpenRouter's and others', LM Studio's; llama.cpp's are in `meta`.
+FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
+
+
+class Context:
+    """The context of one target in tokens. `listed` is the model list's."""
+
+    def __init__(
+        self, client: UpstreamClient, base_url: str, model: str, listed: int, clock: Clock, target: str
+    ) -> None:
+        self.tokens = listed
+        self._client = client
+        self._base_url = base_url
+        self._model = model
+        self._clock = clock
+        self._target = target
+        self._next_look = 0.0  # monotonic; inf when the server has answered
+        self._looking: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Asks the server, once. One that cannot be asked is asked again with later requests."""
+        if self._looking is None and self._clock.monotonic() >= self._next_look:
+            self._looking = asyncio.create_task(self._look())
+
+    async def settled(self) -> None:
+        """Waits a little for an answer that is under way."""
+        self.look()
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=PATIENCE)
+
+    def reported(self, tokens: int) -> None:
+        """The server says that it has so much. The smaller number wins."""
+        if MIN_CONTEXT <= tokens < self.tokens:
+            log.warning("context_shortened", target=self._target, wanted=self.tokens, reported=tokens)
+            self.tokens = tokens
+
+    async def close(self) -> None:
+        """Stops asking."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _look(self) -> None:
+        try:
+            status, body = await self._client.get(f"{self._base_url}/models", TIMEOUT)
+            self._next_look = float("inf") if status < 500 else self._clock.monotonic() + RETRY_INTERVAL
+            if status == 200:
+                with contextlib.suppress(ValueError):
+                    for tokens in _contexts(parse(body), self._model):
+                        self.reported(tokens)
+        except TargetFailed:
+            self._next_look = self._clock.monotonic() + RETRY_INTERVAL
+        finally:
+            self._looking = None
+
+
+def _contexts(body: Any, model: str) -> Iterator[int]:
+    """What the list of a server's models says of this one; of the only one, whatever it is called."""
+    models = [mapping(each) for each in items(mapping(body).get("data"))]
+    named = [each for each in models if each.get("id") == model] or (models if len(models) == 1 else [])
+    for each in named:
+        for fields in (each, mapping(each.get("meta"))):
+            yield from (tokens for field in FIELDS if (tokens := count(fields.get(field))))

@@ -1,0 +1,97 @@
+"""A call that the client forced, checked before the client sees any of it.
+
+Not every server holds a forced call to its schema, and some write no call at all. What does not fit is never passed on:
+it is repaired where that is certain, and otherwise the answer has failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from services.inference.domain.chat import ChatRequest, ToolMode
+from services.inference.domain.engine import Delta, FinishReason, TokenLogprob, ToolCallDelta
+from services.inference.domain.errors import TargetFailed
+from services.inference.domain.json_fit import fits
+
+
+@dataclass(frozen=True)
+class ForcedCall:
+    """What must be called: one of the tools, whose arguments fit its schema. `single`: one call and no more."""
+
+    schemas: Mapping[str, Any]  # by the function's name
+    single: bool
+
+    @classmethod
+    def of(cls, request: ChatRequest) -> ForcedCall | None:
+        """What a request forces; None: nothing."""
+        choice = request.tool_choice
+        if not choice.forced:
+            return None
+        named = [tool for tool in request.tools if choice.mode is not ToolMode.FUNCTION or tool.name == choice.name]
+        schemas = {tool.name: orjson.loads(tool.parameters or "{}") for tool in named}
+        return cls(schemas, request.parallel_tool_calls is False)
+
+    def checked(self, deltas: Sequence[Delta], choices: int) -> list[Delta]:
+        """One delta a choice. Raises TargetFailed when a choice that was not cut does not call as it must."""
+        return [self._choice(_merged(index, deltas)) for index in range(choices)]
+
+    def _choice(self, delta: Delta) -> Delta:
+        if delta.finish_reason not in (FinishReason.STOP, FinishReason.TOOL_CALLS):
+            return delta
+        calls = delta.tool_calls[:1] if self.single else delta.tool_calls
+        if not calls:
+            raise _unfit("the upstream's answer does not call the function that it must call")
+        fitting = tuple(ToolCallDelta(call.index, call.id, call.name, self._arguments(call)) for call in calls)
+        return Delta(delta.choice, "", delta.tokens, fitting, delta.logprobs, FinishReason.TOOL_CALLS)
+
+    def _arguments(self, call: ToolCallDelta) -> str:
+        """As they are, or the object within a text: some write it as a JSON string."""
+        if call.name not in self.schemas:
+            raise _unfit("the upstream's answer calls another function than it must")
+        schema, text = self.schemas[call.name], call.arguments
+        for _ in range(2):
+            value = _parsed(text)
+            if isinstance(value, dict):
+                if fits(value, schema):
+                    return text
+                break
+            if not isinstance(value, str):
+                break
+            text = value
+        raise _unfit("the arguments of the upstream's forced call do not fit their schema")
+
+
+def _merged(choice: int, deltas: Sequence[Delta]) -> Delta:
+    """All that came of one choice as one delta."""
+    text, tokens, reason = "", 0, None
+    logprobs: list[TokenLogprob] = []
+    calls: dict[int, ToolCallDelta] = {}
+    for delta in (each for each in deltas if each.choice == choice):
+        text, tokens, reason = text + delta.text, tokens + delta.tokens, delta.finish_reason or reason
+        logprobs += delta.logprobs
+        for piece in delta.tool_calls:
+            known = calls.get(piece.index, ToolCallDelta(piece.index))
+            arguments = known.arguments + piece.arguments
+            calls[piece.index] = ToolCallDelta(piece.index, known.id or piece.id, known.name or piece.name, arguments)
+    return Delta(choice, text, tokens, tuple(calls.values()), tuple(logprobs), reason)
+
+
+def _parsed(text: str) -> Any:
+    """JSON as every parser takes it; None for what is none. Python's reads integers of any size, orjson's does not."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _unfit(problem: str) -> TargetFailed:
+    return TargetFailed(problem, "unfit", healthy=True)
