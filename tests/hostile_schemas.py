@@ -102,6 +102,12 @@ PATTERNS: dict[str, Schema] = {
     "not a pattern": {**STRING, "pattern": "("},
     "30,000 characters": {**STRING, "pattern": "a" * 30_000},
     "any text, then any text": {**STRING, "pattern": ".*" * 500},
+    "a choice long after": {**STRING, "pattern": "a.{900}b.{900}"},
+    "many texts within": {**STRING, "pattern": ".*a.*b" * 300},
+    "many at once": of(**{f"p{n}": {**STRING, "pattern": f"^(.*[a-z].{{{n + 10}}})+$"} for n in range(100)}),
+    "many names": {"type": "object", "patternProperties": {f"^.*{n}.*$": STRING for n in range(100)}},
+    "counts of classes": {**STRING, "pattern": "^(\\p{L}|\\w|[^a]){1,600}$"},
+    "multiples": of(**{f"p{n}": {"type": "integer", "multipleOf": 1000 - n} for n in range(100)}),
     "of properties": {"type": "object", "patternProperties": {"^(a+)+$": STRING}},
     "a format": {**STRING, "format": "x" * 1_000},
 }

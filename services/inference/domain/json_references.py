@@ -70,8 +70,16 @@ def _finite(schema: Mapping[str, Any], known: set[str]) -> bool:
 
 def _finite_of(kind: str, schema: Mapping[str, Any], known: set[str]) -> bool:
     if kind == "array":
-        return not schema.get("minItems") or _finite(schema.get("items", {}), known)
+        first = schema.get("prefixItems", [])[: schema.get("minItems", 0)]
+        more = schema.get("minItems", 0) > len(first)
+        return all(_finite(part, known) for part in first) and (not more or _finite(schema.get("items", {}), known))
     if kind == "object":
-        properties = schema.get("properties", {})
-        return all(_finite(properties.get(name, {}), known) for name in schema.get("required", ()))
+        properties, required = schema.get("properties", {}), schema.get("required", ())
+        if schema.get("minProperties", 0) > len(set(required)):
+            other = schema.get("additionalProperties", {})
+            others = [*properties.values(), *schema.get("patternProperties", {}).values()]
+            others += [other] if isinstance(other, dict) else [{}] if other else []
+            if not any(_finite(part, known) for part in others):
+                return False
+        return all(_finite(properties.get(name, {}), known) for name in required)
     return True

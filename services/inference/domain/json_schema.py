@@ -10,7 +10,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.json_loosening import FORMATS, MAX_MULTIPLE, URI, Hold, holdable_multiple, loosened
 from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, endless, name_of, path_of, plain
 
 MAX_BYTES = 32 * 1024
@@ -27,16 +29,15 @@ ANNOTATIONS = {"title", "description", "default", "examples", "$schema", "$id", 
     "discriminator",  # OpenAPI's; pydantic writes it beside oneOf, whose branches say the same
 }
 TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
-COUNTS = {"minLength", "maxLength", "minItems", "maxItems"}
+COUNTS = {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}
 NUMBERS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-# Those that the grammar knows (it has no uri). Any other would make the worker ignore the whole grammar.
-FORMATS = {"date", "time", "date-time", "duration", "uuid", "email", "hostname", "ipv4", "ipv6"}
 
 
-def parse_schema(text: str, param: str) -> dict[str, Any]:
+def parse_schema(text: str, param: str, *, strict: bool = True, hold: Hold = Hold.WHOLE) -> dict[str, Any]:
     """A schema's JSON text as a schema for a grammar. Raises InvalidRequest that names `param` and the keyword.
 
-    What it refers to stands in its `$defs`, at the root and nowhere else.
+    Unless it is `strict`, what no grammar holds is left out, and `hold` says how much of the rest. What it refers to
+    stands in its `$defs`, at the root and nowhere else.
     """
     if len(text.encode()) > MAX_BYTES:
         raise InvalidRequest(f"the schema is larger than {MAX_BYTES // 1024} KiB", param=param)
@@ -44,7 +45,7 @@ def parse_schema(text: str, param: str) -> dict[str, Any]:
         schema = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequest("the schema is not JSON", param=param) from None
-    return _Checker(param).whole(schema)
+    return _Checker(param).whole(schema if strict else loosened(schema, hold))
 
 
 @dataclass
@@ -53,6 +54,7 @@ class _Checker:
     properties: int = 0
     values: int = 0
     items: int = 0  # that the counters of all lists so far reach
+    patterns: int = 0  # what all patterns cost (json_patterns.py)
     defined: set[str] = field(default_factory=set)  # names that may be referred to
     used: set[str] = field(default_factory=set)
     root: str = ""  # what the root is called where it is referred to: in a grammar it may be a part of something else
@@ -107,6 +109,8 @@ class _Checker:
             reduced[keyword] = self._keyword(keyword, value, f"{where}/{keyword}", depth)
         if "properties" in reduced:
             self._close(reduced, where)
+        if reduced.get("format") == URI:
+            self._hold_uri(reduced, where)
         self._count_items(reduced, where)
         return reduced
 
@@ -119,7 +123,10 @@ class _Checker:
     def _keyword(self, keyword: str, value: Any, where: str, depth: int) -> Any:
         if keyword == "type":
             return self._type(value, where)
-        if keyword == "properties":
+        if keyword in ("properties", "patternProperties"):
+            if keyword == "patternProperties" and isinstance(value, dict):
+                for name in value:
+                    self._pattern(name, f"{where}/{name}")
             return self._properties(value, where, depth)
         if keyword == "required":
             return self._names(value, where)
@@ -129,12 +136,16 @@ class _Checker:
             return self.reduce(value, where, depth + 1)
         if keyword in ("additionalProperties", "const"):
             return value
-        if keyword in ("anyOf", "oneOf"):
+        if keyword in ("anyOf", "oneOf", "prefixItems"):
             return self._any_of(value, where, depth)
         if keyword == "$ref":
             return self._reference(value, where)
         if keyword == "format":
             return self._format(value, where)
+        if keyword == "pattern":
+            return self._pattern(value, where)
+        if keyword == "multipleOf":
+            return self._multiple(value, where)
         if keyword in COUNTS:
             return self._number(value, where, whole=True)
         if keyword in NUMBERS:
@@ -142,7 +153,8 @@ class _Checker:
         raise self.fail(where, "is a keyword that is not supported")
 
     def _count_items(self, reduced: dict[str, Any], where: str) -> None:
-        self.items += max(reduced.get("minItems", 0), reduced.get("maxItems", 0))
+        listed = len(reduced.get("prefixItems", ()))
+        self.items += max(reduced.get("minItems", 0), reduced.get("maxItems", 0), listed)
         if self.items > MAX_ITEMS:
             raise self.fail(where, f"has lists of more than {MAX_ITEMS:,} items together")
 
@@ -194,8 +206,33 @@ class _Checker:
         return path_of(self.root if name == ROOT else name)
 
     def _format(self, value: Any, where: str) -> Any:
-        if not isinstance(value, str) or value not in FORMATS:
-            raise self.fail(where, f"must be one of {', '.join(sorted(FORMATS))}")
+        if not isinstance(value, str) or value not in {*FORMATS, URI}:
+            raise self.fail(where, f"must be one of {', '.join(sorted({*FORMATS, URI}))}")
+        return value
+
+    def _pattern(self, value: Any, where: str) -> str:
+        cost = json_patterns.cost(value) if isinstance(value, str) else None
+        if cost is None:
+            problem = "is no regular expression that can be held: without look-around, back-references and long repeats"
+            raise self.fail(where, problem)
+        self.patterns += cost
+        if self.patterns > json_patterns.MAX_COST_TOGETHER:
+            raise self.fail(where, "is too much, with the schema's other patterns")
+        return str(value)
+
+    def _hold_uri(self, schema: dict[str, Any], where: str) -> None:
+        """The grammar knows no `uri`; as a pattern it can be held, together with the schema's own."""
+        del schema["format"]
+        self._pattern(json_patterns.URI, where)
+        if "pattern" in schema:
+            schema["allOf"] = [{"pattern": schema.pop("pattern")}, {"pattern": json_patterns.URI}]
+        else:
+            schema["pattern"] = json_patterns.URI
+
+    def _multiple(self, value: Any, where: str) -> Any:
+        value = self._number(value, where, whole=False)
+        if not holdable_multiple(value):
+            raise self.fail(where, f"must be a whole number up to {MAX_MULTIPLE:,}, or 0.1, 0.01, 0.001 or 0.0001")
         return value
 
     def _number(self, value: Any, where: str, *, whole: bool) -> Any:

@@ -59,8 +59,8 @@ async def answer(
     return text, calls, reason
 
 
-def schema(value: Any) -> ResponseFormat:
-    return ResponseFormat(FormatKind.JSON_SCHEMA, "answer", json.dumps(value))
+def schema(value: Any, *, strict: bool = False) -> ResponseFormat:
+    return ResponseFormat(FormatKind.JSON_SCHEMA, "answer", json.dumps(value), strict)
 
 
 async def test_a_required_call_is_always_made_and_its_arguments_fit_the_schema(engine: LlamaEngine) -> None:
@@ -200,7 +200,7 @@ async def test_with_a_tool_at_hand_text_stays_free_and_ends(engine: LlamaEngine)
 
 
 async def test_a_chosen_call_is_any_object_where_its_schema_is_too_much(engine: LlamaEngine) -> None:
-    wild = json.dumps({"type": "object", "properties": {"city": {"type": "string", "pattern": "^[A-Z]"}}})
+    wild = json.dumps({"type": "object", "properties": {"city": {"type": "string", "pattern": "^(?=[A-Z])"}}})
     text, [call], reason = await answer(engine, asked=ASKED, tools=(Tool("get_weather", "The weather", wild),))
     assert (text, call.name, reason) == ("", "get_weather", FinishReason.TOOL_CALLS)
     assert isinstance(json.loads(call.arguments), dict)
@@ -230,7 +230,7 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize("impossible", IMPOSSIBLE)
 async def test_a_schema_that_the_worker_would_silently_ignore_is_refused(engine: LlamaEngine, impossible: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        await answer(engine, response_format=schema(impossible))
+        await answer(engine, response_format=schema(impossible, strict=True))
     assert caught.value.param == "response_format"
 
 
@@ -239,7 +239,8 @@ async def test_a_schema_that_the_worker_would_silently_ignore_is_refused(engine:
 async def test_of_several_tools_the_one_whose_schema_would_be_ignored_is_named(
     engine: LlamaEngine, impossible: Any, mode: ToolMode
 ) -> None:
-    bad = Tool("bad", "", json.dumps({"type": "object", "properties": {"x": impossible}, "required": ["x"]}))
+    parameters = json.dumps({"type": "object", "properties": {"x": impossible}, "required": ["x"]})
+    bad = Tool("bad", "", parameters, strict=True)
     choice = ToolChoice(mode, "bad" if mode is ToolMode.FUNCTION else "")
     wanted = schema({"type": "boolean"}) if mode is ToolMode.AUTO else ResponseFormat()
     with pytest.raises(InvalidRequest) as caught:
@@ -259,3 +260,106 @@ async def test_the_largest_schemas_that_pass_do_not_stop_the_worker_for_others(e
         async with asyncio.timeout(15):
             await answer(engine, 20, response_format=schema(hostile))
     assert engine.ready
+
+
+# What zod 4 and pydantic 2 write for these types, and what else clients send; each with what an answer must look like.
+ZOD_EMAIL = {
+    "type": "string",
+    "format": "email",
+    "pattern": r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
+}
+FROM_LIBRARIES: dict[str, tuple[Any, str]] = {
+    "zod email": (ZOD_EMAIL, r'"[^"]+@[^"]+"'),
+    "zod url": ({"type": "string", "format": "uri"}, r'"https?://[^"/]+.*"'),
+    "HttpUrl": ({"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}, r'"https?://[^"/]+.*"'),
+    "a set": ({"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True, "maxItems": 3}, r"\[.*\]"),
+    "a tuple": (
+        {"type": "array", "prefixItems": [{"enum": ["a"]}, {"enum": [1]}], "minItems": 2, "maxItems": 2},
+        r'\["a",1\]',
+    ),
+    "a tuple of draft 7": (
+        {"type": "array", "items": [{"enum": ["a"]}], "minItems": 1, "additionalItems": False},
+        r'\["a"\]',
+    ),
+    "a pattern": ({"type": "string", "pattern": "^[a-z]{3}-[0-9]{2}$"}, r'"[a-z]{3}-\d\d"'),
+    "a pattern that cannot be held": ({"type": "string", "pattern": r"^(?=a)\w+$", "maxLength": 5}, r'".{0,5}"'),
+    "a pattern that would be too much": (
+        {"type": "string", "pattern": "^((a{99}){99}){99}$", "maxLength": 5},
+        r'".{0,5}"',
+    ),
+    "multiples": ({"type": "integer", "multipleOf": 5, "minimum": 1, "maximum": 99}, r"\d?[05]"),
+    "other multiples": ({"type": "integer", "multipleOf": 99991, "minimum": 1, "maximum": 99}, r"\d\d?"),
+    "unknown format": ({"type": "string", "format": "iri", "maxLength": 5}, r'".{0,5}"'),
+    "not": ({"type": "string", "not": {"const": "x"}, "maxLength": 5}, r'".{0,5}"'),
+    "branches that overlap": ({"oneOf": [{"enum": [1, 2]}, {"enum": [2, 3]}]}, r"[123]"),
+    "elsewhere": ({"anyOf": [{"$ref": "https://example.com/schema"}, {"type": "null"}]}, r".*"),
+    "pattern properties": (
+        {
+            "type": "object",
+            "patternProperties": {"^x[0-9]$": {"enum": [1]}},
+            "maxProperties": 1,
+            "additionalProperties": False,
+        },
+        r'\{("x\d":1)?\}',
+    ),
+    "dict[Enum, int]": (
+        {"type": "object", "propertyNames": {"$ref": "#/$defs/Color"}, "additionalProperties": {"enum": [1, 2]}},
+        r'\{("red":[12])?,?("blue":[12])?\}',
+    ),
+    "inheritance": (
+        {
+            "allOf": [{"$ref": "#/$defs/Base"}],
+            "properties": {"b": {"enum": [2]}},
+            "required": ["b"],
+        },
+        r'\{("a":1,"b":2|"b":2,"a":1)\}',
+    ),
+}
+DEFINED = {
+    "Color": {"type": "string", "enum": ["red", "blue"]},
+    "Base": {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]},
+}
+
+
+@pytest.mark.parametrize(("value", "form"), FROM_LIBRARIES.values(), ids=FROM_LIBRARIES.keys())
+async def test_what_libraries_write_is_held_as_far_as_it_can_be(engine: LlamaEngine, value: Any, form: str) -> None:
+    whole = {"type": "object", "properties": {"x": value}, "required": ["x"], "$defs": DEFINED}
+    wrapped = re.compile(rf'\{{"x":{form}\}}', re.DOTALL)
+    text, _, reason = await answer(engine, response_format=schema(whole))
+    assert reason is FinishReason.LENGTH or wrapped.fullmatch(text), text
+    tool = Tool("f", "", json.dumps(whole))
+    _, [call], reason = await answer(engine, tools=(tool,), tool_choice=ToolChoice(ToolMode.REQUIRED))
+    assert reason is FinishReason.LENGTH or wrapped.fullmatch(call.arguments), call.arguments
+    either = await answer(engine, tools=(tool,), response_format=ResponseFormat(FormatKind.JSON_OBJECT))
+    assert either[0] or either[1]
+    await answer(engine, tools=(tool,))
+
+
+@pytest.mark.parametrize("impossible", IMPOSSIBLE)
+async def test_an_impossible_schema_that_is_not_strict_is_held_to_its_form(
+    engine: LlamaEngine, impossible: Any
+) -> None:
+    whole = {"type": "object", "properties": {"x": impossible}, "required": ["x"]}
+    text, _, reason = await answer(engine, response_format=schema(whole))
+    assert reason is FinishReason.LENGTH or isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize("keyword", ["uniqueItems", "not", "propertyNames", "if", "contains", "dependentRequired"])
+async def test_a_strict_schema_with_a_keyword_that_cannot_be_held_is_refused_by_its_name(
+    engine: LlamaEngine, keyword: str
+) -> None:
+    value = {"type": "object", "properties": {"x": {keyword: {}}}, "required": ["x"]}
+    for fields in (
+        {"response_format": schema(value, strict=True)},
+        {"tools": (Tool("f", "", json.dumps(value), strict=True),), "tool_choice": ToolChoice(ToolMode.REQUIRED)},
+        {"tools": (Tool("f", "", json.dumps(value), strict=True),)},
+    ):
+        with pytest.raises(InvalidRequest, match=keyword):
+            await answer(engine, **fields)
+
+
+async def test_strict_schemas_hold_patterns_and_urls(engine: LlamaEngine) -> None:
+    for value, form in (FROM_LIBRARIES["a pattern"], FROM_LIBRARIES["HttpUrl"], FROM_LIBRARIES["a tuple"]):
+        whole = {"type": "object", "properties": {"x": value}, "required": ["x"], "additionalProperties": False}
+        text, _, reason = await answer(engine, response_format=schema(whole, strict=True))
+        assert reason is FinishReason.LENGTH or re.fullmatch(rf'\{{"x":{form}\}}', text), text

@@ -24,9 +24,17 @@ from services.inference.domain.engine import Usage
 from services.inference.domain.errors import ContextTooLong, InvalidRequest
 from services.inference.engines.llama.engine import LlamaEngine
 from tests.fakes_engine import start_llama
-from tests.hostile_schemas import DEPTH, HOSTILE_SCHEMAS, NUMBERS, REFERENCES, SIZE, TEXTS
+from tests.hostile_schemas import DEPTH, HOSTILE_SCHEMAS, NUMBERS, PATTERNS, REFERENCES, SIZE, TEXTS
 
 ENOUGH = 20.0  # seconds for any of them on a busy machine; a stalled worker takes minutes
+FAMILIES = {
+    "size": SIZE,
+    "depth": DEPTH,
+    "reference": REFERENCES,
+    "number": NUMBERS,
+    "text": TEXTS,
+    "pattern": PATTERNS,
+}
 HELLO = (Message(Role.USER, ("Hello!",)),)
 
 
@@ -48,11 +56,12 @@ async def answered(engine: LlamaEngine, max_tokens: int = 20, **fields: Any) -> 
 
 
 def demands(schema: Any) -> list[dict[str, Any]]:
-    """A schema for the answer, and for a call that must be made."""
+    """A schema for the answer, and for a call that must be made; held as far as it can be, and strictly."""
     text = json.dumps(schema)
     return [
         {"response_format": ResponseFormat(FormatKind.JSON_SCHEMA, "answer", text)},
         {"tools": (Tool("f", "", text),), "tool_choice": ToolChoice(ToolMode.REQUIRED)},
+        {"response_format": ResponseFormat(FormatKind.JSON_SCHEMA, "answer", text, strict=True)},
     ]
 
 
@@ -69,9 +78,16 @@ async def test_each_is_refused_or_answered_and_the_worker_lives(engine: LlamaEng
     assert min(outcomes.values()) > 20, outcomes
 
 
-@pytest.mark.parametrize("kind", ["size", "depth", "reference", "number", "text"])
+@pytest.mark.parametrize("kind", FAMILIES)
 async def test_none_stalls_a_request_beside_it(engine: LlamaEngine, kind: str) -> None:
-    family = {"size": SIZE, "depth": DEPTH, "reference": REFERENCES, "number": NUMBERS, "text": TEXTS}[kind]
+    family = {
+        "size": SIZE,
+        "depth": DEPTH,
+        "reference": REFERENCES,
+        "number": NUMBERS,
+        "text": TEXTS,
+        "pattern": PATTERNS,
+    }[kind]
     loop = asyncio.get_running_loop()
     for name, schema in family.items():
         hostile = asyncio.create_task(answered(engine, 60, **demands(schema)[0]))

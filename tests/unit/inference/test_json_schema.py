@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.json_loosening import Hold
+from services.inference.domain.json_patterns import URI
 from services.inference.domain.json_schema import parse_schema
 
 
@@ -135,7 +138,7 @@ def test_a_schema_that_refers_to_itself_is_taken_when_it_can_end(way_out: dict[s
         (ENDLESS_PAIR, r"/\$defs/a can never be satisfied"),
         ({"allOf": [{"type": "string"}, {"maxLength": 3}]}, "/allOf is not a list of one schema"),
         ({"type": "string", "allOf": [{"maxLength": 3}]}, "/allOf cannot stand beside other keywords"),
-        ({"type": "string", "format": "uri"}, "/format must be one of date, date-time"),
+        ({"type": "string", "format": "iri"}, "/format must be one of date, date-time"),
         ({"type": "string", "format": []}, "/format must be one of"),
         (lists_within_lists(5, 4096), "has lists of more than 16,384 items together"),
         (
@@ -146,7 +149,21 @@ def test_a_schema_that_refers_to_itself_is_taken_when_it_can_end(way_out: dict[s
             {"items": {"$ref": "#/$defs/a"}, "maxItems": 4096, "$defs": {"a": lists_within_lists(4, 4096)}},
             "has lists of more than 16,384 items together",
         ),
-        ({"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}}, "/properties/a/pattern is a keyword"),
+        ({"type": "object", "properties": {"a": {"pattern": "^(?!a).+$"}}}, "/properties/a/pattern is no regular"),
+        ({"pattern": "^((a{100}){100}){100}$"}, "/pattern is no regular expression that can be held"),
+        ({"pattern": 7}, "/pattern is no regular"),
+        ({"prefixItems": [{"pattern": f"^[a-z]{{1900}}{n}"} for n in range(5)]}, "/pattern is too much"),
+        ({"multipleOf": 0}, "/multipleOf must be a whole number up to 1,000"),
+        ({"multipleOf": 1e-300}, "/multipleOf must be"),
+        ({"uniqueItems": True}, "/uniqueItems is a keyword that is not supported"),
+        ({"propertyNames": {"enum": ["a"]}}, "/propertyNames is a keyword"),
+        ({"patternProperties": {"(?=x)": {}}}, "/patternProperties/"),
+        ({"prefixItems": [{"$ref": "#"}], "minItems": 1, "type": "array"}, "can never be satisfied"),
+        (
+            {"type": "object", "patternProperties": {"a": {"$ref": "#"}}, "minProperties": 1}
+            | {"additionalProperties": False},
+            "can never be satisfied",
+        ),
         ({"type": "object", "properties": {"a": 7}}, "/properties/a is not an object"),
         ({"type": "object", "properties": {}, "required": ["b"]}, "requires 'b'"),
         ({"required": "b"}, "/required is not a list of names"),
@@ -173,3 +190,129 @@ def test_what_could_not_be_promised_is_refused_with_its_place(schema: Any, probl
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         parse_schema(text, "p")
+
+
+def loose(schema: Any, hold: Hold = Hold.WHOLE) -> dict[str, Any]:
+    return parse_schema(json.dumps(schema), "p", strict=False, hold=hold)
+
+
+@pytest.mark.parametrize(
+    ("schema", "held"),
+    [
+        ({"type": "string", "format": "iri"}, {"type": "string"}),
+        ({"type": "string", "pattern": "^(?!x)a$", "maxLength": 3}, {"type": "string", "maxLength": 3}),
+        ({"type": "string", "pattern": "^a+$"}, {"type": "string", "pattern": "^a+$"}),
+        ({"type": "string", "format": "uri", "maxLength": 9}, {"type": "string", "maxLength": 9, "pattern": URI}),
+        (
+            {"type": "string", "format": "uri", "pattern": "x"},
+            {"type": "string", "allOf": [{"pattern": "x"}, {"pattern": URI}]},
+        ),
+        ({"type": "integer", "multipleOf": 5}, {"type": "integer", "multipleOf": 5}),
+        ({"type": "integer", "multipleOf": 99991}, {"type": "integer"}),
+        (
+            {"type": "array", "items": {"type": "null"}, "uniqueItems": True},
+            {"type": "array", "items": {"type": "null"}},
+        ),
+        (
+            {"type": "array", "items": [{"type": "null"}, True], "additionalItems": False},
+            {"type": "array", "prefixItems": [{"type": "null"}, {}], "maxItems": 2},
+        ),
+        ({"type": "array", "items": False}, {"type": "array", "maxItems": 0}),
+        ({"not": {"const": 1}, "if": {}, "then": {}, "dependentRequired": {}, "contains": {}}, {}),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, {"anyOf": [{"type": "number"}, {"type": "integer"}]}),
+        ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
+        ({"$ref": "https://example.com/schema"}, {}),
+        ({"properties": {"a": True, "b": False}}, {"properties": {"a": {}}, "additionalProperties": False}),
+        (
+            {"properties": {}, "required": ["b"]},
+            {"properties": {"b": {}}, "required": ["b"], "additionalProperties": False},
+        ),
+        (
+            {"$defs": {"C": {"enum": ["r", "g"]}}, "propertyNames": {"$ref": "#/$defs/C"}}
+            | {"type": "object", "additionalProperties": {"type": "integer"}},
+            {"type": "object", "properties": {"r": {"type": "integer"}, "g": {"type": "integer"}}}
+            | {"additionalProperties": False},
+        ),
+        (
+            {"propertyNames": {"pattern": "^a"}, "additionalProperties": {"type": "null"}},
+            {"patternProperties": {"^a": {"type": "null"}}, "additionalProperties": False},
+        ),
+        (
+            {
+                "$defs": {"A": {"type": "object", "properties": {"a": {"type": "null"}}, "required": ["a"]}},
+                "allOf": [{"$ref": "#/$defs/A"}, {"properties": {"b": {"type": "null"}}, "required": ["b"]}],
+            },
+            {
+                "type": "object",
+                "properties": {"a": {"type": "null"}, "b": {"type": "null"}},
+                "required": ["a", "b"],
+                "additionalProperties": False,
+            },
+        ),
+    ],
+)
+def test_what_is_not_strict_is_held_as_far_as_grammars_can(schema: Any, held: dict[str, Any]) -> None:
+    reduced = loose(schema)
+    assert reduced == held
+    assert "allOf" in held or loose(held) == held, "what was held once is not loosened further"
+
+
+def test_a_schema_can_be_held_less() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^a$", "maxLength": 3}}}
+    plain = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 3}}, "additionalProperties": False}
+    assert loose(schema, Hold.PLAIN) == plain
+    assert loose(schema, Hold.FORM) == {"type": "object"}
+    assert loose({"type": ["object"]}, Hold.FORM) == {}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "objct"},
+        {"properties": 7},
+        {"enum": []},
+        {"minimum": "1"},
+        {"pattern": 7},
+        {"multipleOf": "x"},
+        {"items": 7},
+        {"prefixItems": {}},
+        {"required": "a"},
+        {"allOf": 7},
+        {"$ref": "#"},
+        nested(13),
+        nested(60),
+        [],
+        "x",
+    ],
+)
+def test_what_is_malformed_or_without_end_is_refused_though_not_strict(schema: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        loose(schema)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "size"),
+    [
+        ("", 0),
+        ("^[a-z]{3}-\\d+$", 7),
+        ("(?:ab|c){2,5}", 25),
+        ("(?<year>a)", 2),
+        ("(?P<year>a)", 2),
+        ("\\p{L}\\u0041", 2),
+        ("[]a]", 1),
+        ("a{,3}", 3),
+    ],
+)
+def test_the_cost_of_a_pattern_is_its_size_with_repeats_written_out(pattern: str, size: int) -> None:
+    assert json_patterns.cost(pattern) == size
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "(a)\\1", "\\bx", "(a", "a)", "a{1,x}", "[a", "a\\", "\\k<a>"),
+        *("(" * 100 + ")" * 100, "a{2001}", "((a{100}){100}){100}", "x" * 2001, "(?#c)", "(?(1)a|b)"),
+    ],
+)
+def test_a_pattern_that_cannot_be_held_is_known(pattern: str) -> None:
+    assert json_patterns.cost(pattern) is None

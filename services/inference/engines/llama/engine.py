@@ -21,7 +21,7 @@ from services.inference.domain.tool_calls import OPEN, ToolCallParser
 from services.inference.engines.llama import request as words
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.completion import CompletionReader
-from services.inference.engines.llama.grammar import GrammarProof, grammar_sources, grammar_to_prove
+from services.inference.engines.llama.grammar import GrammarProof
 from services.inference.engines.llama.preparing import Preparing
 from services.inference.engines.llama.process import WorkerConfig, check_file
 from services.inference.engines.llama.prompt import Illustrated, PromptBuilder
@@ -180,30 +180,31 @@ class LlamaPrompt:
 
     async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """See domain/engine.py."""
-        if "grammar" in self.body and (grammar := grammar_to_prove(self.request)):
-            await self._prove(grammar)
+        body = {**self.body, "grammar": await self._prove()} if "grammar" in self.body else self.body
         choices = self.request.sampling.choices
         readers = [self.engine.reader(self.request, choice) for choice in range(choices)]
-        steps = self._read(readers[0], 0, max_tokens) if choices == 1 else self._merge(readers, max_tokens)
+        steps = self._read(body, readers[0], 0, max_tokens) if choices == 1 else self._merge(body, readers, max_tokens)
         async with aclosing(steps):
             async for delta in steps:
                 yield (delta,)
         prompt_tokens = readers[0].prompt_tokens or self.prepared.prompt_tokens
         yield Usage(prompt_tokens, sum(reader.output_tokens for reader in readers))
 
-    async def _prove(self, grammar: str) -> None:
-        """Raises EngineUnavailable, and InvalidRequest for a grammar that is not held or that ends workers."""
+    async def _prove(self) -> str | None:
+        """Its grammar. Raises EngineUnavailable, and InvalidRequest for one that is not held or that ends workers."""
         client = self.engine.supervisor.client()
         try:
-            await self.engine.grammars.prove(client, grammar, grammar_sources(self.request))
+            return await self.engine.grammars.prove(client, self.request)
         except EngineUnavailable:
             if await self.engine.supervisor.died(client):
                 self.engine.suspects.died(self.request, client.address)
             raise
 
-    async def _read(self, reader: CompletionReader, choice: int, max_tokens: int) -> AsyncGenerator[Delta]:
+    async def _read(
+        self, body: dict[str, Any], reader: CompletionReader, choice: int, max_tokens: int
+    ) -> AsyncGenerator[Delta]:
         client = self.engine.supervisor.client()
-        body = {**self.body, "n_predict": max_tokens, "seed": words.seed_of(self.request.sampling, choice)}
+        body = {**body, "n_predict": max_tokens, "seed": words.seed_of(self.request.sampling, choice)}
         async with aclosing(client.complete(body)) as chunks:
             async for chunk in chunks:
                 if delta := reader.feed(chunk):
@@ -213,13 +214,15 @@ class LlamaPrompt:
         if not reader.ended:
             raise EngineUnavailable("the worker's answer was cut off")
 
-    async def _merge(self, readers: list[CompletionReader], max_tokens: int) -> AsyncGenerator[Delta]:
+    async def _merge(
+        self, body: dict[str, Any], readers: list[CompletionReader], max_tokens: int
+    ) -> AsyncGenerator[Delta]:
         """Choices side by side, as many as there are slots; each waits until its delta was taken."""
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue(maxsize=len(readers))
         slots = asyncio.Semaphore(self.engine.slots)
 
         async def pump(choice: int) -> None:
-            async with slots, aclosing(self._read(readers[choice], choice, max_tokens)) as steps:
+            async with slots, aclosing(self._read(body, readers[choice], choice, max_tokens)) as steps:
                 async for delta in steps:
                     await deltas.put(delta)
 
