@@ -116,10 +116,20 @@ async def test_tool_calls_count_by_the_servers_running_count(words: str) -> None
     assert not usage.estimated
 
 
+@pytest.mark.parametrize("choice", [ToolChoice(ToolMode.REQUIRED), ToolChoice(ToolMode.FUNCTION, "get_weather")])
+async def test_tools_that_must_be_called_count_as_they_are_sent(choice: ToolChoice) -> None:
+    asked = ChatRequest("tiny", (user("x"),), (WEATHER, BARE), choice, sampling=Sampling(temperature=0.0))
+    fields: dict[str, Any] = {"server": "vllm", "tokenizer": str(MODEL / "tokenizer.json")}
+    async with target(**fields) as local, target(server="vllm") as asking:
+        here, there = await local.prepare(asked), await asking.prepare(asked)
+    assert here.prepared.prompt_tokens == there.prepared.prompt_tokens
+
+
 async def test_tools_that_may_not_be_called_take_no_tokens() -> None:
     messages = (user("hi there"),)
     none = ChatRequest("tiny", messages, (WEATHER,), ToolChoice(ToolMode.NONE), sampling=Sampling(temperature=0.0))
-    async with target(tokenizer=str(MODEL / "tokenizer.json")) as local, target(server="vllm") as asking:
+    fields: dict[str, Any] = {"server": "vllm", "tokenizer": str(MODEL / "tokenizer.json")}
+    async with target(**fields) as local, target(server="vllm") as asking:
         plain = (await local.prepare(request("short"))).prepared.prompt_tokens
         assert (await local.prepare(none)).prepared.prompt_tokens == plain
         _, usage = await answer(asking, none, 1)

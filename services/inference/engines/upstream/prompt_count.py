@@ -50,7 +50,7 @@ class PromptCounter:
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
                 pass
             log.warning("prompt_not_counted", target=self._target)
-        return await self._counter.count(request)
+        return await self._counter.count(request, body.get("tools", ()))
 
     async def _ask_vllm(self, request: ChatRequest, body: dict[str, Any]) -> PromptTokens | None:
         """vLLM's /tokenize renders a conversation; of an image it counts only the place."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from services.inference.domain.chat import ChatRequest, FormatKind, Message, Picture, Tool
+from services.inference.domain.chat import ChatRequest, FormatKind, Message, Picture
 
 
-def to_conversation(request: ChatRequest) -> dict[str, Any]:
-    """Messages, tools and the answer's schema; `parameters` and `schema` are still JSON text."""
-    tools = [_tool(tool) for tool in request.tools] if request.may_call_tools else []
+def to_conversation(request: ChatRequest, tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Messages, tools as they are sent (request.py), and the answer's schema, which is still JSON text."""
     schema = request.response_format.schema if request.response_format.kind is FormatKind.JSON_SCHEMA else ""
-    return {"messages": [_message(message) for message in request.messages], "tools": tools, "schema": schema}
+    return {"messages": [_message(message) for message in request.messages], "tools": [*tools], "schema": schema}
 
 
 def size_of(request: ChatRequest) -> int:
@@ -27,11 +27,6 @@ def pictures_of(request: ChatRequest) -> list[tuple[int, int]]:
     """Width and height in pixels of each image; 0 where they are not known."""
     parts = [part for message in request.messages for part in message.content if not isinstance(part, str)]
     return [(part.width, part.height) if isinstance(part, Picture) else (0, 0) for part in parts]
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    strict = tool.strict or None  # as request.py sends it
-    return {"name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": strict}
 
 
 def _message(message: Message) -> dict[str, Any]:

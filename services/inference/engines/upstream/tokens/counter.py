@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from servicekit.logging import get_logger
 from services.inference.domain.chat import ChatRequest
@@ -46,14 +48,14 @@ class TokenCounter:
         self._image_tokens = image_tokens
         self.estimates = not tokenizer
 
-    async def count(self, request: ChatRequest) -> PromptTokens:
-        """The prompt's tokens. Raises Overloaded when too many wait for a count."""
+    async def count(self, request: ChatRequest, tools: Sequence[dict[str, Any]] = ()) -> PromptTokens:
+        """The prompt's tokens. `tools`: as they are sent (request.py). Raises Overloaded when too many wait."""
         size = size_of(request)
         if size <= IN_PLACE and self._tokenizer in BUNDLED:
-            framed = frame(to_conversation(request), self._tokenizer)
+            framed = frame(to_conversation(request, tools), self._tokenizer)
             tokens, estimated = framed.tokens + self._encoding.count_all(framed.texts), framed.estimated
         else:
-            tokens, estimated = await self._count_elsewhere(request, size)
+            tokens, estimated = await self._count_elsewhere(to_conversation(request, tools), request.account, size)
         images = self.count_images(request)
         return PromptTokens(max(1, tokens + images), bool(estimated or self.estimates or images), images)
 
@@ -65,9 +67,9 @@ class TokenCounter:
         """A count of text that is still coming."""
         return RunningCount(self._encoding)
 
-    async def _count_elsewhere(self, request: ChatRequest, size: int) -> tuple[int, bool]:
+    async def _count_elsewhere(self, conversation: dict[str, Any], account: str, size: int) -> tuple[int, bool]:
         try:
-            return await self._processes.count(request.account, self._tokenizer, to_conversation(request))
+            return await self._processes.count(account, self._tokenizer, conversation)
         except CannotCount as error:
             log.warning("prompt_not_counted", tokenizer=self._tokenizer, cause=str(error))
             return size // BYTES_A_TOKEN, True

@@ -21,6 +21,7 @@ A_TOOL = {"o200k_base": 7, "cl100k_base": 10}  # func_init
 SOME_PROPERTIES, A_PROPERTY, AN_ENUM, AN_ENUM_VALUE = 3, 3, -3, 3
 IMAGE_BASE, IMAGE_TILE, TILE = 85, 170, 512
 MAX_SIDE, SHORT_SIDE = 2048, 768
+FRAMED_ELSEWHERE = ("description", "enum", "properties", "items")
 MAX_NESTING = 64  # of a schema; what is deeper is counted as its JSON text
 
 
@@ -43,8 +44,9 @@ def frame(conversation: dict[str, Any], encoding: str) -> Framed:
         framed.tokens += THE_TOOLS
         for tool in conversation["tools"]:
             framed.tokens += A_TOOL[encoding]
-            framed.texts.append(f"{tool['name']}:{tool['description'].removesuffix('.')}")
-            _frame_properties(framed, _schema(tool["parameters"]), MAX_NESTING)
+            function = tool["function"]
+            framed.texts.append(f"{function['name']}:{function.get('description', '').removesuffix('.')}")
+            _frame_properties(framed, function.get("parameters"), MAX_NESTING)
     if conversation["schema"]:
         framed.estimated = True
         framed.texts.append(conversation["schema"])
@@ -64,13 +66,6 @@ def _frame_message(framed: Framed, message: dict[str, Any]) -> None:
         framed.estimated = True
         framed.tokens += A_CALL
         framed.texts += [call["name"], call["arguments"]]
-
-
-def _schema(text: str) -> Any:
-    try:
-        return orjson.loads(text) if text else {}
-    except orjson.JSONDecodeError:
-        return text
 
 
 def _frame_properties(framed: Framed, schema: Any, nesting: int) -> None:
@@ -101,15 +96,18 @@ def _frame_enum(framed: Framed, values: Any) -> None:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """Its type, or the schema itself where it is of several kinds."""
+    """Its type, or the rest of the schema where it is of several kinds."""
     named = schema.get("type")
     if isinstance(named, str):
         return named
-    return _json({name: value for name, value in schema.items() if name not in ("description", "enum")})
+    return _json({name: value for name, value in schema.items() if name not in FRAMED_ELSEWHERE})
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # nested too deeply for any JSON that we could send
+        return ""
 
 
 def image_tokens(width: int, height: int) -> int:

@@ -41,7 +41,10 @@ class CountingProcesses:
 
         Raises CannotCount, and Overloaded when too many wait.
         """
-        task = orjson.dumps({"tokenizer": tokenizer, "conversation": conversation})
+        try:
+            task = orjson.dumps({"tokenizer": tokenizer, "conversation": conversation})
+        except TypeError:
+            raise CannotCount("too_deep") from None
         lane = self._long if len(task) > LONG else self._short
         answer = await lane.ask(account, task)
         if error := answer.get("error"):

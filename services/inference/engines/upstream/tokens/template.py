@@ -113,13 +113,11 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     """What is absent is null, as vLLM and SGLang write it."""
     function: dict[str, Any] = {
-        "name": tool["name"],
-        "description": tool["description"] or None,
-        "parameters": _parsed(tool["parameters"]),
+        "name": tool["function"]["name"],
+        "description": None,
+        "parameters": None,
     }
-    if tool["strict"] is not None:
-        function["strict"] = tool["strict"]
-    return {"type": "function", "function": function}
+    return {"type": "function", "function": function | tool["function"]}
 
 
 def _parsed(text: str) -> Any:
