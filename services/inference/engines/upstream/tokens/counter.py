@@ -19,7 +19,7 @@ from services.inference.engines.upstream.tokens.template import ChatTemplate, re
 log = get_logger(__name__)
 
 DEFAULT = "o200k_base"
-IN_PLACE = 2048  # characters that are counted on the event loop: less than 1 ms
+IN_PLACE = 4096  # characters that are counted on the event loop: 0.5 ms, 1 ms where they take three bytes each
 BYTES_A_TOKEN = 4  # where even the processes fail
 
 

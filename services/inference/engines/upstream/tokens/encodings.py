@@ -42,7 +42,7 @@ class Encoding:
         tokenizer.no_padding()
 
     def count(self, text: str) -> int:
-        """Tokens of a text, without any that would be put around it. About 0.5 µs a byte, whatever the text is."""
+        """Tokens of a text, without any that would be put around it. 0.1 to 0.7 µs a byte, whatever the text is."""
         return self.count_all([text])
 
     def count_all(self, texts: list[str]) -> int:

@@ -17,7 +17,7 @@ from services.inference.domain.errors import EngineUnavailable
 
 log = get_logger(__name__)
 
-LONG = 128 * 1024  # bytes of a task; at 0.5 µs a byte the others take less than 100 ms
+LONG = 128 * 1024  # bytes of a task; at up to 0.7 µs a byte the others take less than 100 ms
 TIMEOUT = 10.0  # seconds for one count
 START_TIMEOUT = 30.0  # seconds to start Python, on a busy machine
 QUEUE_LIMIT = 256  # tasks that may wait, of each kind
