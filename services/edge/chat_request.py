@@ -7,14 +7,20 @@ Rules that span several fields are in chat_rules.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 DEFAULT_MODEL = "muh-chat"
 MAX_MESSAGES = 2048
 MAX_PARTS = 2048
 MAX_TOOLS = 128
+MAX_CALLS = 4096  # of all messages together
+MAX_BIASES = 1024
+MAX_LABELS = 16
 # More than any context holds; it keeps what clients send within the proto's and the database's integers.
 MAX_TOKENS_CAP = 2**31 - 1
 
@@ -34,10 +40,63 @@ ShortHint = Annotated[str, Field(max_length=64)]
 Hint = Annotated[str, Field(max_length=1024)]
 
 
+@dataclass(slots=True)
+class Budget:
+    """What is left of a request's bounds over all messages, while it is validated (the validators' context)."""
+
+    parts: int
+    calls: int = MAX_CALLS
+
+
+def _counted(name: Literal["parts", "calls"], text: str) -> AfterValidator:
+    """Counts a list into the request's budget. The list of messages ends at the first error, so no more is looked at."""
+
+    def count(items: list[Any], info: ValidationInfo) -> list[Any]:
+        budget: Budget | None = info.context
+        if budget is not None:
+            left = getattr(budget, name) - len(items)
+            if left < 0:
+                raise PydanticCustomError("too_many", text)
+            setattr(budget, name, left)
+        return items
+
+    return AfterValidator(count)
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """Counts a dictionary's entries before any of them is looked at: pydantic would report each that is wrong."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > most:
+            text = "Dictionary should have at most {most} items"
+            raise PydanticCustomError("too_long", text, {"most": most})
+        return value
+
+    return BeforeValidator(check)
+
+
+COUNT_PARTS = _counted("parts", "The messages hold too many content parts")
+COUNT_CALLS = _counted("calls", "The messages hold too many tool calls")
+
+
 class Body(BaseModel):
     """Base of everything that a client sends."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", protected_namespaces=())
+
+
+class OpenBody(Body):
+    """An object that keeps its unknown fields: chat_rules.py rejects those that would change the answer.
+
+    pydantic's own "forbid" reports every one of them, and a client can send a million.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def extra(self) -> Iterator[str]:
+        """The fields that are not ours and not null."""
+        return (name for name, value in (self.model_extra or {}).items() if value is not None)
 
 
 class ImageUrl(Body):
@@ -81,17 +140,21 @@ class Message(Body):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: (
-        Annotated[str, TEXT] | Annotated[list[ContentPart], Field(max_length=MAX_PARTS, fail_fast=True), LIST] | None
+        Annotated[str, TEXT]
+        | Annotated[list[ContentPart], Field(max_length=MAX_PARTS, fail_fast=True), COUNT_PARTS, LIST]
+        | None
     ) = None
     name: Annotated[str, Field(max_length=256)] | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_TOOLS, fail_fast=True), COUNT_CALLS] | None = None
     tool_call_id: Annotated[str, Field(max_length=256)] | None = None
     refusal: str | None = Field(None, description="What an assistant said instead of content.")
     function_call: Any = Field(None, description="Not supported: send tool_calls.")
     audio: Any = Field(None, description="Not supported: this API neither hears nor speaks.")
+    prefix: bool | None = Field(None, description="true is not supported: answers begin anew.")
+    partial: bool | None = Field(None, description="true is not supported: answers begin anew.")
 
 
-class FunctionDefinition(Body):
+class FunctionDefinition(OpenBody):
     """A function that the model may call; parameters are a JSON Schema."""
 
     name: Annotated[str, Field(pattern=FUNCTION_NAME)]
@@ -100,27 +163,27 @@ class FunctionDefinition(Body):
     strict: bool | None = None
 
 
-class Tool(Body):
+class Tool(OpenBody):
     """A tool; functions are the only kind."""
 
     type: Literal["function"]
     function: FunctionDefinition
 
 
-class FunctionName(Body):
+class FunctionName(OpenBody):
     """Names one of the tools."""
 
     name: Annotated[str, Field(min_length=1)]
 
 
-class NamedToolChoice(Body):
+class NamedToolChoice(OpenBody):
     """Demands that one function be called."""
 
     type: Literal["function"]
     function: FunctionName
 
 
-class JsonSchema(Body):
+class JsonSchema(OpenBody):
     """The schema that an answer must satisfy."""
 
     name: Annotated[str, Field(pattern=FUNCTION_NAME)]
@@ -129,11 +192,14 @@ class JsonSchema(Body):
     strict: bool | None = None
 
 
-class ResponseFormat(Body):
+class ResponseFormat(OpenBody):
     """What the answer must look like."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema_: dict[str, Any] | None = Field(
+        None, alias="schema", description="With json_object: held as a json_schema that is not strict."
+    )
 
 
 class StreamOptions(Body):
@@ -157,7 +223,7 @@ class ChatRequest(Body):
     n: int | None = Field(None, ge=1, le=8, description="Choices to generate; each is charged.")
     stop: (
         Annotated[str, Field(min_length=1), TEXT]
-        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4), LIST]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4, fail_fast=True), LIST]
         | None
     ) = None
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -165,7 +231,14 @@ class ChatRequest(Body):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="Best-effort determinism.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20, description="Needs logprobs.")
-    logit_bias: Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    logit_bias: (
+        Annotated[
+            dict[TokenId, Annotated[float, Field(ge=-100, le=100)]],
+            Field(max_length=MAX_BIASES),
+            _at_most(MAX_BIASES),
+        ]
+        | None
+    ) = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Annotated[Literal["none", "auto", "required"], NAME] | Annotated[NamedToolChoice, OBJECT] | None = None
@@ -182,10 +255,12 @@ class ChatRequest(Body):
     )
     prompt_cache_retention: ShortHint | None = Field(None, description="Passed on to upstreams.")
     # Accepted and ignored.
-    metadata: Annotated[dict[LabelName, LabelText], Field(max_length=16)] | None = None
+    metadata: (
+        Annotated[dict[LabelName, LabelText], Field(max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None
+    ) = None
     store: bool | None = Field(None, description="Ignored: answers are not stored.")
     prediction: dict[str, Any] | None = Field(None, description="Ignored: it would only make an answer faster.")
-    modalities: Annotated[list[Literal["text"]], Field(min_length=1)] | None = Field(None, description="Text only.")
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=8, fail_fast=True)] | None = Field(None, description="Text only.")
     audio: Any = Field(None, description="Ignored: it says how an answer would sound, and answers are text.")
     # Refused: ignoring them would give an answer to another question than was asked.
     functions: Any = Field(None, description="Not supported: send tools.")

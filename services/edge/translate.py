@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from typing import Any
-
 from muhgpt.inference.v1 import inference_pb2
-from services.edge.chat_request import ChatRequest, ContentPart, Message, NamedToolChoice, ResponseFormat, Tool
+from services.edge import data_url
+from services.edge.chat_request import ChatRequest, ImageUrl, Message, NamedToolChoice, ResponseFormat, Tool
+from services.edge.http.limits import RequestLimits
 from services.edge.http_errors import ApiError
+from services.edge.schema_text import schema_text
+
+DEFAULT_NESTING = RequestLimits().nesting
+_UNNAMED = "response"  # the name of a schema whose client gave it none
+_LEADING = "".join(map(chr, range(33)))  # browsers skip control characters and spaces before a URL
 
 _ROLES = {
     "system": inference_pb2.Message.ROLE_SYSTEM,
@@ -30,11 +32,13 @@ _FORMATS = {
 }
 
 
-def to_proto(request: ChatRequest, model: str) -> inference_pb2.ChatRequest:
-    """The request for the canonical model id. Raises ApiError 400 for an image or a schema that cannot be carried."""
+def to_proto(request: ChatRequest, model: str, nesting: int = DEFAULT_NESTING) -> inference_pb2.ChatRequest:
+    """The request for the canonical model id. Schemas are at most `nesting` levels deep.
+
+    Raises ApiError 400 for an image or a schema that cannot be carried.
+    """
     proto = inference_pb2.ChatRequest(
         model=model,
-        messages=[_message(message, f"messages[{i}]") for i, message in enumerate(request.messages)],
         parallel_tool_calls=request.parallel_tool_calls is not False,
         parallel_tool_calls_implied=request.parallel_tool_calls is None,
         sampling=_sampling(request),
@@ -46,89 +50,71 @@ def to_proto(request: ChatRequest, model: str) -> inference_pb2.ChatRequest:
         safety_identifier=request.safety_identifier,
         user=request.user,
     )
-    if request.tools:
-        proto.tools.extend(_tool(tool, f"tools[{i}].function.parameters") for i, tool in enumerate(request.tools))
+    for index, message in enumerate(request.messages):
+        _add_message(proto, message, index)
+    for index, tool in enumerate(request.tools or ()):
+        param = f"tools[{index}].function.parameters"
+        _add_tool(proto, tool, schema_text(tool.function.parameters, param, nesting))
     if isinstance(request.tool_choice, NamedToolChoice):
         proto.tool_choice.mode = inference_pb2.ToolChoice.MODE_FUNCTION
         proto.tool_choice.name = request.tool_choice.function.name
     elif request.tool_choice is not None:
         proto.tool_choice.mode = _MODES[request.tool_choice]
     if request.response_format is not None:
-        proto.response_format.CopyFrom(_response_format(request.response_format))
+        proto.response_format.CopyFrom(_response_format(request.response_format, nesting))
     return proto
 
 
-def _message(message: Message, path: str) -> inference_pb2.Message:
-    proto = inference_pb2.Message(role=_ROLES[message.role], name=message.name, tool_call_id=message.tool_call_id)
+def _add_message(proto: inference_pb2.ChatRequest, message: Message, index: int) -> None:
+    turn = proto.messages.add(role=_ROLES[message.role], name=message.name, tool_call_id=message.tool_call_id)
     if isinstance(message.content, str):
-        proto.content.add(text=message.content)
+        turn.content.add(text=message.content)
     elif message.content is None and message.refusal:
-        proto.content.add(text=message.refusal)
+        turn.content.add(text=message.refusal)
     elif message.content is not None:
-        proto.content.extend(_part(part, f"{path}.content[{i}]") for i, part in enumerate(message.content))
+        for place, part in enumerate(message.content):
+            if part.image_url is None or part.type != "image_url":
+                turn.content.add(text=part.words)
+            else:
+                turn.content.add(image=_image(part.image_url, f"messages[{index}].content[{place}].image_url.url"))
     for call in message.tool_calls or ():
-        proto.tool_calls.add(id=call.id, name=call.function.name, arguments=call.function.arguments)
-    return proto
+        turn.tool_calls.add(id=call.id, name=call.function.name, arguments=call.function.arguments)
 
 
-def _part(part: ContentPart, path: str) -> inference_pb2.ContentPart:
-    if part.image_url is None or part.type != "image_url":
-        return inference_pb2.ContentPart(text=part.words)
-    url, detail = part.image_url.url, part.image_url.detail or "auto"
-    param = f"{path}.image_url.url"
+def _image(image: ImageUrl, param: str) -> inference_pb2.Image:
+    url, detail = image.url.lstrip(_LEADING), image.detail or "auto"
     scheme = url[:8].lower()
     if scheme.startswith(("http://", "https://")):
-        return inference_pb2.ContentPart(image=inference_pb2.Image(url=url, detail=detail))
-    if scheme.startswith("data:"):
-        return inference_pb2.ContentPart(image=inference_pb2.Image(data=_decoded(url, param), detail=detail))
-    raise _wrong_url(f"'{param}' must start with https://, http:// or data:image/.", param)
-
-
-def _decoded(uri: str, param: str) -> bytes:
-    """The bytes of a data: URI (RFC 2397); only base64 is taken, as OpenAI does."""
-    header, comma, payload = uri.partition(",")
-    if not comma or not header.lower().endswith(";base64"):
-        raise _wrong_url(f"'{param}' must be of the form data:image/png;base64,… .", param)
+        return inference_pb2.Image(url=url, detail=detail)
+    if not scheme.startswith("data:"):
+        raise _wrong_url(f"'{param}' must start with https://, http:// or data:image/.", param)
     try:
-        data = base64.b64decode(payload, validate=True)
-    except (binascii.Error, ValueError):
-        raise _wrong_url(f"'{param}' is not valid base64.", param) from None
-    if not data:
-        raise _wrong_url(f"'{param}' holds no image.", param)
-    return data
+        return inference_pb2.Image(data=data_url.decode(url), detail=detail)
+    except ValueError as error:
+        raise _wrong_url(f"'{param}' {error}.", param) from None
 
 
 def _wrong_url(message: str, param: str) -> ApiError:
     return ApiError.invalid(message, param=param, code="invalid_image_url")
 
 
-def _tool(tool: Tool, param: str) -> inference_pb2.Tool:
+def _add_tool(proto: inference_pb2.ChatRequest, tool: Tool, parameters: str) -> None:
     function = tool.function
-    return inference_pb2.Tool(
-        name=function.name,
-        description=function.description,
-        parameters=_json(function.parameters, param),
-        strict=function.strict,
+    proto.tools.add(
+        name=function.name, description=function.description, parameters=parameters, strict=function.strict
     )
 
 
-def _response_format(form: ResponseFormat) -> inference_pb2.ResponseFormat:
+def _response_format(form: ResponseFormat, nesting: int) -> inference_pb2.ResponseFormat:
     proto = inference_pb2.ResponseFormat(kind=_FORMATS[form.type])
     if form.type == "json_schema" and form.json_schema is not None:
         proto.name = form.json_schema.name
-        proto.schema = _json(form.json_schema.schema_, "response_format.json_schema.schema")
+        proto.schema = schema_text(form.json_schema.schema_, "response_format.json_schema.schema", nesting)
         proto.strict = bool(form.json_schema.strict)
+    elif form.type == "json_object" and form.schema_ is not None:  # as llama.cpp's server and others write it
+        proto.kind, proto.name = inference_pb2.ResponseFormat.KIND_JSON_SCHEMA, _UNNAMED
+        proto.schema = schema_text(form.schema_, "response_format.schema", nesting)
     return proto
-
-
-def _json(schema: dict[str, Any] | None, param: str) -> str:
-    """JSON text; the parser lets NaN and Infinity through, which no JSON Schema can mean."""
-    if schema is None:
-        return ""
-    try:
-        return json.dumps(schema, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        raise ApiError.invalid(f"'{param}' holds a number that JSON cannot carry.", param=param) from None
 
 
 def _sampling(request: ChatRequest) -> inference_pb2.Sampling:

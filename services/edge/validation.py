@@ -8,28 +8,36 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from services.edge import chat_rules
-from services.edge.chat_request import ChatRequest
+from services.edge.chat_request import Budget, ChatRequest
+from services.edge.http.limits import RequestLimits
+from services.edge.http.parsing import scan
 from services.edge.http_errors import ApiError
 
 LONGEST_NAME = 64
+MAX_MESSAGE = 400  # characters of an error's text
 
 _ADAPTER: TypeAdapter[ChatRequest] = TypeAdapter(ChatRequest)
 
 
-def parse_chat_request(body: bytes | bytearray) -> ChatRequest:
-    """Reads and checks a body. Raises ApiError 400; its message never repeats what the client sent."""
+def parse_chat_request(body: bytes | bytearray, limits: RequestLimits | None = None) -> ChatRequest:
+    """Reads and checks a body: sizes before contents, and no further than the first mistake in a list.
+
+    Raises ApiError 400; its message is short and never repeats what the client sent.
+    """
+    limits = limits or RequestLimits()
+    scan.check_values(body)
     try:
-        request = _ADAPTER.validate_json(body)
+        request = _ADAPTER.validate_json(body, context=Budget(parts=limits.parts))
     except ValidationError as error:
-        raise explain(error) from None
-    chat_rules.check(request)
+        raise explain(error, limits.validation_errors) from None
+    chat_rules.check(request, limits)
     return request
 
 
-def explain(error: ValidationError) -> ApiError:
-    """The most telling of pydantic's findings as a 400."""
+def explain(error: ValidationError, most: int) -> ApiError:
+    """The most telling of pydantic's first findings as a 400."""
     findings = error.errors(include_url=False, include_context=False, include_input=False)
-    return explain_findings([dict(finding) for finding in findings])
+    return explain_findings([dict(finding) for finding in findings[:most]])
 
 
 def explain_findings(findings: Sequence[Mapping[str, Any]]) -> ApiError:
@@ -47,7 +55,7 @@ def explain_findings(findings: Sequence[Mapping[str, Any]]) -> ApiError:
     # Of a union's branches one that took the type but not the value says more than those of another type.
     telling = [finding for finding in same if not str(finding["type"]).endswith("_type")] or same
     reasons = " or ".join(_sentence(str(finding["msg"])) for finding in telling)
-    return ApiError.invalid(f"Invalid '{param}': {reasons}.", param=param)
+    return ApiError.invalid(_clipped(f"Invalid '{param}': {reasons}."), param=param)
 
 
 def path_of(location: Iterable[str | int]) -> str:
@@ -63,6 +71,10 @@ def path_of(location: Iterable[str | int]) -> str:
             )  # a dictionary's key is the client's
             path += f".{name}" if path else name
     return path
+
+
+def _clipped(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
 
 
 def _most_telling(findings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

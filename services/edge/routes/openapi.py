@@ -118,10 +118,20 @@ def _chat_operation() -> dict[str, Any]:
         "`data: [DONE]`; the chunk with `finish_reason` carries usage. A failure after the first token is one "
         "event with an ErrorBody and no [DONE]."
     )
-    events = {
-        "schema": {"type": "string", "description": "Server-sent events; comments keep a silent stream alive"},
-        "x-event-schema": {"anyOf": [{"$ref": COMPONENTS + name} for name in ("ChatCompletionChunk", "ErrorBody")]},
+    chunk = {"anyOf": [{"$ref": COMPONENTS + name} for name in ("ChatCompletionChunk", "ErrorBody")]}
+    data = {
+        "type": "string",
+        "description": "A chunk or an error as JSON, or [DONE]",
+        "anyOf": [{"const": "[DONE]"}, {"contentMediaType": "application/json", "contentSchema": chunk}],
     }
+    # OpenAPI 3.1 has no word for a series; tools read this as the schema of each event.
+    event = {
+        "type": "object",
+        "description": "A server-sent event; comments keep a silent stream alive",
+        "properties": {"data": data, "event": {"const": "message"}},
+        "required": ["data"],
+    }
+    events = {"schema": event, "x-event-schema": chunk}
     return {
         "tags": ["chat"],
         "summary": "Create a chat completion",

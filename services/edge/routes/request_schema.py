@@ -20,6 +20,7 @@ _TURNS = (
     "different limits max_tokens and max_completion_tokens none is taken, and no two tools have the same name."
 )
 _REFUSED = {"type": "null"}
+_CLOSED = ["JsonSchema", "NamedToolChoice", "FunctionName"]
 _MESSAGES = {
     "SystemMessage": ("How the assistant is to behave. developer is today's name of system.", ["system", "developer"]),
     "UserMessage": ("What the user says or shows.", ["user"]),
@@ -45,10 +46,34 @@ def chat_request_schemas() -> dict[str, Schema]:
     for name in _MESSAGES:
         schemas[name] = _message(message, name)
     schemas["Message"] = {"anyOf": [_ref(name) for name in _MESSAGES], "title": "Message"}
-    whole = {"type": "object", "required": ["schema"], "properties": {"schema": {"type": "object"}}}
-    schemas["ResponseFormat"] |= _demand("type", {"const": "json_schema"}, "json_schema", whole)
+    _describe_formats(schemas)
+    for name in _CLOSED:
+        schemas[name]["additionalProperties"] = _REFUSED  # null is absent, here too
     schemas["ChatRequest"] = _request(request)
     return schemas
+
+
+def _describe_formats(schemas: dict[str, Schema]) -> None:
+    """One schema for each type of answer: a field of another type would be ignored, and is refused."""
+    flat = schemas.pop("ResponseFormat")
+    given = {"type": "object", "description": flat["properties"]["schema"]["description"]}
+    own: dict[str, Schema] = {"text": {}, "json_object": {"schema": {"anyOf": [given, _REFUSED]}}}
+    own["json_schema"] = {"json_schema": _ref("JsonSchema")}
+    schemas["JsonSchema"]["properties"]["schema"] = {"type": "object"}
+    schemas["JsonSchema"]["required"] = ["name", "schema"]
+    schemas["ResponseFormat"] = {
+        "title": "ResponseFormat",
+        "description": flat["description"],
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {"type": {"type": "string", "const": kind}, **fields},
+                "required": ["type", *(["json_schema"] if kind == "json_schema" else [])],
+                "additionalProperties": _REFUSED,
+            }
+            for kind, fields in own.items()
+        ],
+    }
 
 
 def _request(request: Schema) -> Schema:
@@ -75,6 +100,8 @@ def _message(flat: Schema, name: str) -> Schema:
     fields["content"] = {"anyOf": [{"type": "string"}, parts]}
     for refused in ("function_call", "audio"):
         fields[refused] = {**_REFUSED, "description": fields[refused]["description"]}
+    for refused in ("prefix", "partial"):
+        fields[refused] = {"enum": [False, None], "description": fields[refused]["description"]}
     if name == "AssistantMessage":
         return _assistants(schema)
     del fields["tool_calls"], fields["refusal"]
@@ -101,6 +128,9 @@ def _part(flat: Schema, name: str, kind: str) -> Schema:
     schema = deepcopy(flat) | {"title": name, "description": f"A piece of a message: {kind}."}
     value = next(option for option in schema["properties"][kind]["anyOf"] if option != _REFUSED)
     schema["properties"] |= {"type": {"type": "string", "const": kind}, kind: value}
+    for other in _PARTS.values():
+        if other != kind:
+            del schema["properties"][other]
     schema["required"] = ["type", kind]
     return schema
 

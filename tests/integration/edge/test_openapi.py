@@ -196,6 +196,17 @@ async def test_every_event_of_a_stream_is_as_described(start_edge: StartEdge, ki
         error.validate(json.loads(events[-1]))
 
 
+async def test_a_stream_is_described_as_events(start_edge: StartEdge) -> None:
+    edge = await start_edge(ScriptedGateway(steps=answers()["text"]))
+    document = await described(edge)
+    media = document["paths"][CHAT]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    described_event = jsonschema_rs.Draft202012Validator({**media["schema"], "components": document["components"]})
+    answer = await edge.client.post(CHAT, json={**HELLO, "stream": True})
+    for event in filter(None, answer.text.split("\n\n")):
+        described_event.validate({"event": "message", "data": event.removeprefix("data: ")})
+    assert not described_event.is_valid("data: {}")
+
+
 @pytest.mark.parametrize("kind", ["text", "calls", "logprobs"])
 async def test_a_whole_answer_is_as_described(start_edge: StartEdge, kind: str) -> None:
     edge = await start_edge(ScriptedGateway(steps=answers()[kind]))

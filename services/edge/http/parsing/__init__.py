@@ -1,0 +1,1 @@
+"""Request bodies to work messages: in place where that is quick, in other processes where it is not."""

@@ -1,0 +1,94 @@
+"""What a body will cost to parse, and how deep JSON is nested: counted in its raw bytes, without parsing it.
+
+Everything here runs at the speed of bytes.count, replace and split. A loop over bytes in Python would cost more than
+the parsing that it predicts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from services.edge.http_errors import ApiError
+
+# JSON values of one body. Far above any conversation within its own bounds; each costs about a hundred bytes of memory.
+MAX_VALUES: Final = 250_000
+
+# Seconds, measured with the shapes of tests/unit/edge/http/parsing/test_scan.py on a slow core and rounded up.
+_PER_BYTE = 4e-9
+_PER_COMMA = 0.2e-6
+_PER_ARRAY = 0.6e-6
+_PER_OBJECT = 0.5e-6  # one that is carried as it is, in a schema
+_PER_PART = 1.5e-6  # an object that is checked field by field: a part, a message, a call
+_PER_MESSAGE = 3e-6
+_PER_CALL = 6e-6
+# A key may be written with escapes to hide it. No encoder escapes a small letter.
+_ESCAPED_LETTERS = (b"\\u006", b"\\u007")
+
+_NO_BRACKETS = re.compile(r"[^][{}]+")
+_AS_ARRAYS = str.maketrans("{}", "[]")
+
+
+def predicted_seconds(body: bytes | bytearray) -> float:
+    """CPU seconds that parsing, checking and translating a body takes at most, roughly."""
+    objects = body.count(b"{")
+    base = len(body) * _PER_BYTE + body.count(b",") * _PER_COMMA + body.count(b"[") * _PER_ARRAY
+    worst = base + objects * _PER_MESSAGE
+    if worst < 0.005:  # nearly every body; looking closer costs more than it can tell
+        return worst
+    hidden = sum(body.count(escape) for escape in _ESCAPED_LETTERS)
+    known = body.count(b'"text"') * _PER_PART + body.count(b'"role"') * _PER_MESSAGE
+    known += body.count(b'"arguments"') * _PER_CALL + hidden * _PER_CALL
+    return min(worst, base + objects * _PER_OBJECT + known)
+
+
+def check_values(body: bytes | bytearray) -> None:
+    """Raises ApiError 400 for a body of more than MAX_VALUES JSON values; parsed, they could take all memory."""
+    if body.count(b",") + body.count(b"{") + body.count(b"[") <= MAX_VALUES:
+        return
+    # Prose has commas too. Strings are left out only now: that takes milliseconds for each megabyte.
+    if _has_too_many_values(bytes(body).decode("latin-1")):
+        message = f"The request body holds more than {MAX_VALUES} JSON values."
+        raise ApiError.invalid(message, code="too_many_values")
+
+
+def check_nesting(text: str, param: str, levels: int) -> None:
+    """Raises ApiError 400 for JSON text with arrays and objects nested deeper than `levels`.
+
+    Also for text that is cut or not JSON at all: then what counts is what a parser could meet before it gives up.
+    """
+    if text.count("[") + text.count("{") <= levels:
+        return
+    if _has_too_many_values(text) or _nested_deeper(text, levels):
+        message = f"'{param}' is nested deeper than {levels} levels, or holds more than {MAX_VALUES} values."
+        raise ApiError.invalid(message, param=param, code="nested_too_deep")
+
+
+def _nested_deeper(text: str, levels: int) -> bool:
+    marks = _NO_BRACKETS.sub("", _outside_strings(text)).translate(_AS_ARRAYS)
+    for level in range(levels + 1):
+        shallower = marks.replace("[]", "")  # one level less, everywhere at once
+        if len(shallower) == len(marks):
+            return level + marks.count("[") > levels
+        marks = shallower
+    return bool(marks)
+
+
+def _has_too_many_values(text: str) -> bool:
+    if text.count(",") + text.count("{") + text.count("[") <= MAX_VALUES:
+        return False
+    unescaped = _unescaped(text)
+    if unescaped.count('"') > 4 * MAX_VALUES:  # a key and a value for each: splitting there would take memory, too
+        return True
+    outside = _outside_strings(text)
+    return outside.count(",") + outside.count("{") + outside.count("[") > MAX_VALUES
+
+
+def _outside_strings(text: str) -> str:
+    """JSON text without its strings, the last of which may be cut."""
+    return "".join(_unescaped(text).split('"')[::2])
+
+
+def _unescaped(text: str) -> str:
+    """JSON text without escaped quotes, and without pairs of backslashes, which escape nothing behind them."""
+    return text.replace("\\\\", "").replace('\\"', "")
