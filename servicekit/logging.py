@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from servicekit import failures
+from servicekit.line_safe import line_safe
 from servicekit.log_output import LogOutput, on_stream, standard_error
 
 _service = ""  # of the whole process: a context variable would not reach its threads
@@ -62,7 +63,7 @@ def _add_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
 
 def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(event, default=repr)
+        return line_safe(orjson.dumps(event, default=repr))
     except (TypeError, ValueError):  # lone surrogates, as in a file's name; integers above 64 bits; keys of any kind
         return json.dumps({str(name): value for name, value in event.items()}, default=repr, skipkeys=True).encode()
 

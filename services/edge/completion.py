@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from services.edge import wire_json
 from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.logprobs import logprobs_of
 from services.edge.sse import encode_usage
@@ -53,7 +52,7 @@ class Completion:
             "choices": [self._encode_choice(index, choice) for index, choice in enumerate(self._choices)],
             "usage": orjson.Fragment(encode_usage(usage)),
         }
-        return orjson.dumps(document)
+        return wire_json.encode(document)
 
     def _add_delta(self, delta: Delta) -> None:
         choice = self._choices[delta.choice]

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Literal
 
 import grpc
-import orjson
-
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit import request_id as ids
 from servicekit.rpc_status import RpcFailure
+from services.edge import wire_json
 from services.edge.answer import RateWindow
 
 Service = Literal["auth", "quota", "inference"]
@@ -51,7 +50,7 @@ class ApiError(Exception):
     def body(self) -> bytes:
         """The JSON document: {"error": {"message", "type", "param", "code"}}."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return orjson.dumps({"error": error})
+        return wire_json.encode({"error": error})
 
     # 4xx: the request
 

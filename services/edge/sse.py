@@ -1,4 +1,4 @@
-"""A streamed answer as bytes: chat.completion.chunk events (docs/wire.md), hand-built around text that orjson escapes.
+"""A streamed answer as bytes: chat.completion.chunk events (docs/wire.md), hand-built around text that wire_json.py encodes.
 
 What is the same in every chunk of a request is encoded once (ARCHITECTURE.md, speed).
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import orjson
-
+from services.edge import wire_json
 from services.edge.answer import Batch, Delta, TokenLogprob, Usage
 from services.edge.http_errors import ApiError
 from services.edge.logprobs import logprobs_of
@@ -33,7 +32,7 @@ class ChunkEncoder:
         self, *, completion_id: str, created: int, model: str, choices: int, include_usage: bool, logprobs: bool
     ) -> None:
         head = {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
-        self._head = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
+        self._head = b"data: " + wire_json.encode(head)[:-1] + b',"choices":['
         self._start = self._head + b'{"index":'
         self._usage_null = b',"usage":null' if include_usage else b""
         self._end = b"]" + self._usage_null + b"}\n\n"
@@ -59,7 +58,7 @@ class ChunkEncoder:
             self._begun.add(choice)
             parts.append(self._start + b'%d,"delta":{"role":"assistant","content":""' % choice + self._plain)
         if delta.text or delta.logprobs:
-            content = b'%d,"delta":{"content":' % choice + orjson.dumps(delta.text)
+            content = b'%d,"delta":{"content":' % choice + wire_json.encode(delta.text)
             parts.append(self._start + content + self._tail(delta.logprobs))
         for call in delta.tool_calls:
             piece: dict[str, object] = {"index": call.index}
@@ -69,14 +68,14 @@ class ChunkEncoder:
                 function = {"name": call.name, "arguments": call.arguments}
             piece["function"] = function
             parts.append(
-                self._start + b'%d,"delta":{"tool_calls":[' % choice + orjson.dumps(piece) + b"]" + self._plain
+                self._start + b'%d,"delta":{"tool_calls":[' % choice + wire_json.encode(piece) + b"]" + self._plain
             )
         if delta.finish_reason is not None:
             self._encode_finish(choice, delta.finish_reason, parts)
 
     def _encode_finish(self, choice: int, reason: str, parts: list[bytes]) -> None:
         self._open.discard(choice)
-        chunk = self._start + b'%d,"delta":{},"logprobs":null,"finish_reason":' % choice + orjson.dumps(reason) + b"}]"
+        chunk = self._start + b'%d,"delta":{},"logprobs":null,"finish_reason":' % choice + wire_json.encode(reason) + b"}]"
         if self._open:
             parts.append(chunk + self._usage_null + b"}\n\n")
         else:
@@ -95,7 +94,7 @@ class ChunkEncoder:
     def _tail(self, logprobs: tuple[TokenLogprob, ...]) -> bytes:
         if not self._logprobs or not logprobs:
             return self._plain
-        return b'},"logprobs":' + orjson.dumps(logprobs_of(logprobs)) + b',"finish_reason":null}' + self._end
+        return b'},"logprobs":' + wire_json.encode(logprobs_of(logprobs)) + b',"finish_reason":null}' + self._end
 
 
 def encode_usage(usage: Usage) -> bytes:

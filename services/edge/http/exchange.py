@@ -7,6 +7,7 @@ from typing import Any
 
 from servicekit import tracing
 from servicekit.clock import Clock
+from servicekit.line_safe import line_safe
 from services.edge import sse
 from services.edge.answer import RateWindow, Usage
 from services.edge.http.gateway import Caller
@@ -30,6 +31,7 @@ class Exchange:
 
     __slots__ = (
         "_clock",
+        "_held_start",
         "_lines",
         "_send",
         "_unread",
@@ -63,6 +65,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(self._lines)
         self.began = self.last_sent = clock.monotonic()
         self.first_token: float | None = None
+        self._held_start: Message | None = None  # of FastAPI's answer, until its body is known
         self.status = 0  # until the answer starts
         self.streaming = False
         self.sending = False
@@ -122,9 +125,17 @@ class Exchange:
     async def asgi_send(self, message: Message) -> None:
         """For the application that answers through plain ASGI messages (FastAPI)."""
         if message["type"] == "http.response.start":
-            await self.start(message["status"], message.get("headers", ()))
-        else:
-            await self.body(message.get("body", b""), more=message.get("more_body", False))
+            self._held_start = message
+            return
+        body: bytes = message.get("body", b"")
+        begun, self._held_start = self._held_start, None
+        if begun is not None:
+            headers = dict(begun.get("headers", ()))
+            if headers.get(b"content-type") == b"application/json":
+                body = line_safe(body)
+                headers[b"content-length"] = b"%d" % len(body)
+            await self.start(begun["status"], headers.items())
+        await self.body(body, more=message.get("more_body", False))
 
 
 def window_headers(window: RateWindow | None) -> list[Header]:
