@@ -49,7 +49,7 @@ class Budget:
 
 
 def _counted(name: Literal["parts", "calls"], text: str) -> AfterValidator:
-    """Counts a list into the request's budget. The list of messages ends at the first error, so no more is looked at."""
+    """Counts a list into the request's budget. The list of messages ends at its first error."""
 
     def count(items: list[Any], info: ValidationInfo) -> list[Any]:
         budget: Budget | None = info.context
@@ -255,12 +255,12 @@ class ChatRequest(Body):
     )
     prompt_cache_retention: ShortHint | None = Field(None, description="Passed on to upstreams.")
     # Accepted and ignored.
-    metadata: (
-        Annotated[dict[LabelName, LabelText], Field(max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None
-    ) = None
+    metadata: Annotated[dict[LabelName, LabelText], Field(max_length=MAX_LABELS), _at_most(MAX_LABELS)] | None = None
     store: bool | None = Field(None, description="Ignored: answers are not stored.")
     prediction: dict[str, Any] | None = Field(None, description="Ignored: it would only make an answer faster.")
-    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=8, fail_fast=True)] | None = Field(None, description="Text only.")
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=8, fail_fast=True)] | None = Field(
+        None, description="Text only."
+    )
     audio: Any = Field(None, description="Ignored: it says how an answer would sound, and answers are text.")
     # Refused: ignoring them would give an answer to another question than was asked.
     functions: Any = Field(None, description="Not supported: send tools.")

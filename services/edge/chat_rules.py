@@ -28,9 +28,9 @@ UNSUPPORTED = {
 # Fields that mean something else (cache_control, …) are ignored.
 DIALECTS_OF_TOOLS = frozenset(
     {
-        *("inputschema", "parametersjsonschema", "jsonschema", "schema", "argsschema", "argumentsschema", "args"),
-        *("arguments", "properties", "required", "inputs", "responseschema", "responsejsonschema", "outputschema"),
-        *("grammar", "guidedgrammar", "guidedjson", "guidedregex", "regex", "pattern", "format", "structuraltag"),
+        *("inputschema", "parametersjsonschema", "jsonschema", "schema", "argsschema", "argumentsschema"),
+        *("responseschema", "responsejsonschema", "outputschema"),
+        *("grammar", "guidedgrammar", "guidedjson", "guidedregex", "regex", "pattern", "structuraltag"),
     }
 )
 MISPLACED_IN_TOOLS = frozenset({"parameters", "strict"})  # they belong in the tool's function

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from services.edge import wire_json
 from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.logprobs import logprobs_of

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import grpc
+
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit import request_id as ids

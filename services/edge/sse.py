@@ -1,4 +1,4 @@
-"""A streamed answer as bytes: chat.completion.chunk events (docs/wire.md), hand-built around text that wire_json.py encodes.
+"""A streamed answer as bytes: chat.completion.chunk events (docs/wire.md), hand-built around encoded text.
 
 What is the same in every chunk of a request is encoded once (ARCHITECTURE.md, speed).
 """
@@ -75,7 +75,9 @@ class ChunkEncoder:
 
     def _encode_finish(self, choice: int, reason: str, parts: list[bytes]) -> None:
         self._open.discard(choice)
-        chunk = self._start + b'%d,"delta":{},"logprobs":null,"finish_reason":' % choice + wire_json.encode(reason) + b"}]"
+        chunk = (
+            self._start + b'%d,"delta":{},"logprobs":null,"finish_reason":' % choice + wire_json.encode(reason) + b"}]"
+        )
         if self._open:
             parts.append(chunk + self._usage_null + b"}\n\n")
         else:

@@ -100,9 +100,7 @@ def _wrong_url(message: str, param: str) -> ApiError:
 
 def _add_tool(proto: inference_pb2.ChatRequest, tool: Tool, parameters: str) -> None:
     function = tool.function
-    proto.tools.add(
-        name=function.name, description=function.description, parameters=parameters, strict=function.strict
-    )
+    proto.tools.add(name=function.name, description=function.description, parameters=parameters, strict=function.strict)
 
 
 def _response_format(form: ResponseFormat, nesting: int) -> inference_pb2.ResponseFormat:

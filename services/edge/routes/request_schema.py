@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 from services.edge.chat_request import ChatRequest
+from services.edge.chat_rules import DIALECTS_OF_TOOLS, MISPLACED_IN_TOOLS
 
 COMPONENTS = "#/components/schemas/"
 Schema = dict[str, Any]
@@ -49,6 +50,8 @@ def chat_request_schemas() -> dict[str, Schema]:
     _describe_formats(schemas)
     for name in _CLOSED:
         schemas[name]["additionalProperties"] = _REFUSED  # null is absent, here too
+    for name, refused in (("Tool", DIALECTS_OF_TOOLS | MISPLACED_IN_TOOLS), ("FunctionDefinition", DIALECTS_OF_TOOLS)):
+        schemas[name]["propertyNames"] = {"not": {"enum": sorted(refused)}}
     schemas["ChatRequest"] = _request(request)
     return schemas
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -149,3 +151,59 @@ def test_hints_to_upstreams_arrive_as_they_were_sent() -> None:
 def test_a_tools_strict_says_whether_the_client_said_anything(strict: bool | None) -> None:
     tool = translated(tools=[{"type": "function", "function": {"name": "f", "strict": strict}}]).tools[0]
     assert (tool.strict if tool.HasField("strict") else None) is strict
+
+
+PICTURE = bytes(range(256)) + b"\xff\xfe"  # of a length that needs padding
+ENCODED = base64.b64encode(PICTURE).decode()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"data:image/png;base64,{ENCODED}",
+        f"data:image/png;base64,{ENCODED.rstrip('=')}",
+        f"data:image/png;base64,{ENCODED.replace('=', '%3D')}",
+        f"data:image/png;base64,{ENCODED.replace('=', '%3d').replace('+', '%2B').replace('/', '%2f')}",
+        f"data:image/png;base64,{'%0D%0A'.join(ENCODED)}",
+        "data:image/png;base64," + "\r\n".join(ENCODED[i : i + 76] for i in range(0, len(ENCODED), 76)) + "\n",
+        "data:image/png;base64," + "".join(f"%{ord(letter):02x}" for letter in ENCODED),
+        f"data:image/png;name=a%20b;BASE64,{ENCODED}",
+        f"data:image/png; base64,\t\x0c {ENCODED} ",
+        f" DATA:;base64,{ENCODED}#page=1",
+    ],
+)
+def test_base64_is_read_as_browsers_do(url: str) -> None:
+    assert translated(messages=image(url)).messages[0].content[0].image.data == PICTURE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png;base64,QQ=",
+        "data:image/png;base64,QQ===",
+        "data:image/png;base64,Q",
+        "data:image/png;base64,QQ==QQ==",
+        "data:image/png;base64,Q%QQ",
+        "data:image/png;base64,QQ-_",
+        "data:image/png;base64,QQé=",
+        "data:image/png;base64,====",
+        "data:image/png;base64,%3D%3D",
+        "data:image/png;base64,",
+        "data:image/png;base64, \n",
+        "data:image/png,QQ==",
+        "data:base64,QQ==",
+        "data:",
+    ],
+)
+def test_what_is_no_base64_is_refused(url: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        translated(messages=image(url))
+    assert (raised.value.status, raised.value.code) == (400, "invalid_image_url")
+
+
+@pytest.mark.parametrize("piece", ["%3D", "%", "%41", "\n", "=", "%%41", "A%0a"])
+def test_megabytes_of_base64_take_time_in_proportion(piece: str) -> None:
+    began = time.thread_time()
+    with contextlib.suppress(ApiError):
+        translated(messages=image("data:image/png;base64," + piece * 3_000_000))
+    assert time.thread_time() - began < 1.5
