@@ -47,8 +47,9 @@ class EdgeApp:
         self._clock = clock
         self._cors = cors
         self._new_id = new_id
-        self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget or Limits(clock))
-        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute), public_metrics=public_metrics)
+        budget = budget or Limits(clock)
+        self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget)
+        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget), public_metrics=public_metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from muhgpt.inference.v1 import inference_pb2
@@ -23,7 +24,7 @@ from services.edge.peers.inference import Channels, InferencePeer
 from services.edge.peers.principals import Principal
 from services.edge.peers.quota import QuotaPeer
 from services.edge.peers.replicas import Replicas
-from services.edge.running import Running
+from services.edge.running import Running, Upload
 
 log = get_logger(__name__)
 
@@ -140,8 +141,11 @@ class Pipeline:
 
     # Requests
 
-    async def authenticate(self, authorization: str | None) -> Caller:
-        """The caller of an Authorization header. Raises ApiError 401, or 503 when auth cannot be asked or trusted."""
+    def remembered(self, authorization: str | None) -> Caller | None:
+        """The caller of an Authorization header when its key is cached; None when auth must be asked.
+
+        Raises ApiError 401 (no key, not well-formed, expired), or 503 when nothing that auth said may be trusted.
+        """
         key = _credential(authorization)
         digest = key_format.digest(key)
         principal = self._auth.remembered(digest)
@@ -150,7 +154,19 @@ class Pipeline:
             return Caller(principal, digest)
         if not key_format.is_well_formed(key):
             raise ApiError.invalid_api_key()
+        return None
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """The caller of an Authorization header. Raises ApiError 401, or 503 when auth cannot be asked or trusted."""
+        caller = self.remembered(authorization)
+        if caller is not None:
+            return caller
+        digest = key_format.digest(_credential(authorization))
         return Caller(await self._auth.authenticate(digest), digest)
+
+    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> Upload:
+        """`with` it a body is arriving, which counts as an open answer; `end` ends it. Raises ApiError 429."""
+        return Upload(self._running, caller.principal, caller.key_digest, end)
 
     def models(self, caller: Caller) -> list[ModelInfo]:
         """The aliases that this key may use, as inference told last. Raises ApiError 503 when it never did."""

@@ -72,3 +72,24 @@ class Running:
 
     def _all(self) -> list[Endable]:
         return [answer for answers in self._by_account.values() for answer in answers]
+
+
+class Upload:
+    """A request whose body is still arriving: it takes one of the account's places, and ends with its key."""
+
+    def __init__(self, running: Running, principal: Principal, digest: bytes, end: Callable[[ApiError], None]) -> None:
+        self.principal = principal
+        self.digest = digest
+        self._running = running
+        self._end = end
+
+    def end(self, error: ApiError) -> None:
+        """See Endable."""
+        self._end(error)
+
+    def __enter__(self) -> Upload:
+        self._running.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.leave(self)

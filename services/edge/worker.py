@@ -15,6 +15,7 @@ from servicekit.metrics import tell_build
 from services.edge.app import EdgeApp
 from services.edge.dialling import make_peers
 from services.edge.http.cors import Cors
+from services.edge.http.descriptors import connections_that_fit
 from services.edge.http.limits import LimitNumbers, Limits, RequestLimits
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
@@ -109,7 +110,7 @@ def numbers_of(settings: EdgeSettings) -> LimitNumbers:
         request=RequestLimits(settings.max_parts, settings.max_nesting, settings.max_validation_errors),
         held_body_bytes=settings.held_body_bytes,
         held_body_bytes_per_account=settings.held_body_bytes_per_account,
-        connections=settings.max_connections,
+        connections=connections_that_fit(settings.max_connections),
         connections_per_source=settings.max_connections_per_source,
         unauthorized_per_minute=settings.unauthorized_per_minute,
         preparations_per_account=settings.max_preparations_per_account,

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from services.edge.http.bodies import HeldBody
+from services.edge.http.cut import Cut
 from services.edge.http.disconnect import ClientGone
 from services.edge.http.exchange import Exchange, Receive
 from services.edge.http_errors import ApiError
 
+Uploading = Callable[[Callable[[ApiError], None]], AbstractContextManager[object]]
 
-async def read_json_body(exchange: Exchange, receive: Receive, limit: int) -> bytes | bytearray:
-    """The whole body, at most `limit` bytes. Raises ApiError 413 (by the declared length before anything is read, else
-    as soon as more came) or 415, and ClientGone."""
+
+async def read_json_body(
+    exchange: Exchange, receive: Receive, limit: int, held: HeldBody, uploading: Uploading
+) -> bytes | bytearray:
+    """The whole body, at most `limit` bytes, counted on `held`. While it is still arriving it is an open answer of the
+    account: `uploading` takes what ends it early.
+
+    Raises ApiError 413 (by the declared length before anything is read, else as soon as more came), 415, 429 (too much
+    or too many at once), 503 (no room, or ended from outside), and ClientGone.
+    """
     declared = exchange.headers.get(b"content-length")
     if declared is not None and int(declared) > limit:  # the protocol has let digits through only
-        raise _too_large(limit)
-    body = await _read(receive, limit)
+        raise ApiError.too_large(limit)
+    if exchange.unread():
+        async with Cut() as cut:
+            with uploading(cut):
+                held.cut = cut
+                body = await _read(receive, limit, held)
+                held.cut = None
+    else:
+        body = await _read(receive, limit, held)
     _check_media_type(exchange)
     return body
 
 
-async def _read(receive: Receive, limit: int) -> bytes | bytearray:
+async def _read(receive: Receive, limit: int, held: HeldBody) -> bytes | bytearray:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body") and len(message["body"]) <= limit:
+        held.grow(len(message["body"]))
         return bytes(message["body"])  # nearly every body comes whole
     body = bytearray()
     while message["type"] == "http.request":
+        held.grow(len(message["body"]))
         body += message["body"]
         if len(body) > limit:
-            raise _too_large(limit)
+            raise ApiError.too_large(limit)
         if not message.get("more_body"):
             return body
         message = await receive()
@@ -44,7 +66,3 @@ def _check_media_type(exchange: Exchange) -> None:
         raise ApiError.not_json()
     if coding != b"identity":
         raise ApiError.compressed()
-
-
-def _too_large(limit: int) -> ApiError:
-    return ApiError.too_large(limit)

@@ -11,6 +11,7 @@ from servicekit.line_safe import line_safe
 from services.edge import sse
 from services.edge.answer import RateWindow, Usage
 from services.edge.http.gateway import Caller
+from services.edge.http.senders import Sources
 from services.edge.http_errors import ApiError
 
 Scope = MutableMapping[str, Any]
@@ -30,11 +31,11 @@ class Exchange:
     """
 
     __slots__ = (
+        "_client",
         "_clock",
         "_held_start",
         "_lines",
         "_send",
-        "_unread",
         "began",
         "caller",
         "charge_id",
@@ -50,6 +51,7 @@ class Exchange:
         "status",
         "streaming",
         "trace",
+        "unread",
         "usage",
         "window",
     )
@@ -57,7 +59,8 @@ class Exchange:
     def __init__(self, scope: Scope, send: Send, *, request_id: str, clock: Clock) -> None:
         self._send = send
         self._clock = clock
-        self._unread: Callable[[], bool] | None = scope.get("muhgpt.unread")
+        self.unread: Callable[[], bool] = scope.get("muhgpt.unread", _nothing_unread)
+        self._client = scope.get("client")
         self.request_id = request_id
         self.method: str = scope["method"]
         self.route = "unknown"  # the route's template: paths may hold anything, secrets too
@@ -89,11 +92,15 @@ class Exchange:
             raise ApiError.invalid_api_key("There are several Authorization headers. Send one.")
         return self.header(b"authorization")
 
+    def source(self, sources: Sources) -> str:
+        """The address that this request is counted to."""
+        return sources.of(self._client[0] if self._client else None, self._lines)
+
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Begins the answer."""
         self.status = status
         lines = [*headers, (b"x-request-id", self.request_id.encode()), *window_headers(self.window)]
-        if self._unread is not None and self._unread():
+        if self.unread():
             # What is still to come of the request is not read: the connection hears it out within bounds, and closes.
             lines.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
@@ -136,6 +143,10 @@ class Exchange:
                 headers[b"content-length"] = b"%d" % len(body)
             await self.start(begun["status"], headers.items())
         await self.body(body, more=message.get("more_body", False))
+
+
+def _nothing_unread() -> bool:
+    return False
 
 
 def window_headers(window: RateWindow | None) -> list[Header]:

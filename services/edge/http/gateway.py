@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.answer import Answer
+from services.edge.http_errors import ApiError
 from services.edge.pipeline import Caller, ModelInfo
 
 __all__ = ["Caller", "Gateway", "ModelInfo"]
@@ -21,8 +23,17 @@ class Gateway(Protocol):
         """Whether requests would be served now."""
         ...
 
+    def remembered(self, authorization: str | None) -> Caller | None:
+        """The caller when its key is known here; None when auth must be asked. Raises ApiError 401 or 503."""
+        ...
+
     async def authenticate(self, authorization: str | None) -> Caller:
         """Whose key the Authorization header holds. Raises ApiError 401 or 503."""
+        ...
+
+    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> AbstractContextManager[object]:
+        """In the block a body of this caller is arriving: it counts as an open answer, and `end` is called with an
+        error when it must end early (its key is revoked, the edge stops). Raises ApiError 429."""
         ...
 
     def models(self, caller: Caller) -> Sequence[ModelInfo]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
-
-BACKLOG = 2048
+from services.edge.http.descriptors import backlog
 
 
 def listen(text: str) -> socket.socket:
@@ -25,7 +24,7 @@ def listen(text: str) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(target)
-        listener.listen(BACKLOG)
+        listener.listen(backlog())
     except OSError as error:
         listener.close()
         raise StartupError(

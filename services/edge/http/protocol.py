@@ -21,6 +21,7 @@ from servicekit.clock import SystemClock
 from servicekit.logging import get_logger
 from services.edge.http.connections import Place
 from services.edge.http.cors import Cors
+from services.edge.http.descriptors import TURNED_AWAY
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
 from services.edge.http.plain_cycle import PlainCycle
@@ -32,7 +33,6 @@ from services.edge.http_errors import ApiError
 log = get_logger(__name__)
 
 MAX_PIPELINED = 32  # requests that wait behind the one that is being answered
-MAX_TURNED_AWAY = 64  # connections for which there was no place, and which read why
 REFUSED_LINGER_TIMEOUT = 1.0  # seconds: for a connection for which there was no place
 NOT_HTTP = "The request is not valid HTTP."
 
@@ -297,7 +297,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _turn_away(self, error: ApiError) -> None:
         """There is no place for this connection: it is told why, and closed after a moment."""
-        if len(self.connections) - len(self.limits.connections) > MAX_TURNED_AWAY:
+        if len(self.connections) - len(self.limits.connections) > TURNED_AWAY:
             self.transport.abort()
             return
         self.transport.write(self._raw_response(error, new_request_id()))

@@ -12,8 +12,8 @@ from typing import Any
 import uvicorn
 
 from services.edge.http.cors import Cors
+from services.edge.http.descriptors import backlog
 from services.edge.http.limits import Limits
-from services.edge.http.listener import BACKLOG
 from services.edge.http.protocol import Bounds, bounded
 
 # What a task that was cancelled at the end of the drain may take to say so.
@@ -50,7 +50,7 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 workers=1,
-                backlog=BACKLOG,
+                backlog=backlog(),
                 timeout_keep_alive=_number(keepalive_timeout),
                 timeout_graceful_shutdown=_number(drain_timeout),
             )

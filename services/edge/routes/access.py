@@ -10,6 +10,8 @@ from fastapi.security import HTTPBearer
 from servicekit.clock import Clock
 from services.edge.http.exchange import Exchange
 from services.edge.http.gateway import Caller, Gateway
+from services.edge.http.identify import identify
+from services.edge.http.limits import Limits
 from services.edge.http.read_limit import ReadLimit
 
 # For /openapi.json only: the pipeline itself reads the header.
@@ -19,9 +21,10 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API
 class Platform:
     """What a route may use; the application's state."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, reads_per_minute: int) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, reads_per_minute: int, budget: Limits) -> None:
         self.gateway = gateway
         self.clock = clock
+        self.budget = budget
         self.reads = ReadLimit(clock, reads_per_minute)
 
 
@@ -37,7 +40,7 @@ PlatformOf = Annotated[Platform, Depends(platform_of)]
 async def reader(request: Request, platform: PlatformOf, _shown: Annotated[Any, Security(_bearer)] = None) -> Caller:
     """The caller of a read endpoint. Raises ApiError 401, 503, or 429 past the endpoints' own bound."""
     exchange: Exchange = request.scope["exchange"]
-    caller = await platform.gateway.authenticate(exchange.authorization())
+    caller = await identify(exchange, platform.gateway, platform.budget)
     exchange.caller = caller
     platform.reads.take(caller.principal.account_id)
     return caller

@@ -7,17 +7,20 @@ below is that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from servicekit.clock import MICROSECONDS, Clock
 from services.edge import sse
 from services.edge.answer import Answer
 from services.edge.chat_request import ChatRequest
 from services.edge.completion import Completion
+from services.edge.http.bodies import HeldBody
 from services.edge.http.body import read_json_body
 from services.edge.http.disconnect import until_disconnect
 from services.edge.http.exchange import JSON, Exchange, Header, Receive
 from services.edge.http.gateway import Caller, Gateway
 from services.edge.http.heartbeat import Heartbeat
+from services.edge.http.identify import identify
 from services.edge.http.ids import completion_id
 from services.edge.http.limits import Limits, Sender
 from services.edge.http.windows import WindowMemory
@@ -26,6 +29,7 @@ from services.edge.translate import to_proto
 from services.edge.validation import parse_chat_request
 
 PATH = "/v1/chat/completions"
+SMALL = 16 * 1024  # bytes of a body that are not worth the time to let go of while its answer runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +55,24 @@ class ChatRoute:
         """Answers one request. Raises ApiError, or ClientGone when nobody is left to answer."""
         exchange.route = PATH
         with exchange.trace.child("authenticate"):
-            caller = await self._gateway.authenticate(exchange.authorization())
+            caller = await identify(exchange, self._gateway, self._budget)
         exchange.caller = caller
         principal = caller.principal
         self._budget.spending.check(Sender.account(principal.account_id))
         exchange.window = self._windows.recall(principal.account_id, principal.requests_per_minute)
-        request = parse_chat_request(await read_json_body(exchange, receive, self._limits.max_body_bytes))
         try:
-            await self._answer(exchange, receive, caller, request)
+            with self._budget.bodies.open(principal.account_id) as held:
+                await self._answer(exchange, receive, caller, held)
         except ApiError as error:
             if error.window is not None:
                 self._windows.remember(principal.account_id, error.window)
             raise
 
-    async def _answer(self, exchange: Exchange, receive: Receive, caller: Caller, request: ChatRequest) -> None:
+    async def _answer(self, exchange: Exchange, receive: Receive, caller: Caller, held: HeldBody) -> None:
+        uploading = partial(self._gateway.uploading, caller)
+        request = parse_chat_request(
+            await read_json_body(exchange, receive, self._limits.max_body_bytes, held, uploading)
+        )
         proto = to_proto(request, request.alias)
         model = self._gateway.resolve(caller, request.alias)
         exchange.model = request.alias
@@ -82,6 +90,10 @@ class ChatRoute:
                 deadline=exchange.began + self._limits.request_timeout,
             )
             try:
+                if held.size > SMALL:  # an answer may run for minutes; what was asked is inference's now
+                    request = request.model_copy(update={"messages": (), "tools": None})
+                del proto
+                held.release()
                 exchange.first_token = self._clock.monotonic()
                 exchange.window = answer.window
                 exchange.charge_id = answer.charge_id

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from services.edge.http.cors import Cors
+from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
 from services.edge.routes.chat import ChatLimits
 from tests.integration.edge.edge_world import Edge, StartEdge, serving
@@ -33,10 +34,16 @@ async def start_edge() -> AsyncIterator[StartEdge]:
             limits: ChatLimits | None = None,
             reads: int = 600,
             cors: str | None = None,
+            numbers: LimitNumbers | None = None,
         ) -> Edge:
             pages = Cors.parse(cors)
             context = serving(
-                gateway or ScriptedGateway(), bounds or Bounds(), limits or ChatLimits(), reads, cors=pages
+                gateway or ScriptedGateway(),
+                bounds or Bounds(),
+                limits or ChatLimits(),
+                reads,
+                cors=pages,
+                numbers=numbers,
             )
             return await stack.enter_async_context(context)
 

@@ -13,6 +13,7 @@ from servicekit.clock import Clock, SystemClock
 from services.edge.app import EdgeApp
 from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
+from services.edge.http.limits import LimitNumbers, Limits
 from services.edge.http.listener import address_of, listen
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
@@ -28,6 +29,7 @@ class Edge:
     server: HttpServer
     address: str
     client: httpx.AsyncClient
+    budget: Limits
 
     @property
     def url(self) -> str:
@@ -59,23 +61,26 @@ async def serving(
     cors: Cors | None = None,
     clock: Clock | None = None,
     new_id: Callable[[], str] = new_request_id,
+    numbers: LimitNumbers | None = None,
 ) -> AsyncIterator[Edge]:
-    app = EdgeApp(
-        gateway, clock=clock or SystemClock(), limits=limits, reads_per_minute=reads, new_id=new_id, cors=cors
-    )
+    clock = clock or SystemClock()
+    budget = Limits(clock, numbers)
+    app = EdgeApp(gateway, clock=clock, limits=limits, budget=budget, reads_per_minute=reads, new_id=new_id, cors=cors)
     started = asyncio.Event()
 
     async def on_started() -> None:
         started.set()
 
-    server = HttpServer(app, bounds=bounds, keepalive_timeout=5, drain_timeout=1, cors=cors, on_started=on_started)
+    server = HttpServer(
+        app, bounds=bounds, keepalive_timeout=5, drain_timeout=1, cors=cors, limits=budget, on_started=on_started
+    )
     listener = listen("127.0.0.1:0")
     address = address_of(listener)
     task = asyncio.create_task(server.run_on(listener))
     await asyncio.wait({task, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
     headers = {"authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=f"http://{address}", headers=headers, timeout=10) as client:
-        yield Edge(gateway, server, address, client)
+        yield Edge(gateway, server, address, client, budget)
     server.stop()
     await task
 

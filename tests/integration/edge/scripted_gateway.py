@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from muhgpt.inference.v1 import inference_pb2
@@ -76,6 +77,8 @@ class ScriptedGateway:
     ready: bool = True
     window: RateWindow = field(default_factory=lambda: RateWindow(60, 59, 60.0))
     opened: list[Opened] = field(default_factory=list)
+    looked_up: list[str | None] = field(default_factory=list)
+    uploads: list[Callable[[ApiError], None]] = field(default_factory=list)
     answers: list[ScriptedAnswer] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,13 +87,31 @@ class ScriptedGateway:
     charge_pages: list[tuple[int, str]] = field(default_factory=list)
     usage_answer: quota_pb2.GetUsageResponse = field(default_factory=quota_pb2.GetUsageResponse)
 
+    def remembered(self, authorization: str | None) -> Caller | None:
+        if authorization == f"Bearer {KEY}" and self.authenticate_error is None:
+            return self._caller("acct_1")
+        return None
+
     async def authenticate(self, authorization: str | None) -> Caller:
+        self.looked_up.append(authorization)
         if self.authenticate_error is not None:
             raise self.authenticate_error
-        if authorization != f"Bearer {KEY}":
-            raise ApiError.invalid_api_key()
-        principal = Principal("acct_1", "key_1", 1, 1, 60, 10, None, self.allowed, None, None)
-        return Caller(principal, b"\0" * 32)
+        if authorization is not None and authorization.startswith(f"Bearer {KEY}_"):
+            return self._caller(authorization.removeprefix(f"Bearer {KEY}_"))  # other accounts, by their ids
+        raise ApiError.invalid_api_key()
+
+    @contextmanager
+    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> Iterator[None]:
+        if len(self.uploads) >= caller.principal.max_open_streams:
+            raise ApiError.too_many_streams(caller.principal.max_open_streams)
+        self.uploads.append(end)
+        try:
+            yield
+        finally:
+            self.uploads.remove(end)
+
+    def _caller(self, account_id: str) -> Caller:
+        return Caller(Principal(account_id, "key_1", 1, 1, 60, 10, None, self.allowed, None, None), b"\0" * 32)
 
     def models(self, caller: Caller) -> list[ModelInfo]:
         return [self._info(alias) for alias in ALIASES if not self.allowed or alias in self.allowed]

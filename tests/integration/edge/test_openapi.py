@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from servicekit.clock import SystemClock
 from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.app import make_fastapi
+from services.edge.http.limits import Limits
 from services.edge.http_errors import ApiError
 from services.edge.routes.access import Platform
 from services.edge.routes.request_schema import COMPONENTS
@@ -70,7 +71,7 @@ async def test_schemathesis_finds_nothing(start_edge: StartEdge, tmp_path: Path)
 
 def chat_bodies() -> Any:
     """Bodies that the description allows."""
-    app = make_fastapi(Platform(ScriptedGateway(), SystemClock(), 600), public_metrics=True)
+    app = make_fastapi(Platform(ScriptedGateway(), SystemClock(), 600, Limits(SystemClock())), public_metrics=True)
     schema = schemathesis.openapi.from_dict(app.openapi())
     return schema[CHAT]["POST"].as_strategy().map(lambda case: case.body)
 

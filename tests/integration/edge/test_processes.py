@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -61,10 +62,15 @@ def environment(tmp_path: Path, **settings: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def started(tmp_path: Path, *arguments: str, **settings: str) -> AsyncIterator[EdgeProcess]:
+async def started(
+    tmp_path: Path, *arguments: str, files: int | None = None, **settings: str
+) -> AsyncIterator[EdgeProcess]:
+    """An edge; `files` is its limit of open files."""
     address, log = tmp_path / "edge.address", tmp_path / "edge.log"
     with log.open("wb") as output:
         command = (sys.executable, "-m", "services.edge.main", *arguments)
+        if files:
+            command = ("/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command)
         process = await asyncio.create_subprocess_exec(*command, env=environment(tmp_path, **settings), stderr=output)
     try:
         await until(lambda: address.exists() or process.returncode is not None)
@@ -83,8 +89,8 @@ StartProcess = Callable[..., Awaitable[EdgeProcess]]
 async def start(tmp_path: Path) -> AsyncIterator[StartProcess]:
     async with AsyncExitStack() as stack:
 
-        async def enter(*arguments: str, **settings: str) -> EdgeProcess:
-            return await stack.enter_async_context(started(tmp_path, *arguments, **settings))
+        async def enter(*arguments: str, files: int | None = None, **settings: str) -> EdgeProcess:
+            return await stack.enter_async_context(started(tmp_path, *arguments, files=files, **settings))
 
         yield enter
 
@@ -178,6 +184,29 @@ async def test_workers_do_not_outlive_their_supervisor(start: StartProcess) -> N
     edge.process.kill()
     await edge.process.wait()
     await until(lambda: not any(_runs(pid) for pid in workers))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_with_few_open_files_idle_connections_keep_nobody_out_and_the_log_says_so(
+    start: StartProcess, workers: str
+) -> None:
+    edge = await start("--workers", workers, files=256)
+    host, _, port = edge.address.rpartition(":")
+    idle = [socket.socket() for _ in range(600)]
+    try:
+        for client in idle:
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect((host, int(port)))
+        for _ in range(20):
+            assert (await edge.get("/healthz")).status_code == 200
+        assert '"event":"connections_capped"' in edge.log.read_text()
+        assert '"event":"connection_limit_reached"' in edge.log.read_text()
+        assert '"event":"uncaught' not in edge.log.read_text()
+    finally:
+        for client in idle:
+            client.close()
+    assert (await edge.get("/healthz")).status_code == 200
 
 
 def _is_worker(process: psutil.Process) -> bool:

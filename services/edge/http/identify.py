@@ -1,0 +1,53 @@
+"""Whose request it is, and how often one source address may ask with a key that is not valid."""
+
+from __future__ import annotations
+
+import time
+
+from services.edge.http.exchange import Exchange
+from services.edge.http.gateway import Caller, Gateway
+from services.edge.http.limits import Limits, Sender
+from services.edge.http_errors import ApiError
+
+UNAUTHORIZED = 401
+
+
+async def identify(exchange: Exchange, gateway: Gateway, budget: Limits) -> Caller:
+    """The caller. Raises ApiError: 401, 429 `refused_too_often` (of the address), 503 when auth cannot be asked.
+
+    A key that this worker knows costs a look into a table and is never refused for what others of its address did.
+    """
+    started = time.thread_time()
+    try:
+        authorization = exchange.authorization()
+        caller = gateway.remembered(authorization)
+    except ApiError as error:
+        if error.status == UNAUTHORIZED:
+            _count(exchange, budget, started)
+        raise
+    if caller is None:
+        caller = await _look_up(exchange, gateway, budget, authorization)
+    return caller
+
+
+async def _look_up(exchange: Exchange, gateway: Gateway, budget: Limits, authorization: str | None) -> Caller:
+    source = exchange.source(budget.sources)
+    budget.spending.check(Sender.source(source))
+    budget.unauthorized.take(source)
+    valid = True  # or at least not known to be invalid
+    try:
+        return await gateway.authenticate(authorization)
+    except ApiError as error:
+        valid = error.status != UNAUTHORIZED
+        raise
+    finally:
+        if valid:
+            budget.unauthorized.give_back(source)
+
+
+def _count(exchange: Exchange, budget: Limits, started: float) -> None:
+    """A 401 that needed no look-up. Raises ApiError 429 instead of it when the address had too many."""
+    source = exchange.source(budget.sources)
+    budget.spending.check(Sender.source(source))
+    budget.unauthorized.take(source)
+    budget.spending.charge(Sender.source(source), time.thread_time() - started)
