@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from servicekit.clock import SystemClock
 from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.app import make_fastapi
-from services.edge.http.limits import Limits
+from services.edge.http.limits import LimitNumbers, Limits
 from services.edge.http_errors import ApiError
 from services.edge.routes.access import Platform
 from services.edge.routes.request_schema import COMPONENTS
@@ -50,7 +50,7 @@ async def described(edge: Edge) -> dict[str, Any]:
 
 @pytest.mark.slow
 async def test_schemathesis_finds_nothing(start_edge: StartEdge, tmp_path: Path) -> None:
-    edge = await start_edge(reads=10**9)
+    edge = await start_edge(reads=10**9, numbers=LimitNumbers(unauthorized_per_minute=10**6))
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG.format(directory=tmp_path))
     process = await asyncio.create_subprocess_exec(
