@@ -113,8 +113,12 @@ class ScriptedEngine:
         context_length: int = 2048,
         slots: int = 4,
         vision: bool = False,
+        final_prompt_tokens: int | None = None,
+        estimated: tuple[bool, bool] = (False, False),
     ) -> None:
-        """`tool_calls`: (name, arguments) pairs after the tokens, at two tokens each; they end in TOOL_CALLS."""
+        """`final_prompt_tokens`: the prompt as counted at the end; `estimated`: the counts before and at the end.
+
+        `tool_calls`: (name, arguments) pairs after the tokens, at two tokens each; they end in TOOL_CALLS."""
         self.tokens = tokens
         self.finish = FinishReason.TOOL_CALLS if tool_calls else finish
         self.tool_calls = tool_calls
@@ -122,6 +126,8 @@ class ScriptedEngine:
         self.context_length = context_length
         self.slots = slots
         self.vision = vision
+        self.final_prompt_tokens = final_prompt_tokens
+        self.estimated = estimated
         self.ready = True
         self.requests: list[ChatRequest] = []
         self.max_tokens: list[int] = []
@@ -161,7 +167,7 @@ class ScriptedEngine:
         count = count_tokens(request) if self.prompt_tokens is None else self.prompt_tokens
         if count >= self.context_length:
             raise ContextTooLong(count, self.context_length)
-        return ScriptedPrompt(Prepared(count, self.context_length - count), request, self)
+        return ScriptedPrompt(Prepared(count, self.context_length - count, self.estimated[0]), request, self)
 
     async def generate(self, prompt: ScriptedPrompt, max_tokens: int) -> AsyncGenerator[Sequence[Delta] | Usage]:
         """The steps of one generation."""
@@ -180,7 +186,8 @@ class ScriptedEngine:
                 await asyncio.sleep(0)
             await self._at(made // sampling.choices)
             ended = True
-            yield Usage(prompt.prepared.prompt_tokens, made)
+            counted = self.final_prompt_tokens or prompt.prepared.prompt_tokens
+            yield Usage(counted, made, self.estimated[1])
         finally:
             if not ended:
                 self.stopped += 1

@@ -6,7 +6,7 @@ Every event may be shown to the client when it is yielded: what it stands for is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -68,10 +68,13 @@ class Batch:
     """Deltas that had queued when the client could take more; in order. Never empty but for the last.
 
     `usage` is set on the last batch only, and by then the charge is committed (or its replay is guaranteed).
+    `written` is set on the last batch of an answer that is sent whole: to be called when its last byte has left this
+    process, or when nobody will read it any more. Until then its charge is given back should this process die.
     """
 
     deltas: list[Delta] = field(default_factory=list)
     usage: Usage | None = None
+    written: Callable[[], None] | None = None
 
 
 class Answer(Protocol):

@@ -165,10 +165,12 @@ class ApiError(Exception):
         return cls(429, "rate_limit", message, code="too_many_streams", headers=retry_headers(1), window=window)
 
     @classmethod
-    def refused_too_often(cls, retry_after: float) -> ApiError:
+    def refused_too_often(
+        cls, retry_after: float, why: str = "Too many of your requests were refused lately."
+    ) -> ApiError:
         """429 that does not count: so much of the sender's work was rejected that no more is looked at for now."""
         headers = retry_headers(retry_after)
-        message = f"Too many of your requests were refused lately. Try again in {headers['retry-after']} s."
+        message = f"{why} Try again in {headers['retry-after']} s."
         return cls(429, "rate_limit", message, code="refused_too_often", headers=headers)
 
     @classmethod
@@ -283,6 +285,10 @@ def from_refusal(reason: int, *, retry_after: float = 1.0, window: RateWindow | 
             return ApiError.insufficient_credits(window)
         case refused.REASON_KEY_LIMIT_REACHED:
             return ApiError.key_limit_reached(window)
+        case refused.REASON_LOSSES_TOO_HIGH:
+            return ApiError.refused_too_often(
+                retry_after, "Your requests have caused too much work today that was not charged."
+            )
         case refused.REASON_NO_PRICE:
             return ApiError.service_unavailable("This model has no price at the moment, so it cannot be used.")
         case refused.REASON_UNAVAILABLE:

@@ -17,6 +17,7 @@ from servicekit.logging import get_logger
 from services.edge import pipeline_metrics as metrics
 from services.edge.answer import Batch, Delta, RateWindow, Usage
 from services.edge.convert import to_delta, with_details
+from services.edge.first_progress import FirstProgress
 from services.edge.http_errors import ApiError, from_inference_failure
 from services.edge.peers.auth import keys_unavailable
 from services.edge.peers.generation import Generation
@@ -55,6 +56,7 @@ class LiveAnswer:
         running: Running,
         trust: Trust,
         clock: Clock,
+        first_progress: FirstProgress | None = None,
     ) -> None:
         """`deadline` is monotonic seconds. Raises ApiError 429 when the account has too many answers open."""
         self.principal = principal
@@ -75,7 +77,6 @@ class LiveAnswer:
         self._choices = choices
         self._open = set(range(choices))
         self._prompt_tokens = 0
-        self._estimated = False
         self._tail: list[Delta] = []
         self._usage: Usage | None = None
         self._done = False  # the last batch was given, or the failure raised
@@ -84,6 +85,8 @@ class LiveAnswer:
         self._running = running
         self._trust = trust
         self._clock = clock
+        self._first_progress = first_progress or FirstProgress(clock)
+        self._report_due = False  # quota has to hear of the first tokens
         running.enter(self)
         seconds = max(0.0, deadline - clock.monotonic())
         self._timer = asyncio.get_running_loop().call_later(seconds, self._end_late)
@@ -94,7 +97,6 @@ class LiveAnswer:
         """The hold was reserved on this link for a prompt so counted."""
         self._link = link
         self._prompt_tokens = prepared.prompt_tokens
-        self._estimated = prepared.estimated
         reserved = self.hold.reserved if self.hold else None
         if reserved is not None:
             self.max_tokens = reserved.max_tokens
@@ -115,6 +117,7 @@ class LiveAnswer:
         """The next batch. Raises ApiError when the answer failed, StopAsyncIteration after the last batch."""
         if self._streamed:  # who asks for the next has written the one before
             self._written = self.delivered
+            self._report_first()
         while True:
             if self.error is not None and not self._done:
                 self._done = True
@@ -167,11 +170,24 @@ class LiveAnswer:
         return deltas
 
     def _deliver(self, event: inference_pb2.Delta) -> Delta:
+        if self._streamed and event.tokens and not self.delivered:
+            self._first_progress.expect(self)
         self.delivered += event.tokens
         delta = to_delta(event)
         if delta.finish_reason is not None:
             self._open.discard(event.choice)
         return delta
+
+    def report_first(self) -> None:
+        """The first tokens are a moment old: quota hears of them, so that they are paid when this process dies."""
+        self._report_due = True
+        self._report_first()
+
+    def _report_first(self) -> None:
+        if self._report_due and self._written and not self._left and self.hold is not None:
+            self._report_due = False
+            if not self.hold.asked:
+                self.hold.progress(self._written, self._written)
 
     def _slide(self, hold: Hold) -> None:
         """Asks ahead of need, so that a stream whose account can pay never stands still."""
@@ -209,35 +225,40 @@ class LiveAnswer:
         metrics.OUTCOMES.labels("cut").inc()
 
     def _finish(self, finished: inference_pb2.Finished, hold: Hold) -> None:
-        """The engine ended. Charged is its own count, which never passes what was covered."""
+        """The engine ended. Charged is its own count, which never passes what was covered.
+
+        A prompt that counts higher than it was reserved is held first, and what is not free then is never collected.
+        """
         if finished.output_tokens > hold.covered:
             log.warning("output_beyond_hold", request_id=self._request_id, output_tokens=finished.output_tokens)
         prompt = 0
-        if self._estimated and 0 < finished.prompt_tokens < self._prompt_tokens:
+        if finished.prompt_tokens > 0 and finished.prompt_tokens != self._prompt_tokens:
+            if finished.prompt_tokens > self._prompt_tokens:
+                hold.slide_prompt(finished.prompt_tokens)
             prompt = self._prompt_tokens = finished.prompt_tokens
-        self._charge(min(finished.output_tokens, hold.covered), prompt)
+        self._charge(min(finished.output_tokens, hold.covered), prompt, finished.estimated)
         self._usage = with_details(self._usage, finished)
         metrics.OUTCOMES.labels("finished").inc()
 
-    def _charge(self, output_tokens: int, prompt_tokens: int) -> None:
+    def _charge(self, output_tokens: int, prompt_tokens: int, estimated: bool | None = None) -> None:
         self._usage = Usage(self._prompt_tokens, output_tokens)
-        self._leave(output_tokens, prompt_tokens)
+        self._leave(output_tokens, prompt_tokens, unconfirmed=not self._streamed, estimated=estimated)
 
     async def _last_batch(self) -> Batch:
         """Waits for the charge, so that whoever reads usage next sees it; not for ever (docs/money.md)."""
         hold = self.hold
         started = self._clock.monotonic()
-        if hold is not None and not hold.ended:
+        if hold is not None and not hold.charged:
             try:
                 async with asyncio.timeout(SETTLE_PATIENCE):
-                    while not hold.ended:
+                    while not hold.charged:
                         await self.wakeup.wait()
             except TimeoutError:
                 metrics.SETTLEMENTS_LATE.inc()
                 log.warning("settlement_late", request_id=self._request_id)
         metrics.SETTLE_WAIT.observe(self._clock.monotonic() - started)
         self._done = True
-        return Batch(self._tail, self._usage)
+        return Batch(self._tail, self._usage, None if self._streamed else self._confirm)
 
     def end(self, error: ApiError) -> None:
         """Ends with an error: the engine stops, what was delivered is charged. After the end of the output: nothing.
@@ -258,10 +279,13 @@ class LiveAnswer:
     def abandon(self) -> None:
         """aclose() without an await; what opening.py calls when it is cancelled."""
         if self._left:
+            if not self._done:  # charged, and nobody will write it: the client left meanwhile
+                self._confirm()
             return
         received = self.generation.received if self.generation else 0
         covered = self.hold.covered if self.hold else 0
-        self._leave(min(received, covered), 0)
+        worked = self.generation is not None and self.generation.go_written
+        self._leave(min(received, covered), 0, abandoned=worked)
         self._let_go()
         metrics.OUTCOMES.labels("abandoned").inc()
 
@@ -276,7 +300,19 @@ class LiveAnswer:
             self.hold.wake = None
         self.wakeup.set()
 
-    def _leave(self, output_tokens: int, prompt_tokens: int) -> None:
+    def _confirm(self) -> None:
+        if self.hold is not None:
+            self.hold.confirm()
+
+    def _leave(
+        self,
+        output_tokens: int,
+        prompt_tokens: int,
+        *,
+        unconfirmed: bool = False,
+        estimated: bool | None = None,
+        abandoned: bool = False,
+    ) -> None:
         """Stops the engine and hands the charge to the quota stream's task; happens once, whatever comes first."""
         self._left = True
         self._timer.cancel()
@@ -285,7 +321,9 @@ class LiveAnswer:
         if self.generation is not None:
             self.generation.leave()
         if self.hold is not None:
-            self.hold.settle(output_tokens, prompt_tokens)
+            self.hold.settle(
+                output_tokens, prompt_tokens, unconfirmed=unconfirmed, estimated=estimated, abandoned=abandoned
+            )
         if output_tokens:
             metrics.PROMPT_TOKENS.inc(self._prompt_tokens)
             metrics.OUTPUT_TOKENS.inc(output_tokens)

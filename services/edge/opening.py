@@ -21,6 +21,12 @@ from services.edge.peers.quota import QuotaPeer, unavailable
 
 log = get_logger(__name__)
 
+# Refusals that come again, of which an edge answers some itself when there are many (admission.py).
+DENIALS = (
+    quota_pb2.Refused.REASON_INSUFFICIENT_CREDITS,
+    quota_pb2.Refused.REASON_KEY_LIMIT_REACHED,
+    quota_pb2.Refused.REASON_LOSSES_TOO_HIGH,
+)
 RESERVE_PATIENCE = 0.9  # seconds: without an answer of quota the client has its 503 within one (G7)
 STARTS = 2  # a generation whose stream broke before it started, or whose engine is away, is prepared once more
 
@@ -160,6 +166,7 @@ class Opening:
             requests_per_minute=principal.requests_per_minute,
             monthly_credit_limit=principal.monthly_credit_limit,
             key_requests_per_minute=principal.key_requests_per_minute,
+            estimated=prepared.estimated,
         )
 
     def _refusal(self, hold: Hold, refused: quota_pb2.Refused) -> ApiError:
@@ -173,7 +180,7 @@ class Opening:
             if window is not None:
                 self._admission.full(principal, hold.sent_at, retry_after, window)
             self._admission.denied(principal)
-        elif refused.reason in (refused.REASON_INSUFFICIENT_CREDITS, refused.REASON_KEY_LIMIT_REACHED):
+        elif refused.reason in DENIALS:
             self._admission.denied(principal)
         else:
             reason = quota_pb2.Refused.Reason.Name(refused.reason)

@@ -15,6 +15,7 @@ from services import key_format
 from services.edge import pipeline_metrics as metrics
 from services.edge.admission import Admission
 from services.edge.answer import Answer
+from services.edge.first_progress import FirstProgress
 from services.edge.http.limits import Limits
 from services.edge.http_errors import ApiError
 from services.edge.live_answer import LiveAnswer
@@ -89,6 +90,7 @@ class Pipeline:
         self._budget = budget or Limits(clock)
         self._clock = clock
         self._running = Running()
+        self._first_progress = FirstProgress(clock)
         self._auth = AuthPeer(peers.auth, self._running, clock, edge_name=edge_name, cache_size=cached_keys)
         self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name)
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
@@ -243,6 +245,7 @@ class Pipeline:
             running=self._running,
             trust=self._auth,
             clock=self._clock,
+            first_progress=self._first_progress,
         )
 
     def _models(self) -> dict[str, inference_pb2.Model]:

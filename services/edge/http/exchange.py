@@ -10,6 +10,7 @@ from servicekit.clock import Clock
 from servicekit.line_safe import line_safe
 from services.edge import sse
 from services.edge.answer import RateWindow, Usage
+from services.edge.http.flush import WhenWritten
 from services.edge.http.gateway import Caller
 from services.edge.http.senders import Sources
 from services.edge.http_errors import ApiError
@@ -36,6 +37,7 @@ class Exchange:
         "_held_start",
         "_lines",
         "_send",
+        "_when_written",
         "began",
         "caller",
         "charge_id",
@@ -61,6 +63,7 @@ class Exchange:
         self._clock = clock
         self.unread: Callable[[], bool] = scope.get("muhgpt.unread", _nothing_unread)
         self._client = scope.get("client")
+        self._when_written: WhenWritten | None = scope.get("muhgpt.when_written")
         self.request_id = request_id
         self.method: str = scope["method"]
         self.route = "unknown"  # the route's template: paths may hold anything, secrets too
@@ -119,6 +122,13 @@ class Exchange:
         """A whole answer."""
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.body(body)
+
+    def when_written(self, done: Callable[[], None]) -> None:
+        """Calls `done` once all that was sent has left this process, or nobody is there to take it any more."""
+        if self._when_written is None:  # no socket of ours
+            done()
+        else:
+            self._when_written(done)
 
     async def fail(self, error: ApiError) -> None:
         """Tells the client of a failure, in whatever form is still possible."""

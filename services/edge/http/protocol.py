@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httptools
@@ -22,6 +23,7 @@ from servicekit.logging import get_logger
 from services.edge.http.connections import Place
 from services.edge.http.cors import Cors
 from services.edge.http.descriptors import TURNED_AWAY
+from services.edge.http.flush import when_written
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
 from services.edge.http.plain_cycle import PlainCycle
@@ -179,6 +181,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["http_version"] = version
         self.scope["muhgpt.unread"] = self._unread  # type: ignore[typeddict-unknown-key]
+        self.scope["muhgpt.when_written"] = partial(when_written, self.transport)  # type: ignore[typeddict-unknown-key]
         self._begin_cycle(version)
         self._phase, self._began = "body", self._heard
         if self._place is not None:

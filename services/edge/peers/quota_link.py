@@ -28,6 +28,7 @@ RETURN_AFTER = (
     5.0  # seconds away from home before it returns, so that one that fails again and again is not asked often
 )
 HOME_AGAIN = "home can be reached again"
+FEATURES = ("losses_too_high",)  # what this edge understands beyond the first version (quota.proto)
 OVERDUE = 5.0  # seconds after which an unanswered operation is sent again on the same stream
 
 
@@ -46,7 +47,7 @@ class QuotaLink:
         self._replicas = replicas
         self._moving = ""  # why the stream is to be left
         self._clock = clock
-        self._hello = quota_pb2.SessionHello(session_id=secrets.token_bytes(16), edge_name=edge_name)
+        self._hello = quota_pb2.SessionHello(session_id=secrets.token_bytes(16), edge_name=edge_name, features=FEATURES)
         self._holds: dict[bytes, Hold] = {}
         self._dirty: dict[Hold, None] = {}  # in the order of their first unsent operation
         self._heart: Heart | None = None
@@ -57,6 +58,7 @@ class QuotaLink:
         self._welcomed_at = 0.0
         self.lapses_at = float("-inf")  # monotonic: from then on nothing may be delivered
         self.window_tokens = 64
+        self.features: frozenset[str] = frozenset()  # of the replica where the stream is
         self.opened = asyncio.Event()
         self.link = Link(self, clock)
 
@@ -133,6 +135,7 @@ class QuotaLink:
         if lease <= 0 or interval <= 0 or welcome.window_tokens < 1:
             raise StreamBroken("quota's welcome lacks lease, heartbeat_interval or window_tokens")
         self.window_tokens = welcome.window_tokens
+        self.features = frozenset(welcome.features)
         self._margin = min(1.0, lease / 10)
         self._heart = Heart(self._clock, hello_sent, lease - self._margin, interval)
         self.lapses_at = self._heart.lapses_at
@@ -157,7 +160,7 @@ class QuotaLink:
         while self._dirty and len(operations) < BATCH:
             hold = next(iter(self._dirty))
             del self._dirty[hold]
-            operations += hold.take(now)
+            operations += hold.take(now, self.features)
             self._tidy(hold)
         if not operations:
             return None

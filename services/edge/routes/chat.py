@@ -132,6 +132,15 @@ class ChatRoute:
                 break
         if completion.usage is None:
             raise RuntimeError("the answer ended without usage")
+        try:
+            await self._write_whole(exchange, request, answer, completion)
+        finally:
+            if batch.written is not None:
+                exchange.when_written(batch.written)
+
+    async def _write_whole(
+        self, exchange: Exchange, request: ChatRequest, answer: Answer, completion: Completion
+    ) -> None:
         exchange.usage = completion.usage
         body = completion.encode(
             completion_id=completion_id(exchange.request_id), created=self._now(), model=request.alias

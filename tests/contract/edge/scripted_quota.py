@@ -21,12 +21,22 @@ class Hold:
     covered: int
     most: int  # output tokens, all choices
     end: Outcome | None = None
+    unconfirmed: bool = False
 
 
 class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
     """Speaks quota.proto for one account's money."""
 
-    def __init__(self, balance: int = 1_000_000, window: int = 64, lease: float = 30.0, interval: float = 0.02) -> None:
+    def __init__(
+        self,
+        balance: int = 1_000_000,
+        window: int = 64,
+        lease: float = 30.0,
+        interval: float = 0.02,
+        features: tuple[str, ...] = (),
+    ) -> None:
+        """Without features it is a quota of the first version."""
+        self.features = features
         self.balance = balance
         self.window = window
         self.lease = lease
@@ -35,6 +45,8 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
         self.reserves: list[quota_pb2.Reserve] = []
         self.settled: list[int] = []  # output tokens, one entry a charge made
         self.progress: list[quota_pb2.Progress] = []  # as told
+        self.settles: list[quota_pb2.Settle] = []  # as asked, repeats too
+        self.releases: list[quota_pb2.Release] = []
         self.released = 0
         self.operations: list[str] = []
         self.refusals: list[quota_pb2.Refused] = []  # given to the next operations instead of doing them
@@ -48,6 +60,11 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
     def held(self) -> int:
         """Credits in open holds."""
         return sum(hold.prompt_tokens + hold.covered for hold in self.holds.values() if hold.end is None)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Charges that a lost session would be given back."""
+        return sum(hold.unconfirmed for hold in self.holds.values())
 
     @property
     def open_holds(self) -> int:
@@ -67,7 +84,7 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
         queue: asyncio.Queue[quota_pb2.SessionResponse | None] = asyncio.Queue()
         self._streams.append(queue)
         reader = asyncio.create_task(self._read(requests, queue))
-        welcome = quota_pb2.SessionWelcome(window_tokens=self.window)
+        welcome = quota_pb2.SessionWelcome(window_tokens=self.window, features=self.features)
         welcome.lease.FromMicroseconds(int(self.lease * 1e6))
         welcome.heartbeat_interval.FromMicroseconds(int(self.interval * 1e6))
         try:
@@ -103,6 +120,7 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
             "progress": self._progress,
             "settle": self._settle,
             "release": self._release,
+            "confirm": self._confirm,
         }
         outcome = work[kind](operation)
         return None if kind in self.mute else outcome
@@ -132,6 +150,10 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
             return _ended(operation.hold_id)
         progress = operation.progress
         self.progress.append(progress)
+        if progress.prompt_tokens:
+            assert "prompt_slide" in self.features
+            free = max(0, self.balance - self.held)
+            hold.prompt_tokens += min(free, max(0, progress.prompt_tokens - hold.prompt_tokens))
         wanted = max(progress.delivered_tokens, progress.generated_tokens) + self.window
         more = min(wanted - hold.covered, self.balance - self.held)
         hold.covered += max(0, more)
@@ -140,16 +162,27 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
 
     def _settle(self, operation: quota_pb2.Operation) -> Outcome:
         hold = self.holds[operation.hold_id]
+        settle = operation.settle
+        self.settles.append(settle)
+        assert not settle.unconfirmed or "confirm" in self.features
+        hold.unconfirmed = settle.unconfirmed and (hold.end is None or hold.unconfirmed)
         if hold.end is None:
-            tokens = operation.settle.output_tokens
+            tokens = settle.output_tokens
             assert tokens <= hold.covered
-            credits = (operation.settle.prompt_tokens or hold.prompt_tokens) + tokens
+            due = (settle.prompt_tokens or hold.prompt_tokens) + tokens
+            credits = min(due, hold.prompt_tokens + hold.covered)
             self.balance -= credits
             self.settled.append(tokens)
             hold.end = Outcome(hold_id=operation.hold_id, settled=quota_pb2.Settled(credits=credits))
         return hold.end
 
+    def _confirm(self, operation: quota_pb2.Operation) -> Outcome:
+        assert "confirm" in self.features
+        self.holds[operation.hold_id].unconfirmed = False
+        return Outcome(hold_id=operation.hold_id, confirmed=quota_pb2.Confirmed())
+
     def _release(self, operation: quota_pb2.Operation) -> Outcome:
+        self.releases.append(operation.release)
         hold = self.holds.setdefault(operation.hold_id, Hold("", 0, 0, 0))
         if hold.end is None:
             self.released += 1

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.peers.hold import Hold
+from services.edge.peers.hold import NO_FEATURES, Hold
 
 ID = b"0123456789abcdef"
+CONFIRM = frozenset({"confirm"})
 Refused = quota_pb2.Refused
 
 
@@ -22,8 +23,8 @@ class Conversation:
     def _wake(self) -> None:
         self.woken += 1
 
-    def sent(self) -> list[str]:
-        return [operation.WhichOneof("operation") or "" for operation in self.hold.take(1.0)]
+    def sent(self, features: frozenset[str] = NO_FEATURES) -> list[str]:
+        return [operation.WhichOneof("operation") or "" for operation in self.hold.take(1.0, features)]
 
     def reserve(self, covered: int = 64) -> None:
         self.hold.reserve(quota_pb2.Reserve(account_id="a", prompt_tokens=1, max_tokens=500, choices=1))
@@ -167,3 +168,124 @@ def test_after_any_history_one_quiet_stream_ends_the_hold(history: list[str]) ->
         answer(kind)
     assert talk.hold.ended
     assert talk.sent() == []
+
+
+def charged(talk: Conversation) -> None:
+    """A whole answer that a new quota has charged and that is not yet written."""
+    talk.reserve()
+    talk.hold.settle(3, unconfirmed=True)
+    (operation,) = talk.hold.take(1.0, CONFIRM)
+    assert operation.settle.unconfirmed
+    talk.answer(settled=quota_pb2.Settled(credits=1))
+    assert (talk.hold.charged, talk.hold.ended) == (True, False)
+
+
+def test_a_charge_waits_for_its_confirmation_and_says_nothing_meanwhile() -> None:
+    talk = Conversation()
+    charged(talk)
+    talk.hold.forget_sent()
+    assert not talk.hold.unanswered
+    assert talk.sent(CONFIRM) == []
+    talk.hold.confirm()
+    assert talk.sent(CONFIRM) == ["confirm"]
+    talk.hold.forget_sent()
+    assert talk.sent(CONFIRM) == ["confirm"]
+    talk.answer(confirmed=quota_pb2.Confirmed())
+    assert talk.hold.ended
+
+
+def test_a_confirmation_waits_for_a_replica_that_knows_it() -> None:
+    talk = Conversation()
+    charged(talk)
+    talk.hold.confirm()
+    assert talk.sent(NO_FEATURES) == []
+    assert talk.sent(CONFIRM) == ["confirm"]
+
+
+def test_a_charge_that_an_old_replica_repeats_is_confirmed_at_a_new_one() -> None:
+    """The new one knows it as unconfirmed; the old one gives the first answer and confirms nothing."""
+    talk = Conversation()
+    talk.reserve()
+    talk.hold.settle(3, unconfirmed=True)
+    assert talk.sent(CONFIRM) == ["settle"]
+    talk.hold.forget_sent()
+    (operation,) = talk.hold.take(1.0, NO_FEATURES)
+    assert not operation.settle.unconfirmed
+    talk.answer(settled=quota_pb2.Settled(credits=1))
+    talk.hold.confirm()
+    assert talk.sent(CONFIRM) == ["confirm"]
+
+
+def test_a_settlement_that_was_not_sent_when_the_answer_was_written_needs_no_confirmation() -> None:
+    talk = Conversation()
+    talk.reserve()
+    talk.hold.settle(3, unconfirmed=True)
+    talk.hold.confirm()
+    (operation,) = talk.hold.take(1.0, CONFIRM)
+    assert not operation.settle.unconfirmed
+    talk.answer(settled=quota_pb2.Settled(credits=1))
+    assert talk.hold.ended
+
+
+def test_a_higher_prompt_goes_out_before_the_end_and_again_after_a_break() -> None:
+    talk = Conversation()
+    talk.reserve()
+    talk.hold.slide_prompt(70)
+    talk.hold.settle(3, 70)
+    assert talk.sent(NO_FEATURES) == ["settle"]
+    talk.hold.forget_sent()
+    progress, settle = talk.hold.take(1.0, frozenset({"prompt_slide"}))
+    assert (progress.progress.prompt_tokens, settle.settle.prompt_tokens) == (70, 70)
+
+
+@given(st.lists(st.sampled_from(["send", "send old", "break", "answer", "settle", "confirm", "look"]), max_size=40))
+def test_after_any_history_a_whole_answer_is_charged_and_confirmed_at_quota(history: list[str]) -> None:
+    talk, unanswered, unconfirmed = Conversation(), list[tuple[str, bool]](), False
+    talk.reserve()
+
+    def send(features: frozenset[str]) -> None:
+        nonlocal unconfirmed
+        for operation in talk.hold.take(1.0, features):
+            kind = operation.WhichOneof("operation") or ""
+            new = features == CONFIRM
+            if kind == "confirm" or (kind == "settle" and new and state["charged"]):
+                unconfirmed = unconfirmed and kind == "settle" and operation.settle.unconfirmed
+            elif kind == "settle" and not state["charged"]:
+                unconfirmed, state["charged"] = operation.settle.unconfirmed, True
+            unanswered.append((kind, new))
+
+    def answer() -> None:
+        kind, _ = unanswered.pop(0)
+        if kind == "settle":
+            talk.answer(settled=quota_pb2.Settled(credits=1))
+        else:
+            talk.answer(confirmed=quota_pb2.Confirmed())
+
+    state = {"charged": False}
+    for event in history:
+        if event == "send":
+            send(CONFIRM)
+        elif event == "send old":
+            send(NO_FEATURES)
+        elif event == "break":
+            unanswered.clear()
+            talk.hold.forget_sent()
+        elif event == "answer" and unanswered:
+            answer()
+        elif event == "settle":
+            talk.hold.settle(3, unconfirmed=True)
+        elif event == "confirm":
+            talk.hold.confirm()
+        elif event == "look":
+            talk.hold.overdue()
+    talk.hold.settle(3, unconfirmed=True)
+    talk.hold.confirm()
+    unanswered.clear()
+    talk.hold.forget_sent()
+    for _ in range(2):
+        send(CONFIRM)
+        while unanswered:
+            answer()
+    assert state["charged"]
+    assert not unconfirmed
+    assert talk.hold.ended
