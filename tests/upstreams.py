@@ -183,7 +183,8 @@ class Upstream:
         finally:
             for task in (playing, gone):
                 task.cancel()
-            await asyncio.gather(playing, gone, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):  # killed while it cleans up
+                await asyncio.gather(playing, gone, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -13,12 +13,16 @@ import aiohttp
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.refusals import refusal_of
 from services.inference.engines.upstream.sse import EventReader
+from services.inference.engines.upstream.whole import events_of
 
 KEEPALIVE = 15.0  # seconds that an idle connection is kept
 MOST_BODY = 8 * 1024 * 1024  # bytes of an answer that is no stream: a million token ids
 MOST_ERROR = 64 * 1024  # bytes of an error's body
 ERROR_PATIENCE = 5.0  # seconds for an error's body
 REUSED = "reused"
+# An answer of 8 choices, each token with 20 rivals, takes 4 KiB a token; nothing of it is kept here.
+MAX_ANSWER = 512 * 1024 * 1024  # bytes of one answer
+MAX_SILENT = 2 * 1024 * 1024  # bytes without an event, and of events without output
 TAIL_PATIENCE = 0.05  # seconds for the end of a stream after its last event, so that its connection can be used again
 
 
@@ -54,10 +58,18 @@ class UpstreamClient:
             reader = EventReader()
             if response.status != 200:
                 raise refusal_of(response.status, await _error_body(response), response.headers.get("Retry-After"))
-            if response.content_type == "application/json" or "Content-Encoding" in response.headers:
-                raise TargetFailed("the upstream's answer is not a stream of events", "protocol")
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise TargetFailed("the upstream's answer is compressed, which was not asked for", "protocol")
+            if response.content_type == "application/json":
+                yield events_of(await _whole(response))
+                return
+            received = silent = 0
             while chunk := await response.content.readany():
+                received, silent = received + len(chunk), silent + len(chunk)
+                if received > MAX_ANSWER or silent > MAX_SILENT:
+                    raise TargetFailed("the upstream's answer is too large", "oversized")
                 if events := reader.feed(chunk):
+                    silent = 0
                     yield events
                     if events[-1].strip() == b"[DONE]":
                         await _read_tail(response)
@@ -75,12 +87,7 @@ class UpstreamClient:
 
     async def _ask(self, url: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
         async with self._sending(url, body, aiohttp.ClientTimeout(total=timeout)) as response:
-            data = bytearray()
-            async for piece in response.content.iter_any():
-                data += piece
-                if len(data) > MOST_BODY:
-                    raise TargetFailed("the upstream's answer is too large", "protocol")
-            return response.status, bytes(data)
+            return response.status, await _whole(response)
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -101,7 +108,7 @@ class UpstreamClient:
             raise TargetFailed(f"the upstream cannot be reached: {type(error).__name__}", "connect") from None
         except TimeoutError:
             raise TargetFailed("the upstream did not answer in time", "timeout") from None
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise TargetFailed(f"the upstream broke the connection: {type(error).__name__}", "cut") from None
 
     async def _send(self, url: str, body: bytes | None, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
@@ -128,6 +135,16 @@ def _tells_reuse() -> aiohttp.TraceConfig:
     config = aiohttp.TraceConfig()
     config.on_connection_reuseconn.append(reused)
     return config
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """An answer's body. Raises TargetFailed above MOST_BODY."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > MOST_BODY:
+            raise TargetFailed("the upstream's answer is too large", "protocol")
+    return bytes(data)
 
 
 async def _error_body(response: aiohttp.ClientResponse) -> bytes:

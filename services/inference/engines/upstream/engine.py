@@ -21,7 +21,7 @@ from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.choice import LogprobsIgnored
 from services.inference.engines.upstream.choices import Asked, every_choice
 from services.inference.engines.upstream.chunks import ChunkReader
-from services.inference.engines.upstream.client import UpstreamClient
+from services.inference.engines.upstream.client import MAX_SILENT, UpstreamClient
 from services.inference.engines.upstream.context import Context
 from services.inference.engines.upstream.forced import ForcedCall
 from services.inference.engines.upstream.prompt_count import PromptCounter
@@ -242,13 +242,12 @@ async def _timed(
     """
     config, clock = engine.config, engine.clock
     until = clock.monotonic() + config.first_token_timeout
-    started, progress = False, 0
+    started, ended, progress, silent = False, False, 0, 0
     while not reader.enough:
-        patience = max(0.0, until - clock.monotonic())
-        if reader.complete:
-            patience = min(patience, USAGE_PATIENCE)
+        if reader.complete and not ended:
+            ended, until = True, min(until, clock.monotonic() + USAGE_PATIENCE)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(max(0.0, until - clock.monotonic())):
                 together = await anext(events)
         except StopAsyncIteration:
             return
@@ -261,8 +260,12 @@ async def _timed(
             deltas = await asyncio.to_thread(_read, reader, together)
         else:
             deltas = _read(reader, together)
-        if reader.progress > progress:
+        silent += sum(map(len, together))
+        if reader.progress > progress and not ended:
+            silent = 0
             started, progress, until = True, reader.progress, clock.monotonic() + config.token_timeout
+        elif silent > MAX_SILENT:
+            raise TargetFailed("the upstream sends without end and brings nothing", "oversized")
         if deltas:
             yield deltas
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.inference.domain.errors import TargetFailed
 
-MOST_EVENT = 1024 * 1024  # bytes of one event; with 8 choices and 20 log probabilities still far above any
+MAX_EVENT = 1024 * 1024  # bytes of one event; with 8 choices and 20 log probabilities still far above any
 BOM = b"\xef\xbb\xbf"
 
 
@@ -46,8 +46,8 @@ class EventReader:
 
     def _grow(self, piece: bytes) -> None:
         self._line += piece
-        if len(self._line) + self._size > MOST_EVENT:
-            raise TargetFailed(f"an event of the upstream is larger than {MOST_EVENT:,} bytes", "protocol")
+        if len(self._line) + self._size > MAX_EVENT:
+            raise TargetFailed(f"an event of the upstream is larger than {MAX_EVENT:,} bytes", "protocol")
 
     def _end_line(self, line: bytes, events: list[bytes]) -> None:
         if self._first:
@@ -56,7 +56,7 @@ class EventReader:
         if line.startswith(b"data:"):
             data = line[5:].removeprefix(b" ")
             self._data.append(data)
-            self._size += len(data)
+            self._size += len(data) + 1  # empty ones too: each is an object
         elif not line and self._data:
             events.append(b"\n".join(self._data))
             self._data, self._size = [], 0
