@@ -58,15 +58,16 @@ async def routed(*plays: Play, clock: Any = None, **fields: Any) -> AsyncIterato
             await server.kill()
 
 
-async def answer(engine: RoutedEngine, choices: int = 1) -> str:
-    request = ChatRequest("muh-chat", (Message(Role.USER, ("Hello!",)),), sampling=Sampling(choices=choices))
-    said = ""
+async def answer(engine: RoutedEngine, choices: int = 1, said: str = "Hello!", account: str = "") -> str:
+    sampling = Sampling(choices=choices)
+    request = ChatRequest("muh-chat", (Message(Role.USER, (said,)),), sampling=sampling, account=account)
+    told = ""
     prompt = await engine.prepare(request)
     async with asyncio.timeout(20), aclosing(prompt.generate(100)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
-                return said
-            said += "".join(delta.text for delta in step)
+                return told
+            told += "".join(delta.text for delta in step)
     raise AssertionError("no usage at the end")
 
 
@@ -305,3 +306,41 @@ async def test_a_count_of_the_prompt_that_cannot_be_right_is_not_believed_whoeve
             else:
                 deltas += step
         assert sum(delta.tokens for delta in deltas) == 1
+
+
+async def poisoned(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    """A server that fails at one client's words and answers all others."""
+    await (status(500) if asked.body["messages"][0]["content"] == "poison" else GOOD)(asked, writer)
+
+
+async def test_what_one_account_alone_makes_fail_keeps_no_other_account_away() -> None:
+    clock = FakeClock()
+    async with routed(poisoned, clock=clock) as (servers, engine):
+        for _ in range(4 * FAILURES):
+            with pytest.raises(EngineUnavailable):
+                await answer(engine, said="poison", account="acct_evil")
+        sent = len(servers[0].requests)
+        with pytest.raises(EngineUnavailable, match="none of the model's targets is healthy"):
+            await answer(engine, account="acct_evil")
+        assert len(servers[0].requests) == sent, "its own requests are not sent there for a while"
+        assert await answer(engine, account="acct_good") == "ok"
+        assert engine.ready
+        clock.advance(2)
+        assert await answer(engine, account="acct_evil") == "ok"
+
+
+async def test_what_several_accounts_meet_is_the_targets_illness() -> None:
+    async with routed(status(500), GOOD, order=[1, 2]) as (servers, engine):
+        for number in range(FAILURES):
+            await answer(engine, account=f"acct_{number % 2}")
+        assert asked(servers) == [FAILURES, FAILURES]
+        await answer(engine, account="acct_new")
+        assert asked(servers) == [FAILURES, FAILURES + 1]
+
+
+async def test_a_target_that_cannot_be_reached_is_left_alone_for_all_whoever_finds_it() -> None:
+    async with routed(GOOD, GOOD, order=[1, 2]) as (servers, engine):
+        await servers[0].kill()
+        for _ in range(FAILURES):
+            await answer(engine, account="acct_1")
+        assert engine.routes.all[0].open()

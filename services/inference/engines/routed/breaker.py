@@ -72,4 +72,12 @@ class Breaker:
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         elif self._failures < FAILURES:
             return
+        self._open()
+
+    def trip(self) -> None:
+        """Opens it, whatever was counted here."""
+        if self.state is not State.OPEN:
+            self._open()
+
+    def _open(self) -> None:
         self._until = self._clock.monotonic() + self._pause * (1 - JITTER * self._random())

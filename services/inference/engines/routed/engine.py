@@ -55,12 +55,12 @@ class RoutedEngine:
         """See domain/engine.py."""
         tried: list[Route] = []
         failure = EngineUnavailable("none of the model's targets is healthy")
-        while (route := self.routes.for_preparing(tried)) is not None:
+        while (route := self.routes.for_preparing(tried, request.account)) is not None:
             tried.append(route)
             try:
                 return RoutedPrompt(self, request, route, await route.engine.prepare(request))
             except EngineUnavailable as error:
-                route.failed(error)
+                route.failed(error, request.account)
                 route.count(outcome_of(error))
                 if isinstance(error, EngineDied):  # another target's might die too
                     raise
@@ -92,8 +92,8 @@ class RoutedPrompt:
         engine.budget.request()
         tried: list[Route] = []
         while True:
-            route = await engine.routes.take(choices, tried, self.route)
-            attempt = Attempt(engine, route, choices)
+            route = await engine.routes.take(choices, tried, self.route, self.request.account)
+            attempt = Attempt(engine, route, self.request)
             try:
                 async with aclosing(self._steps(route, max_tokens, implied)) as steps:
                     async for step in steps:
@@ -126,12 +126,13 @@ class RoutedPrompt:
 class Attempt:
     """One request to one target: occupies it, and tells its health and the metrics how it went, once."""
 
-    def __init__(self, engine: RoutedEngine, route: Route, choices: int) -> None:
+    def __init__(self, engine: RoutedEngine, route: Route, request: ChatRequest) -> None:
         self.started = False
         self._engine = engine
         self._route = route
-        self._choices = choices
-        self._probe = route.breaker.enter()
+        self._choices = request.sampling.choices
+        self._account = request.account
+        self._probes = route.health.enter(request.account)
         self._sent = engine.clock.monotonic()
         self._outcome = "cancelled"
 
@@ -139,26 +140,26 @@ class Attempt:
         """Output came."""
         if not self.started:
             self.started, self._outcome = True, "answered"
-            self._route.succeeded()
+            self._route.succeeded(self._account)
             self._route.observe_first(self._engine.clock.monotonic() - self._sent)
 
     def refused(self) -> None:
         """The request is wrong: the target works."""
         self._outcome = "refused"
-        self._route.succeeded()
+        self._route.succeeded(self._account)
 
     def failed(self, error: EngineUnavailable) -> None:
         """The target did not answer as it should."""
         self._outcome = outcome_of(error)
         if _is_of_the_request(error):
-            self._route.succeeded()
+            self._route.succeeded(self._account)
         else:
-            self._route.failed(error)
+            self._route.failed(error, self._account)
 
     def end(self) -> None:
         """Whatever came of it."""
-        if self._probe:
-            self._route.breaker.leave()
+        for breaker in self._probes:
+            breaker.leave()
         self._route.count(self._outcome)
         self._engine.routes.release(self._route, self._choices)
 

@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 LEAST_SHARE = 8  # of a context that an estimate of the prompt leaves for the answer, at least one part in so many
 LARGE = 8192  # bytes of events that came together
-LOGPROBS_PAUSE = 600.0  # seconds for which a server that ignored `logprobs` is not asked for them again
+LOGPROBS_PAUSE = 60.0  # seconds for which a server that ignored `logprobs` is not asked for them again
 USAGE_PATIENCE = 5.0  # seconds that the usage may come behind the last choice's end
 
 # What makes a server tell its running count of tokens; OpenAI itself refuses fields that it does not know.
@@ -220,7 +220,8 @@ class UpstreamPrompt:
             engine.tokens,
             stops=sampling.stop,
             running_counts=engine.config.server in RUNNING_COUNT,
-            logprobs=sampling.logprobs,
+            # Beside tools a server's own parsers may give out text without them, now and then.
+            logprobs=sampling.logprobs and not self.request.tools,
         )
 
     def _events(self, asked: Asked) -> AsyncGenerator[list[bytes]]:
