@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from servicekit.address import Address
-from servicekit.errors import StartupError
+from servicekit.clock import SystemClock
 from servicekit.log_output import standard_error
+from servicekit.metrics_page import MetricsPage, serve_page
 
 BUILD = Gauge("muhgpt_build_info", "1, with the version that runs", ["version"], multiprocess_mode="max")
 
@@ -36,13 +36,8 @@ def tell_build() -> None:
     BUILD.labels(version("muhgpt")).set(1)
 
 
-def serve_metrics(listen: str | None) -> None:
-    """Serves /metrics on host:port from a thread of its own; None: not at all. Raises StartupError: port taken."""
+def serve_metrics(listen: str | None, registry: CollectorRegistry = REGISTRY, *, or_any_port: bool = False) -> None:
+    """Serves /metrics on host:port from threads of its own; None: not at all. Raises StartupError: port taken."""
     tell_build()
-    if listen is None:
-        return
-    address = Address.parse(listen)
-    try:
-        start_http_server(address.port, addr=address.host)
-    except OSError as error:
-        raise StartupError(f"cannot serve metrics on {listen}: {error.strerror}; choose another port") from None
+    if listen is not None:
+        serve_page(listen, MetricsPage(registry, SystemClock()), or_any_port=or_any_port)

@@ -39,7 +39,6 @@ class EdgeApp:
         clock: Clock,
         limits: ChatLimits | None = None,
         reads_per_minute: int = 600,
-        public_metrics: bool = True,
         cors: Cors | None = None,
         budget: Limits | None = None,
         new_id: Callable[[], str] = new_request_id,
@@ -49,7 +48,7 @@ class EdgeApp:
         self._new_id = new_id
         budget = budget or Limits(clock)
         self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget)
-        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget), public_metrics=public_metrics)
+        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -104,15 +103,17 @@ class EdgeApp:
         await exchange.body(b"")
 
 
-def make_fastapi(platform: Platform, *, public_metrics: bool) -> FastAPI:
+def make_fastapi(platform: Platform) -> FastAPI:
     """Everything but the hot route, which has its entry here for 405 and /openapi.json."""
-    app = FastAPI(title="MUHGPT API", version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="MUHGPT API", version="1", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.platform = platform
-    app.state.public_metrics = public_metrics
     app.include_router(models.router)
     app.include_router(usage.router)
     app.include_router(charges.router)
     app.include_router(health.router)
+    app.include_router(openapi.router)
     openapi.describe(app)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -56,7 +56,7 @@ def _run_one(settings: EdgeSettings, listener: socket.socket) -> int:
     from servicekit.metrics import serve_metrics
     from services.edge.worker import serve
 
-    serve_metrics(settings.metrics_listen)
+    serve_metrics(settings.metrics_listen, or_any_port="metrics_listen" not in settings.model_fields_set)
 
     async def started() -> None:
         _announce(settings, listener)
@@ -69,7 +69,7 @@ def _run_several(settings: EdgeSettings, listener: socket.socket) -> int:
     from services.edge.supervisor import Supervisor, metrics_directory, serve_merged_metrics
 
     with metrics_directory(settings.metrics_dir):
-        serve_merged_metrics(settings.metrics_listen)
+        serve_merged_metrics(settings.metrics_listen, or_any_port="metrics_listen" not in settings.model_fields_set)
         return Supervisor(settings, listener, SystemClock(), lambda: _announce(settings, listener)).run()
 
 

@@ -22,6 +22,10 @@ class EdgeSettings(ProcessSettings):
     workers: int = Field(1, ge=1, le=256, description="processes that share the port; one per core")
     address_file: Path | None = Field(None, description="file that gets the bound host:port once the edge serves")
 
+    metrics_listen: HostPort | None = Field(
+        "127.0.0.1:9090", description="host:port for Prometheus; the default becomes a free port where it is taken"
+    )
+
     auth_address: HostPorts = Field(description="host:port of auth")
     quota_address: HostPorts = Field(description="host:port of quota")
     inference_address: HostPorts = Field(description="host:port of inference")

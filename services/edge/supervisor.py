@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from servicekit.clock import Clock
+from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
 from servicekit.logging import configure, get_logger
 from servicekit.process import START_FAILED, run
@@ -178,20 +178,17 @@ def metrics_directory(chosen: Path | None) -> Iterator[Path]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def serve_merged_metrics(listen: str | None) -> None:
+def serve_merged_metrics(listen: str | None, *, or_any_port: bool) -> None:
     """All workers' metrics on METRICS_LISTEN, from the supervisor. Raises StartupError when the port is taken."""
-    if listen is None:
-        return
-    from prometheus_client import start_http_server
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
 
-    from servicekit.address import Address
-    from services.edge.http.metrics import registry
+    from servicekit.metrics_page import MetricsPage, serve_page
 
-    address = Address.parse(listen)
-    try:
-        start_http_server(address.port, addr=address.host, registry=registry())
-    except OSError as error:
-        raise StartupError(f"cannot serve metrics on {listen}: {error.strerror}; choose another port") from None
+    if listen is not None:
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)
+        serve_page(listen, MetricsPage(merged, SystemClock()), or_any_port=or_any_port)
 
 
 def _forget_metrics(pid: int | None) -> None:

@@ -77,7 +77,6 @@ def make_server(
         clock=clock,
         limits=ChatLimits(settings.max_body_bytes, settings.request_timeout, settings.heartbeat),
         reads_per_minute=settings.reads_per_minute,
-        public_metrics=settings.metrics_listen is None,
         cors=cors,
         budget=budget,
     )

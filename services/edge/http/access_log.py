@@ -11,7 +11,7 @@ from services.edge.http.metrics import observe
 log = get_logger(__name__)
 
 # Probes come every few seconds and say nothing.
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+QUIET = frozenset({"/healthz", "/readyz"})
 
 
 def request_ended(exchange: Exchange, now: float) -> None:

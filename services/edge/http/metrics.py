@@ -7,10 +7,8 @@ when it is first imported, so the supervisor sets it before any worker starts (h
 from __future__ import annotations
 
 import functools
-import os
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import Counter, Histogram
 
 from services.edge.http.exchange import Exchange
 
@@ -21,7 +19,6 @@ SECONDS = Histogram(
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def observe(exchange: Exchange, seconds: float) -> None:
@@ -35,17 +32,3 @@ def observe(exchange: Exchange, seconds: float) -> None:
 def _series(route: str, status: int) -> tuple[Counter, Histogram]:
     """Finding a series by its labels takes a lock and longer than counting."""
     return REQUESTS.labels(route, str(status)), SECONDS.labels(route)
-
-
-def registry() -> CollectorRegistry:
-    """What to show: this process's metrics, or the sum over all workers."""
-    if MULTIPROCESS not in os.environ:
-        return REGISTRY
-    merged = CollectorRegistry()
-    MultiProcessCollector(merged)
-    return merged
-
-
-def exposition() -> tuple[bytes, str]:
-    """The page and its media type."""
-    return generate_latest(registry()), CONTENT_TYPE_LATEST

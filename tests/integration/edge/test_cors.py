@@ -127,9 +127,9 @@ async def test_refusals_below_the_application_can_be_read(start_edge: StartEdge)
         writer.close()
 
 
-async def test_health_and_metrics_are_not_for_pages(start_edge: StartEdge) -> None:
+async def test_health_is_not_for_pages(start_edge: StartEdge) -> None:
     edge = await start_edge(cors="*")
-    for path in ("/metrics", "/healthz", "/readyz"):
+    for path in ("/healthz", "/readyz"):
         answer = await edge.client.get(path, headers={"origin": PAGE, "authorization": f"Bearer {KEY}"})
         assert (answer.status_code, cors_of(answer)) == (200, set())
         assert cors_of(await edge.client.options(path, headers=PREFLIGHT)) == set()

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.http_errors import ApiError
@@ -209,7 +210,8 @@ async def test_health_and_readiness(edge: Edge) -> None:
 async def test_metrics_count_requests_by_route(edge: Edge) -> None:
     await edge.chat()
     await edge.client.get("/v1/models/canary-in-the-path")
-    page = (await edge.client.get("/metrics")).text
+    page = generate_latest().decode()
+    assert (await edge.client.get("/metrics")).status_code == 404
     assert 'muhgpt_edge_requests_total{route="/v1/chat/completions",status="200"}' in page
     assert 'muhgpt_edge_requests_total{route="/v1/models/{model}",status="404"}' in page
     assert "canary" not in page
