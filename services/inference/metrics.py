@@ -39,6 +39,11 @@ TARGET_RETRIES = Counter("muhgpt_inference_target_retries_total", "Requests sent
 TARGET_CIRCUIT = Gauge(
     "muhgpt_inference_target_circuit", "0 closed, 1 half open, 2 open: a target is left alone", ["model", "target"]
 )
+USAGE_DISBELIEVED = Counter(
+    "muhgpt_inference_usage_disbelieved_total",
+    "Counts in upstreams' usage that cannot be right, of the prompt or the output",
+    ["model", "target", "count"],
+)
 TARGET_FIRST_TOKEN = Histogram(
     "muhgpt_inference_target_first_token_seconds",
     "From sending a request to a target to its first output",

@@ -41,6 +41,7 @@ class ChunkReader:
         `logprobs`: they were asked for.
         """
         self.done = False
+        self.disbelieved: list[str] = []  # which of the upstream's counts were not believed: prompt, output
         self._choices = [
             ChoiceReader(index, ChoiceCount(max_tokens, tokens), stops, new_call_id, logprobs)
             for index in range(choices)
@@ -165,6 +166,14 @@ class ChunkReader:
         if believes_output := plausible_output(known, self._max_tokens * len(self._choices)):
             deltas[0].tokens += max(0, believes_output - shown)
         believes_prompt = plausible_prompt(self._usage.prompt, prompt)
+        self.disbelieved = [
+            name
+            for name, reported, believed in (
+                ("prompt", self._usage.prompt, believes_prompt),
+                ("output", known, believes_output),
+            )
+            if reported is not None and not believed
+        ]
         guessed = not believes_output and any(choice.count.guessed for choice in self._choices)
         tokens = believes_prompt or prompt.tokens, believes_output or shown
         estimated = guessed or (not believes_prompt and prompt.estimated)

@@ -13,6 +13,7 @@ import orjson
 
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
+from services.inference import metrics
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
@@ -206,6 +207,8 @@ class UpstreamPrompt:
                 yield deltas
         last, usage = reader.finish(self.count)
         asked.unseen = reader.unseen
+        for count in reader.disbelieved:
+            metrics.USAGE_DISBELIEVED.labels(config.model_id, config.target, count).inc()
         if reader.overrun and not asked.implied:
             log.warning("upstream_over_limit", model=config.model_id, target=config.target)
         yield last

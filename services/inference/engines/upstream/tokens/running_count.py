@@ -7,7 +7,18 @@ from services.inference.engines.upstream.tokens.encodings import Encoding
 WINDOW = 128  # characters that are counted anew with each piece
 KEPT = 32  # of these stay when the window moves on: hardly a token's end depends on what comes so much later
 BREAKS = " \n\t"
+SLICE = 32 * 1024  # characters
 MAX_RUN = 1024  # characters that the window may grow to within white space, of which some tokens hold more than 100
+
+
+def count_long(encoding: Encoding, text: str) -> int:
+    """The tokens of a text of any length, in slices: a mebibyte at once takes up to 400 MiB of memory."""
+    if len(text) <= SLICE:
+        return encoding.count(text)
+    running = RunningCount(encoding)
+    for start in range(0, len(text), SLICE):
+        running.add(text[start : start + SLICE])
+    return running.tokens
 
 
 class RunningCount:

@@ -20,6 +20,7 @@ import orjson
 from servicekit import last_words, logging
 from services.inference.engines.upstream.tokens.encodings import BUNDLED, load_encoding
 from services.inference.engines.upstream.tokens.openai_framing import frame
+from services.inference.engines.upstream.tokens.running_count import count_long
 from services.inference.engines.upstream.tokens.template import ChatTemplate, TemplateRefuses, read_template
 from services.inference.orphan import die_with_parent
 
@@ -50,9 +51,10 @@ def count(tokenizer: str, conversation: dict[str, Any]) -> dict[str, Any]:
     encoding = load_encoding(tokenizer)
     if tokenizer in BUNDLED:
         framed = frame(conversation, tokenizer)
-        return {"tokens": framed.tokens + encoding.count_all(framed.texts), "estimated": framed.estimated}
+        tokens = framed.tokens + sum(count_long(encoding, text) for text in framed.texts)
+        return {"tokens": tokens, "estimated": framed.estimated}
     text = _template(tokenizer).render(conversation)
-    return {"tokens": encoding.count(text), "estimated": False}
+    return {"tokens": count_long(encoding, text), "estimated": False}
 
 
 @lru_cache(maxsize=8)
