@@ -133,6 +133,7 @@ class ScriptedEngine:
         self.max_tokens: list[int] = []
         self.started: list[str] = []
         self.gate: asyncio.Semaphore | None = None
+        self.prepare_gate: asyncio.Semaphore | None = None
         self.tokens_made = 0
         self.stopped = 0
         self.closed = False
@@ -160,6 +161,8 @@ class ScriptedEngine:
 
     async def prepare(self, request: ChatRequest) -> ScriptedPrompt:
         self.requests.append(request)
+        if self.prepare_gate is not None:
+            await self.prepare_gate.acquire()
         if self._prepare_failure is not None:
             raise self._prepare_failure
         if not self.vision and any(isinstance(part, Image) for message in request.messages for part in message.content):

@@ -47,6 +47,7 @@ class ApiError(Exception):
         self.code = code
         self.headers = headers or {}
         self.window = window
+        self.spent: float | None = None  # seconds of CPU that the refusal cost inference, when it says so
 
     def body(self) -> bytes:
         """The JSON document: {"error": {"message", "type", "param", "code"}}."""
@@ -269,7 +270,9 @@ def from_rpc_failure(failure: RpcFailure, service: Service) -> ApiError:
         return ApiError.invalid("'after' is not the id of a charge of this account.", param="after")
     if service == "inference" and f"REASON_{failure.reason}" in _INFERENCE_REASONS:
         reason = inference_pb2.Failed.Reason.Value(f"REASON_{failure.reason}")
-        return _inference(reason, failure.message, failure.metadata.get("param"), failure.retry_after)
+        error = _inference(reason, failure.message, failure.metadata.get("param"), failure.retry_after)
+        error.spent = _milliseconds(failure.metadata.get("spent_ms"))
+        return error
     if failure.code in _ABSENT:
         return _UNREACHED[service]()
     return ApiError.internal()
@@ -300,7 +303,17 @@ def from_refusal(reason: int, *, retry_after: float = 1.0, window: RateWindow | 
 def from_inference_failure(failed: inference_pb2.Failed) -> ApiError:
     """What one generation's failure is to the client."""
     retry_after = failed.retry_after.ToMicroseconds() / 1e6 if failed.HasField("retry_after") else None
-    return _inference(failed.reason, failed.message, failed.param or None, retry_after)
+    error = _inference(failed.reason, failed.message, failed.param or None, retry_after)
+    if failed.HasField("spent"):
+        error.spent = failed.spent.ToMicroseconds() / 1e6
+    return error
+
+
+def _milliseconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text) / 1000
+    except ValueError:  # another version's way to say it
+        return None
 
 
 def _inference(reason: int, message: str, param: str | None, retry_after: float | None) -> ApiError:

@@ -11,7 +11,7 @@ from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from services.edge.admission import Admission
 from services.edge.answer import RateWindow
-from services.edge.http.limits import Limits
+from services.edge.http.limits import Limits, Sender
 from services.edge.http_errors import ApiError, from_inference_failure, from_refusal
 from services.edge.live_answer import LiveAnswer
 from services.edge.peers.generation import Generation
@@ -28,6 +28,7 @@ DENIALS = (
     quota_pb2.Refused.REASON_LOSSES_TOO_HIGH,
 )
 RESERVE_PATIENCE = 0.9  # seconds: without an answer of quota the client has its 503 within one (G7)
+REFUSED_WORK = frozenset({400, 413})  # what a client could have known; 402 and 429 are answered before work
 STARTS = 2  # a generation whose stream broke before it started, or whose engine is away, is prepared once more
 
 
@@ -82,9 +83,7 @@ class Opening:
         """One try on one replica. False: its stream broke before the start, or its engine is away."""
         answer = self._answer
         with answer.trace.child("prepare"):
-            generation = await self._prepare()
-            while generation.prepared is None and not generation.events and not generation.lost:
-                await self._wait()
+            generation = await self._prepare_in_turn()
         if generation.refused_away and self._inference.ready(self._order.request.model):
             return False
         if generation.events:
@@ -107,6 +106,30 @@ class Opening:
         if answer.error is not None:
             raise answer.error
         return True
+
+    async def _prepare_in_turn(self) -> Generation:
+        """Prepares the prompt once its account has few enough under way; what a refusal cost is charged to it."""
+        account_id = self._answer.principal.account_id
+        turn = self._budget.preparations.enter(account_id, self._answer.wakeup.set)
+        began: float | None = None
+        try:
+            while not turn.granted:
+                await self._wait()
+            began = self._clock.monotonic()
+            generation = await self._prepare()
+            while generation.prepared is None and not generation.events and not generation.lost:
+                await self._wait()
+            if generation.events and not generation.refused_away:
+                raise _failure(generation)
+            return generation
+        except ApiError as error:
+            if began is not None and error.status in REFUSED_WORK:
+                share = (self._clock.monotonic() - began) / max(1, self._budget.preparations.running)
+                spent = share if error.spent is None else error.spent
+                self._budget.spending.charge(Sender.account(account_id), spent)
+            raise
+        finally:
+            turn.end()
 
     async def _prepare(self) -> Generation:
         answer, order = self._answer, self._order

@@ -35,6 +35,11 @@ class Preparations:
         self._running: dict[str, set[Turn]] = {}
         self._waiting: dict[str, deque[Turn]] = {}
 
+    @property
+    def running(self) -> int:
+        """Prompts being prepared now, of all accounts."""
+        return sum(len(turns) for turns in self._running.values())
+
     def enter(self, account_id: str, wake: Callable[[], None]) -> Turn:
         """A place; `wake` is called when it is granted later than at once."""
         turn = Turn(self, account_id, wake)

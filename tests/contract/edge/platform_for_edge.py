@@ -16,6 +16,7 @@ from servicekit.clock import Clock, SystemClock
 from servicekit.server import Server
 from services.edge.answer import Answer, Batch
 from services.edge.dialling import Dial
+from services.edge.http.limits import Limits
 from services.edge.peers.replicas import Replicas
 from services.edge.peers.resolver import Resolver, SystemResolver
 from services.edge.pipeline import Caller, Peers, Pipeline
@@ -78,6 +79,7 @@ async def start_platform(
     engine: ScriptedEngine | None = None,
     clock: Clock | None = None,
     second: str = "",
+    budget: Limits | None = None,
 ) -> AsyncIterator[Platform]:
     """Everything up and greeted. The service named `second` has two addresses of one server; the wire is "second"."""
     auth, quota, clock = auth or ScriptedAuth(), quota or ScriptedQuota(), clock or SystemClock()
@@ -99,7 +101,9 @@ async def start_platform(
         lists = {name: [wires[name].address] for name in ("auth", "quota", "inference")}
         if second:
             lists[second].append(wires["second"].address)
-        pipeline = await start_pipeline(stack, clock, **{name: ",".join(each) for name, each in lists.items()})
+        pipeline = await start_pipeline(
+            stack, clock, budget=budget, **{name: ",".join(each) for name, each in lists.items()}
+        )
         yield Platform(pipeline, auth, quota, engine, wires, clock, auth.add_key(), inference)
 
 
@@ -112,6 +116,7 @@ async def start_pipeline(
     inference: str,
     token: str = EDGE_TOKEN,
     resolver: Resolver | None = None,
+    budget: Limits | None = None,
 ) -> Pipeline:
     """A pipeline to these lists of addresses, greeted by all of them. `token` is for auth and quota."""
     resolver = resolver or SystemResolver()
@@ -121,7 +126,7 @@ async def start_pipeline(
         Replicas("quota", quota, dial.quota, resolver, interval=RESOLVE_INTERVAL),
         Replicas("inference", inference, dial_inference.inference, resolver, interval=RESOLVE_INTERVAL),
     )
-    pipeline = Pipeline(peers, clock, edge_name="test edge")
+    pipeline = Pipeline(peers, clock, edge_name="test edge", budget=budget)
     stack.push_async_callback(pipeline.close)
     await pipeline.start()
     await asyncio.wait_for(pipeline.wait_ready(), 5)
