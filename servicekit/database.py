@@ -19,7 +19,7 @@ import asyncpg
 import sqlalchemy.exc
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.errors import StartupError
@@ -45,6 +45,7 @@ class Database:
     """An open database. Cold paths use read() and write(); a hot path may use `url` with a driver of its own."""
 
     engine: AsyncEngine
+    patient_engine: AsyncEngine  # without a limit to a statement
     dialect: Dialect
     url: URL
     schema: str | None
@@ -52,15 +53,27 @@ class Database:
     # SQLite itself they would poll, the unlucky one starves, and one that gives up there can leave the file locked.
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
 
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection without a transaction, for what belongs to the server's session. Raises DatabaseUnavailable."""
+        with outages_translated(write=False):
+            async with self.patient_engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                yield connection
+
     async def reconnect(self) -> None:
         """Closes the connections that wait for work: somebody found that the database is elsewhere now."""
         with suppress(Exception):  # it is gone: so is whom one would take leave of
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self.engine.dispose()
+                await self.patient_engine.dispose()
 
     @asynccontextmanager
-    async def read(self, timeout: float = QUERY_TIMEOUT) -> AsyncIterator[AsyncSession]:
-        """One transaction for reading, a consistent snapshot on SQLite. Raises DatabaseUnavailable."""
+    async def read(self, timeout: float | None = QUERY_TIMEOUT) -> AsyncIterator[AsyncSession]:
+        """One transaction for reading, a consistent snapshot on SQLite. Raises DatabaseUnavailable.
+
+        `timeout` None: for as long as it takes, on one of a few connections whose statements have no limit either.
+        """
         async with self._session(write=False, timeout=timeout) as session:
             yield session
 
@@ -74,12 +87,13 @@ class Database:
             yield session
 
     @asynccontextmanager
-    async def _session(self, *, write: bool, timeout: float) -> AsyncIterator[AsyncSession]:
+    async def _session(self, *, write: bool, timeout: float | None) -> AsyncIterator[AsyncSession]:
         with outages_translated(write=write):
             async with asyncio.timeout(timeout), AsyncExitStack() as stack:
                 if write and self.dialect == "sqlite":
                     await stack.enter_async_context(self._turn)
-                connection = await stack.enter_async_context(self.engine.connect())
+                engine = self.engine if timeout is not None else self.patient_engine
+                connection = await stack.enter_async_context(engine.connect())
                 await connection.execution_options(write=write)
                 async with connection.begin(), AsyncSession(bind=connection, expire_on_commit=False) as session:
                     yield session
@@ -107,13 +121,15 @@ async def open_database(
         if migrate:
             await _upgrade(parsed, dialect, versions, schema, setting, wait=MIGRATE_WAIT)
         engine = _engine(parsed, dialect, schema, synchronous)
+        patient = engine if dialect == "sqlite" else _engine(parsed, dialect, schema, synchronous, command_timeout=None)
         try:
             if not migrate:
                 with _failures(setting, engine):
                     await versions.check(engine, migrate_command)
-            yield Database(engine, dialect, parsed, schema)
+            yield Database(engine, patient, dialect, parsed, schema)
         finally:
             await engine.dispose()
+            await patient.dispose()
 
 
 async def migrate_database(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import grpc
 import httpx
@@ -21,14 +21,17 @@ from servicekit.client import connect
 
 GRPC_SERVICES = ("auth", "quota", "inference")
 HEALTH_TIMEOUT = 3.0  # seconds
-BOOKS_TIMEOUT = 600.0  # reads every row
+BOOKS_TIMEOUT, FULL_TIMEOUT = 600.0, 7200.0  # seconds
 
 EPILOG = examples("muhgpt doctor", "muhgpt doctor --json && echo all is well")
 
 
-def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+Full = Annotated[bool, typer.Option("--full", help="Recount every line of the books, however many there are.")]
+
+
+def doctor(data_dir: DataDir = None, as_json: Json = False, full: Full = False) -> None:
     """Asks every service for its health and recounts the books. Exits with 1 when anything is wrong."""
-    report = run(examine(find(data_dir)))
+    report = run(examine(find(data_dir), full=full))
     if as_json:
         output.print_json(report)
     else:
@@ -37,11 +40,11 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-async def examine(system: System) -> dict[str, Any]:
+async def examine(system: System, *, full: bool = False) -> dict[str, Any]:
     """The report: ok, services, accounts, books. Raises nothing: what cannot be reached is part of it."""
     healths = await asyncio.gather(*(_health(system, name) for name in GRPC_SERVICES), _edge(system))
     services = dict(zip((*GRPC_SERVICES, "edge"), healths, strict=True))
-    accounts, books = await asyncio.gather(_accounts(system), _books(system))
+    accounts, books = await asyncio.gather(_accounts(system), _books(system, full))
     ok = books["ok"] and accounts is not None and all(service["ok"] for service in services.values())
     return {"ok": ok, "services": services, "accounts": accounts, "books": books}
 
@@ -87,10 +90,11 @@ async def _accounts(system: System) -> int | None:
         return None
 
 
-async def _books(system: System) -> dict[str, Any]:
+async def _books(system: System, full: bool) -> dict[str, Any]:
     try:
         async with Operator(system) as operator:
-            books = await operator.quota.call("CheckBooks", quota_pb2.CheckBooksRequest(), timeout=BOOKS_TIMEOUT)
+            request = quota_pb2.CheckBooksRequest(full=full)
+            books = await operator.quota.call("CheckBooks", request, timeout=FULL_TIMEOUT if full else BOOKS_TIMEOUT)
     except CliError as error:
         return {"ok": False, "error": str(error)}
     oldest = books.oldest_hold.ToTimedelta().total_seconds() if books.HasField("oldest_hold") else None

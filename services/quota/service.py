@@ -143,7 +143,7 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         return pb.ForgiveLossesResponse(forgiven=await self._store.forgive_losses(request.account_id))
 
     async def CheckBooks(self, request: pb.CheckBooksRequest, context: Any) -> pb.CheckBooksResponse:
-        counted = await self._reader.recount()
+        counted = await self._reader.recount(full=request.full)
         answer = pb.CheckBooksResponse(
             balanced=not counted.differences,
             accounts=counted.accounts,

@@ -33,7 +33,10 @@ class QuotaSettings(ServiceSettings, QuotaDatabaseSettings):
         None, ge=1, le=1200, description="whole months of charges kept beside the current one; absent: all"
     )
     books_interval: float = Field(
-        900.0, gt=0, le=86_400, description="seconds between counts of all books for the metrics; reads every row"
+        900.0,
+        gt=0,
+        le=86_400,
+        description="seconds between counts of all books for the metrics; once a day every line is read",
     )
     losses_per_day_limit: int | None = Field(
         None,

@@ -5,7 +5,19 @@ Instants are microseconds since the epoch (UTC), days are YYYY-MM-DD, months yea
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, LargeBinary, Text, false, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    false,
+    text,
+)
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -45,7 +57,7 @@ class KeyRow(Base, table=True):
     """One key's newest limits, and its own place in a window when it has a limit of its own."""
 
     __tablename__ = "keys"
-    __table_args__ = CLUSTERED
+    __table_args__ = (Index("keys_by_account", "account_id"), CLUSTERED)
 
     id: str = Field(sa_type=Text, primary_key=True)
     account_id: str = Field(sa_type=Text)
@@ -168,6 +180,58 @@ class LedgerRow(Base, table=True):
     reason: str = Field(sa_type=Text)
     created_us: int = Field(sa_type=BigInteger)
     balance_after: int = Field(sa_type=BigInteger)
+
+
+class CountedRow(Base, table=True):
+    """Up to which charge and ledger line an account's sums are carried from count to count, and since which."""
+
+    __tablename__ = "counted"
+    __table_args__ = CLUSTERED
+
+    account_id: str = Field(sa_type=Text, primary_key=True)
+    number: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
+    ledger_id: int = Field(sa_type=BigInteger)
+
+
+class CountedKeyRow(Base, table=True):
+    """What the charges up to there cost, by key and month."""
+
+    __tablename__ = "counted_keys"
+    __table_args__ = CLUSTERED
+
+    account_id: str = Field(sa_type=Text, primary_key=True)
+    key_id: str = Field(sa_type=Text, primary_key=True)
+    month: int = Field(sa_type=Integer, primary_key=True)
+    credits: int = Field(sa_type=BigInteger)
+    refunded: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+
+
+class CountedEntryRow(Base, table=True):
+    """What the ledger's lines up to there add up to, by kind."""
+
+    __tablename__ = "counted_entries"
+    __table_args__ = CLUSTERED
+
+    account_id: str = Field(sa_type=Text, primary_key=True)
+    kind: int = Field(sa_type=Integer, primary_key=True)
+    credits: int = Field(sa_type=BigInteger)
+
+
+class BookCountRow(Base, table=True):
+    """The last count of the books, one row for all replicas: what it found, and the number of the last full one."""
+
+    __tablename__ = "book_counts"
+
+    id: int = Field(sa_type=Integer, primary_key=True)
+    number: int = Field(sa_type=BigInteger)
+    full_us: int = Field(sa_type=BigInteger)
+    full_seconds: float = Field(sa_type=Float)
+    counted_us: int = Field(sa_type=BigInteger)
+    seconds: float = Field(sa_type=Float)
+    differences: int = Field(sa_type=Integer)
+    balance: int = Field(sa_type=BigInteger)
+    held: int = Field(sa_type=BigInteger)
 
 
 class UsageDailyRow(Base, table=True):

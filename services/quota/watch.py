@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from servicekit.clock import MICROSECONDS, Clock
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import day_and_month
+from services.quota.store.counting import Counted
 from services.quota.store.reader import Reader
 
 log = get_logger(__name__)
@@ -32,37 +35,71 @@ async def look_at_losses(reader: Reader, clock: Clock) -> None:
     metrics.LARGEST_LOSS.set(largest)
 
 
-async def count_books(reader: Reader, clock: Clock) -> None:
-    """What `muhgpt doctor` asks, once. Raises DatabaseUnavailable."""
+async def count_books(reader: Reader, clock: Clock, *, patient: bool = False) -> None:
+    """What `muhgpt doctor` asks, once; `patient`: beside requests, slowly. Raises DatabaseUnavailable."""
     began = clock.monotonic()
-    counted = await reader.recount()
-    metrics.BOOKS_SECONDS.set(clock.monotonic() - began)
-    metrics.BOOKS_DIFFERENCES.set(len(counted.differences))
-    metrics.BOOKS_CHECKED.set(clock.now_us() / MICROSECONDS)
-    metrics.BALANCE.set(counted.balance)
-    metrics.HELD.set(counted.held)
+    counted = await reader.recount(patient=patient)
+    _show(
+        Counted(
+            counted_us=clock.now_us(),
+            seconds=clock.monotonic() - began,
+            differences=len(counted.differences),
+            balance=counted.balance,
+            held=counted.held,
+        )
+    )
     for each in counted.differences:
         log.error("books_differ", subject=each.subject, check=each.check, expected=each.expected, found=each.found)
 
 
-async def watch_books(reader: Reader, clock: Clock, *, interval: float) -> None:
-    """Looks until cancelled; the books are counted every `interval` seconds.
+async def show_last_count(reader: Reader, clock: Clock, interval: float) -> bool:
+    """Shows what the last count found, whoever made it; True: the next is due. Raises DatabaseUnavailable."""
+    last = await reader.last_count()
+    if last.counted_us:
+        _show(last)
+    return not 0 <= clock.now_us() - last.counted_us < interval * MICROSECONDS
 
-    Whatever goes wrong is waited out: the metrics go stale, and no request suffers for what only watches.
-    """
-    due, seen = clock.monotonic() + min(interval, FIRST_COUNT), True
+
+def _show(counted: Counted) -> None:
+    metrics.BOOKS_SECONDS.set(counted.seconds)
+    metrics.BOOKS_DIFFERENCES.set(counted.differences)
+    metrics.BOOKS_CHECKED.set(counted.counted_us / MICROSECONDS)
+    metrics.BALANCE.set(counted.balance)
+    metrics.HELD.set(counted.held)
+
+
+async def watch_books(reader: Reader, clock: Clock, *, interval: float) -> None:
+    """Looks until cancelled; one replica counts the books every `interval` seconds."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keep_looking(reader, clock, min(HOLDS_INTERVAL, interval)))
+        group.create_task(_keep_counting(reader, clock, interval))
+
+
+async def _keep_looking(reader: Reader, clock: Clock, pause: float) -> None:
     while True:
-        try:
+        async with _outwaited():
             await look_at_holds(reader, clock)
             await look_at_losses(reader, clock)
-            if clock.monotonic() >= due:
-                due = clock.monotonic() + interval
-                await count_books(reader, clock)
-            seen = True
-        except DatabaseUnavailable:
-            if seen:  # once in each outage, which has lines of its own in the log
-                log.warning("books_not_seen")
-            seen = False
-        except Exception:
-            log.exception("books_watch_failed")
+        await asyncio.sleep(pause)
+
+
+async def _keep_counting(reader: Reader, clock: Clock, interval: float) -> None:
+    await asyncio.sleep(min(interval, FIRST_COUNT))
+    while True:
+        async with _outwaited():
+            if await show_last_count(reader, clock, interval):
+                async with reader.only_one() as mine:
+                    if mine:
+                        await count_books(reader, clock, patient=True)
         await asyncio.sleep(min(HOLDS_INTERVAL, interval))
+
+
+@asynccontextmanager
+async def _outwaited() -> AsyncIterator[None]:
+    """Whatever goes wrong is waited out: the metrics go stale, and no request suffers for what only watches."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        log.debug("books_not_seen")  # the outage has lines of its own
+    except Exception:
+        log.exception("books_watch_failed")

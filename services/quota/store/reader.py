@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -14,7 +15,8 @@ from services.quota.domain.errors import ChargeUnknown, CursorMalformed
 from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us
 from services.quota.store import columns
 from services.quota.store.columns import COUNTED_LOSSES
-from services.quota.store.recount import OPEN, Recount, recount
+from services.quota.store.counting import Counted, count, last_count, only_one
+from services.quota.store.recount import OPEN, Recount
 from services.quota.tables import (
     AccountRow,
     CarriedForwardRow,
@@ -26,7 +28,6 @@ from services.quota.tables import (
 )
 
 LAST_INSTANT_US = 253_402_300_799_000_000  # the end of the year 9999; a cursor can name a later one
-RECOUNT_TIMEOUT = 120.0  # seconds; it reads every row
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,18 @@ class Reader:
             count, oldest = (await (await session.connection()).execute(text(OPEN))).one()
             return int(count), oldest
 
-    async def recount(self) -> Recount:
-        """Counts the books again from their rows, in one snapshot (G12)."""
-        async with self._database.read(timeout=RECOUNT_TIMEOUT) as session:
-            connection = await session.connection()
-            if self._database.dialect == "postgresql":
-                await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            return await recount(connection)
+    async def recount(self, *, full: bool = False, patient: bool = False) -> Recount:
+        """Counts the books again from their rows (G12).
+
+        `full`: every line, however long it takes; else that is decided by how long it took last (counting.py).
+        `patient`: nobody waits for the result. Ends at once when it is cancelled.
+        """
+        return await count(self._database, full=full, patient=patient)
+
+    async def last_count(self) -> Counted:
+        """What the last count found, on whichever replica."""
+        return await last_count(self._database)
+
+    def only_one(self) -> AbstractAsyncContextManager[bool]:
+        """False: another replica counts, or True: none will until the block ends."""
+        return only_one(self._database)

@@ -563,8 +563,10 @@ class ForgiveLossesResponse(_message.Message):
     def __init__(self, forgiven: _Optional[int] = ...) -> None: ...
 
 class CheckBooksRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("full",)
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    full: bool
+    def __init__(self, full: _Optional[bool] = ...) -> None: ...
 
 class CheckBooksResponse(_message.Message):
     __slots__ = ("balanced", "accounts", "granted", "purchased", "refunded", "charged", "balance", "held", "open_holds", "oldest_hold", "differences", "answer_refunds")

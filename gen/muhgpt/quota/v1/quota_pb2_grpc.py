@@ -180,7 +180,8 @@ class QuotaServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckBooks(self, request, context):
-        """Recounts the books in one snapshot and names every account where they differ. Read-only; reads every row.
+        """Recounts the books, range by range of accounts, each in one snapshot, and names every account where they differ.
+        Changes nothing but what a count leaves for the next. Cancelling it ends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
