@@ -158,6 +158,33 @@ async def test_a_process_that_dies_is_started_again(processes: CountingProcesses
     assert (await counter.count(ask(user("hello " * 1000)))).tokens == 1008
 
 
+async def test_clients_that_leave_cost_no_process_and_nobody_elses_turn(processes: CountingProcesses) -> None:
+    counter = TokenCounter("o200k_base", processes, None)
+    await counter.count(ask(user("hello " * 1000)))
+    (pid,) = processes.pids
+    for _ in range(20):
+        leaving = [asyncio.create_task(counter.count(ask(user("hello " * 4000), account="mallory"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+    assert (await counter.count(ask(user("hello " * 1000)))).tokens == 1008
+    assert processes.pids == [pid]
+
+
+async def test_closing_ends_a_count_that_runs(tmp_path: Path) -> None:
+    path = written(tmp_path, "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3)
+    processes = CountingProcesses()
+    running = asyncio.create_task(TokenCounter(path, processes, None).count(ask(user("x"))))
+    async with asyncio.timeout(20):
+        while not processes.pids:  # noqa: ASYNC110  nothing else says that it has begun
+            await asyncio.sleep(0.01)
+        await processes.close()
+        assert (await running).estimated
+    assert processes.pids == []
+
+
 async def test_accounts_take_turns_and_too_many_are_refused(processes: CountingProcesses) -> None:
     counter, done = TokenCounter("o200k_base", processes, None), []
 

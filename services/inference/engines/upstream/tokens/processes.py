@@ -13,7 +13,6 @@ import orjson
 
 from servicekit.logging import get_logger
 from services.inference.domain.admission import Admission
-from services.inference.domain.errors import EngineUnavailable
 
 log = get_logger(__name__)
 
@@ -54,34 +53,75 @@ class CountingProcesses:
     @property
     def pids(self) -> list[int]:
         """The process ids of those that run."""
-        return [pid for lane in (self._short, self._long) if (pid := lane.process.pid) is not None]
+        return [pid for lane in (self._short, self._long) if (pid := lane.pid) is not None]
 
     async def close(self) -> None:
         """Ends them. Safe to call more than once."""
-        await asyncio.gather(self._short.process.kill(), self._long.process.kill())
+        await asyncio.gather(self._short.close(), self._long.close())
 
 
 class _Lane:
     """One process and those that wait for it."""
 
     def __init__(self, timeout: float) -> None:
-        self.process = _Process()
+        self._process = _Process()
         self._timeout = timeout
         self._turns = Admission(1, QUEUE_LIMIT)
+        self._started: set[asyncio.Task[dict[str, Any]]] = set()
+        self._closed = False
 
-    async def ask(self, account: str, task: bytes) -> dict[str, Any]:
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        return self._process.pid
+
+    async def ask(self, account: str, work: bytes) -> dict[str, Any]:
+        """The answer, in its turn. What has begun runs to its end though the caller has left: that costs no process."""
+        task = asyncio.create_task(self._in_turn(account, work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_forget)
+            if task not in self._started:
+                task.cancel()
+            raise
+
+    async def _in_turn(self, account: str, work: bytes) -> dict[str, Any]:
+        task = asyncio.current_task()
+        assert task is not None
         async with self._turns.slot(account, 1):
-            for _ in range(TRIES):
-                try:
-                    await self.process.start()
-                    async with asyncio.timeout(self._timeout):
-                        return await self.process.ask(task)
-                except TimeoutError:
-                    log.warning("token_counter_killed", cause=f"no answer within {self._timeout:g} s")
-                    raise CannotCount("timeout") from None
-                except (OSError, EOFError, ValueError) as error:
+            self._started.add(task)
+            try:
+                return await self._try(work)
+            finally:
+                self._started.discard(task)
+
+    async def _try(self, work: bytes) -> dict[str, Any]:
+        for _ in range(TRIES):
+            if self._closed:
+                break
+            try:
+                await self._process.start()
+                async with asyncio.timeout(self._timeout):
+                    return await self._process.ask(work)
+            except TimeoutError:
+                log.warning("token_counter_killed", cause=f"no answer within {self._timeout:g} s")
+                raise CannotCount("timeout") from None
+            except (OSError, EOFError, ValueError) as error:
+                if not self._closed:
                     log.warning("token_counter_died", cause=type(error).__name__)
         raise CannotCount("died")
+
+    async def close(self) -> None:
+        """Ends the process; who still waits is told that there is no count."""
+        self._closed = True
+        await self._process.kill()
+        await asyncio.gather(*self._started, return_exceptions=True)
+
+
+def _forget(task: asyncio.Task[dict[str, Any]]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class _Process:
@@ -111,7 +151,7 @@ class _Process:
     async def ask(self, task: bytes) -> dict[str, Any]:
         """Its answer. Raises OSError, EOFError and ValueError when it died."""
         if self._process is None or self._process.stdin is None:
-            raise EngineUnavailable("the process that counts was ended")
+            raise EOFError
         try:
             self._process.stdin.write(json.dumps({"size": len(task)}).encode() + b"\n" + task)
             await self._process.stdin.drain()
