@@ -57,7 +57,10 @@ class Images:
 
     def __init__(self, settings: InferenceSettings) -> None:
         self.decoders = DecoderPool(
-            settings.images_processes, timeout=settings.images_decode_timeout, pixels=settings.images_max_pixels
+            settings.images_processes,
+            timeout=settings.images_decode_timeout,
+            pixels=settings.images_max_pixels,
+            memory_mib=settings.images_decode_memory_mib,
         )
         self.fetcher = ImageFetcher(_fetch_limits(settings)) if settings.images_remote else None
         limits = ImageLimits(

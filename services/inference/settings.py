@@ -44,9 +44,12 @@ class InferenceSettings(ServiceSettings):
     images_timeout: float = Field(10.0, gt=0, le=300, description="seconds to download one image")
     images_decode_timeout: float = Field(10.0, gt=0, le=300, description="seconds to decode one image")
     images_processes: int = Field(2, ge=1, le=64, description="processes that decode images")
+    images_decode_memory_mib: int = Field(
+        384, ge=128, le=65_536, description="memory that one process which decodes images may take"
+    )
     images_limit: int = Field(16, ge=1, le=256, description="images of one request")
     images_memory_mib: int = Field(
-        256, ge=1, le=1_000_000, description="memory for pictures of requests that are prepared, waiting or generating"
+        128, ge=1, le=1_000_000, description="memory for images that are loaded, and pictures of requests"
     )
     images_max_bytes: int = Field(10 * 1024 * 1024, ge=1024, le=1024**3, description="largest image file")
     images_max_pixels: int = Field(40_000_000, ge=1024, le=200_000_000, description="most pixels of an image")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +36,7 @@ class ImageLimits:
     side: int = 1024  # of what the engine is given; larger pictures are made smaller
     loading: int = 64  # requests whose images are loaded at a time …
     loading_of_one: int = 16  # … and those of one account
-    memory: int = 256 * 1024 * 1024  # pictures of all requests that are prepared, waiting or generating
+    memory: int = 128 * 1024 * 1024  # files that are loaded, and pictures of requests that are prepared or generating
 
 
 class Fetcher(Protocol):
@@ -50,7 +50,7 @@ class Fetcher(Protocol):
 class Decoder(Protocol):
     """Decodes files that may be made to hurt."""
 
-    async def decode(self, file: bytes, side: int, param: str) -> Picture:
+    async def decode(self, file: bytes, side: int, param: str, account: str) -> Picture:
         """A file as a picture, its longer side at most `side` pixels. Raises InvalidImage that names `param`."""
         ...
 
@@ -60,6 +60,7 @@ class _Line:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.bytes = 0  # of their files
         self.turn = asyncio.Semaphore(AT_ONCE)
 
 
@@ -72,7 +73,7 @@ class ImageLoader:
         self._limits = limits or ImageLimits()
         self._loading = 0
         self._lines: dict[str, _Line] = {}  # of accounts that have images loaded now
-        self._alive = 0  # bytes of pictures that somebody holds
+        self._alive = 0  # bytes of files that are loaded, and of pictures that somebody holds
 
     async def load(self, request: ChatRequest, account_id: str = "") -> ChatRequest:
         """The request with a Picture in the place of each Image.
@@ -82,26 +83,40 @@ class ImageLoader:
         images = self._images(request)
         if not images:
             return request
-        with self._in_line(account_id) as turn:
-            work = [partial(self._load, image, place) for place, image in images.items()]
+        with self._in_line(account_id, self._size(images.values())) as turn:
+            work = [partial(self._load, image, place, account_id) for place, image in images.items()]
             pictures = await _side_by_side(work, turn)
         return _with_pictures(request, dict(zip(images, pictures, strict=True)))
 
     @contextmanager
-    def _in_line(self, account_id: str) -> Iterator[asyncio.Semaphore]:
-        """A request's place, and what its account's images take turns with. Raises Overloaded."""
+    def _in_line(self, account_id: str, size: int) -> Iterator[asyncio.Semaphore]:
+        """A request's place, and what its account's images take turns with. Raises Overloaded.
+
+        `size`: bytes of its files. All requests' files and pictures together keep to the memory for them, and one
+        account's files to half of it; a single request is taken whatever its size.
+        """
         limits, line = self._limits, self._lines.get(account_id) or _Line()
         full = self._loading >= limits.loading or line.requests >= limits.loading_of_one
-        if full or self._alive >= limits.memory:
+        full = full or (line.bytes > 0 and line.bytes + size > limits.memory // 2)
+        if full or self._alive >= limits.memory or (self._alive > 0 and self._alive + size > limits.memory):
             raise Overloaded("too many requests with images are under way", retry_after=RETRY_AFTER)
         self._lines[account_id] = line
-        self._loading, line.requests = self._loading + 1, line.requests + 1
+        self._count(line, 1, size)
         try:
             yield line.turn
         finally:
-            self._loading, line.requests = self._loading - 1, line.requests - 1
+            self._count(line, -1, -size)
             if not line.requests:
                 del self._lines[account_id]
+
+    def _count(self, line: _Line, requests: int, size: int) -> None:
+        self._loading, self._alive = self._loading + requests, self._alive + size
+        line.requests, line.bytes = line.requests + requests, line.bytes + size
+
+    def _size(self, images: Collection[Image]) -> int:
+        """What their files take; of those that are yet to be downloaded, as many at once as may be."""
+        to_fetch = sum(1 for image in images if image.url)
+        return sum(len(image.data) for image in images) + min(to_fetch, AT_ONCE) * self._limits.file_bytes
 
     def _images(self, request: ChatRequest) -> dict[tuple[int, int], Image]:
         """All images by their places, cheap faults found before the first is fetched."""
@@ -129,10 +144,10 @@ class ImageLoader:
             problem = "images from URLs are switched off here; send the image itself, as a data: URI"
             raise InvalidImageUrl(problem, param=param)
 
-    async def _load(self, image: Image, place: tuple[int, int]) -> Picture:
+    async def _load(self, image: Image, place: tuple[int, int], account_id: str) -> Picture:
         source, outcome = "url" if image.url else "data", "failed"
         try:
-            picture = await self._picture(image, _param(place))
+            picture = await self._picture(image, _param(place), account_id)
             outcome = "loaded"
         except InvalidRequest as refused:
             outcome = refused.reason.lower()
@@ -143,13 +158,13 @@ class ImageLoader:
         weakref.finalize(picture, self._forget, len(picture.jpeg)).atexit = False
         return picture
 
-    async def _picture(self, image: Image, param: str) -> Picture:
+    async def _picture(self, image: Image, param: str, account_id: str) -> Picture:
         file = image.data
         if image.url:
             assert self._fetcher is not None
             file = await self._fetcher.fetch(image.url, param)
         side = min(LOW_SIDE, self._limits.side) if image.detail == "low" else self._limits.side
-        return await self._decoder.decode(file, side, param)
+        return await self._decoder.decode(file, side, param, account_id)
 
     def _forget(self, size: int) -> None:
         self._alive -= size

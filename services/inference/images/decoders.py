@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
+import time
 from typing import Any
 
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
+from services.inference.domain import spent
+from services.inference.domain.admission import Admission
 from services.inference.domain.chat import Picture
 from services.inference.domain.errors import EngineUnavailable, InvalidImage
 
 log = get_logger(__name__)
 
 START_TIMEOUT = 30.0  # seconds to start Python and load Pillow, on a busy machine
+MAX_WAITING = 4096  # images that may wait for a process; requests with images are bounded before (domain/images.py)
+ENVIRONMENT = ("PYTHONPATH", "LD_LIBRARY_PATH")  # all that Python needs to start; no setting, key or token
 TRIES = 2  # one that died may have died before, of something else; a file that kills two is to blame
 
 
 class DecoderPool:
-    """Implements domain.images.Decoder. `timeout` in seconds for one image; `pixels`: the most that one may have."""
+    """Implements domain.images.Decoder. `timeout` in seconds for one image; `pixels`: the most that one may have;
+    `memory_mib`: what one process may take. Accounts take turns, and one is left a process by each other one."""
 
-    def __init__(self, processes: int = 2, *, timeout: float = 10.0, pixels: int = 40_000_000) -> None:
+    def __init__(
+        self, processes: int = 2, *, timeout: float = 10.0, pixels: int = 40_000_000, memory_mib: int = 384
+    ) -> None:
         self._timeout = timeout
         self._pixels = pixels
-        self._all = [_Process() for _ in range(processes)]
+        self._all = [_Process(memory_mib * 1024 * 1024) for _ in range(processes)]
         self._idle = self._all.copy()
-        self._turns = asyncio.Semaphore(processes)
+        self._turns = Admission(processes, MAX_WAITING, most_of_one=max(1, processes - 1))
 
     async def start(self) -> None:
         """Starts all. Raises StartupError when that cannot be."""
@@ -39,13 +48,15 @@ class DecoderPool:
                 "the process that decodes images does not start; install the extra `inference` (Pillow) again"
             ) from None
 
-    async def decode(self, file: bytes, side: int, param: str) -> Picture:
+    async def decode(self, file: bytes, side: int, param: str, account: str = "") -> Picture:
         """See domain/images.py. Raises EngineUnavailable while no process can be started."""
-        async with self._turns:
+        async with self._turns.slot(account, 1):
             process = self._idle.pop()
+            began = time.monotonic()
             try:
                 return await self._decode(process, file, side, param)
             finally:
+                spent.add(time.monotonic() - began)
                 self._idle.append(process)
 
     async def _decode(self, process: _Process, file: bytes, side: int, param: str) -> Picture:
@@ -86,7 +97,8 @@ class DecoderPool:
 class _Process:
     """One worker.py, running or not. Whatever goes wrong while it is asked ends it: it might answer late."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -95,16 +107,19 @@ class _Process:
             return
         self._process = await asyncio.create_subprocess_exec(
             # -P: the directory that the operator happens to stand in must not be imported from.
-            *(sys.executable, "-P", "-m", "services.inference.images.worker"),
+            *(sys.executable, "-P", "-m", "services.inference.images.worker", str(self._memory_bytes)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         )
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await self._answer(self._process)
+                head, _ = await self._answer(self._process)
         except BaseException:
             await self.kill()
             raise
+        if not head.get("confined"):
+            log.warning("image_decoder_unconfined", detail="no seccomp filter: the kernel or its container refuses one")
 
     async def ask(self, head: dict[str, int], file: bytes) -> tuple[dict[str, Any], bytes]:
         """Its answer about a file. Raises OSError, EOFError and ValueError when it died."""

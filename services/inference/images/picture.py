@@ -10,14 +10,26 @@ import struct
 import warnings
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 LEAST_SIDE = 16  # pixels: smaller pictures are made larger, since projectors divide them into patches
 # Longer strips would come out thinner than a patch, and llama.cpp's own resizing multiplies with the ratio.
 MOST_RATIO = 64
 QUALITY = 92
+STRIP = 256  # rows that are converted and reduced at a time
+RESIZABLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 WHITE = (255, 255, 255)
+ORIENTATION = 0x0112  # of EXIF: how the camera was held
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # What Pillow's decoders raise for files that are not as they should be.
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, struct.error)
 
@@ -62,7 +74,8 @@ def _rewrite(file: bytes, side: int, most_pixels: int) -> Written:
         _check_size(image.width, image.height, most_pixels)
         image.draft("RGB", (side, side))  # lets a JPEG be decoded at a fraction of its size
         image.load()
-        return _written(_upright(image), side)
+        turn = TURNS.get(_orientation(image))
+        return _written(image, side, turn)
 
 
 def _check_size(width: int, height: int, most_pixels: int) -> None:
@@ -72,15 +85,17 @@ def _check_size(width: int, height: int, most_pixels: int) -> None:
         raise Unusable(f"is more than {MOST_RATIO} times as long as it is wide")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        return ImageOps.exif_transpose(image)
+        return int(image.getexif().get(ORIENTATION, 1))
     except DAMAGE:  # a broken description does not spoil the picture
-        return image
+        return 1
 
 
-def _written(image: Image.Image, side: int) -> Written:
+def _written(image: Image.Image, side: int, turn: Image.Transpose | None) -> Written:
     image = _on_white(_sized(image, side))
+    if turn is not None:
+        image = image.transpose(turn)
     image.info.clear()  # comments, places, profiles
     output = io.BytesIO()
     image.save(output, "JPEG", quality=QUALITY, subsampling=0)
@@ -88,8 +103,7 @@ def _written(image: Image.Image, side: int) -> Written:
 
 
 def _sized(image: Image.Image, side: int) -> Image.Image:
-    if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
-        image = _plain(image)
+    image = _smaller(image, side)
     longer, shorter = max(image.size), min(image.size)
     factor = min(1.0, side / longer)
     if shorter * factor < LEAST_SIDE:
@@ -97,7 +111,33 @@ def _sized(image: Image.Image, side: int) -> Image.Image:
     if factor == 1:
         return image
     width, height = (max(1, round(length * factor)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _smaller(image: Image.Image, side: int) -> Image.Image:
+    """In a mode that can be resized, and at least twice as large as asked where it was larger.
+
+    Strip by strip: converting or reducing it whole would take the memory of another whole picture or two.
+    """
+    times = max(1, max(image.size) // (2 * side))
+    if times == 1 and image.mode in RESIZABLE:
+        return image
+    height = STRIP // times * times or times
+    strips = [_strip(image, top, min(top + height, image.height), times) for top in range(0, image.height, height)]
+    whole = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    return whole
+
+
+def _strip(image: Image.Image, top: int, bottom: int, times: int) -> Image.Image:
+    strip = image.crop((0, top, image.width, bottom))
+    strip.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    if strip.mode not in RESIZABLE or "transparency" in strip.info:
+        strip = _plain(strip)
+    return strip.reduce(times) if times > 1 else strip
 
 
 def _plain(image: Image.Image) -> Image.Image:

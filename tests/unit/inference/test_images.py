@@ -57,7 +57,7 @@ class Network:
 class Eyes:
     """A decoder that takes a file for its own picture."""
 
-    async def decode(self, file: bytes, side: int, param: str) -> Picture:
+    async def decode(self, file: bytes, side: int, param: str, account: str) -> Picture:
         if file == b"damaged":
             raise InvalidImage("damaged", param=param)
         return Picture(file, side, side)
@@ -184,7 +184,7 @@ async def test_a_client_that_leaves_ends_its_downloads_and_frees_its_place() -> 
 
 
 async def test_pictures_are_bounded_in_memory_for_as_long_as_a_request_lives() -> None:
-    loader = ImageLoader(None, Eyes(), ImageLimits(memory=150))
+    loader = ImageLoader(None, Eyes(), ImageLimits(memory=200))
     image = Image(data=b"x" * 100)
     first, second = await loader.load(asked(image)), await loader.load(asked(image))
     with pytest.raises(Overloaded):
@@ -194,6 +194,27 @@ async def test_pictures_are_bounded_in_memory_for_as_long_as_a_request_lives() -
     del second
     await asyncio.sleep(0)  # the loop lets go of what it has finished
     assert await loader.load(asked(image))
+
+
+async def test_files_that_are_loaded_are_bounded_and_one_account_has_half_of_them() -> None:
+    network = Network(held=True)
+    loader = ImageLoader(network, Eyes(), ImageLimits(memory=400, file_bytes=100))
+    waiting = [asyncio.create_task(loader.load(asked(link("a")), "greedy")) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await loader.load(asked(Image(data=b"x" * 100)), "greedy")
+    assert await loader.load(asked(Image(data=b"x" * 100)), "modest")
+    more = asyncio.create_task(loader.load(asked(link("a"), link("b")), "third"))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await loader.load(asked(Image(data=b"x")), "fourth")
+    network.go.set()
+    assert all(await asyncio.gather(*waiting, more))
+    assert await loader.load(asked(Image(data=b"x" * 100)), "fourth")
+
+
+async def test_a_single_request_is_taken_whatever_its_size() -> None:
+    assert await ImageLoader(None, Eyes(), ImageLimits(memory=50)).load(asked(Image(data=b"x" * 100)))
 
 
 async def test_only_models_with_vision_have_images_loaded() -> None:
