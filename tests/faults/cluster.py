@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Cluster:
         self.proxies: dict[str, Proxy] = {}
         self._folder = folder
         self._hurt = False
+        self.edge_kills: list[float] = []  # Unix seconds
         self._services: dict[str, Service] = {}
         self._replaced: dict[str, set[int]] = {}  # role of a worker: pids before the kill
         self.authority = Authority()
@@ -159,6 +161,8 @@ class Cluster:
     def kill(self, role: str) -> None:
         """kill -9. Of a service with all its processes, of a worker only one, the first."""
         self._hurt = True
+        if role.startswith("edge"):
+            self.edge_kills.append(time.time())
         if role == "postgres":
             assert self.postgres is not None
             self.postgres.signal(signal.SIGKILL)

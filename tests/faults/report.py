@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Row:
     """Counts of one scenario. `stuck` is the longest that a hold outlived its request, in seconds.
 
-    `unseen`: whole answers that were paid and whose edge was killed before it wrote them (docs/guarantees.md).
+    `unseen`: whole answers that were paid and whose edge was killed before it wrote them: none may be. `unpaid`: whole
+    answers that were read just before their edge was killed, and given back (docs/guarantees.md).
     """
 
     faults: int = 0
@@ -19,6 +20,7 @@ class Row:
     doubled: int = 0
     negative: int = 0
     unseen: int = 0
+    unpaid: int = 0
     stuck: float = 0.0
 
     def __iadd__(self, other: Row) -> Row:
@@ -28,6 +30,7 @@ class Row:
         self.doubled += other.doubled
         self.negative += other.negative
         self.unseen += other.unseen
+        self.unpaid += other.unpaid
         self.stuck = max(self.stuck, other.stuck)
         return self
 
@@ -47,9 +50,9 @@ class Report:
         """The table as Markdown, with a sum below it; nothing when there is nothing to tell."""
         if not self._rows:
             return
-        counts = "faults injected | requests | lost | doubled | negative | paid unseen"
+        counts = "faults injected | requests | lost | doubled | negative | paid unseen | seen, not paid"
         yield f"| scenario | database | {counts} | longest stuck hold |"
-        yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+        yield "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
         total = Row()
         for (scenario, database), row in sorted(self._rows.items()):
             total += row
@@ -58,7 +61,9 @@ class Report:
 
 
 def _line(scenario: str, database: str, row: Row) -> str:
-    counts = f"{row.faults} | {row.requests} | {row.lost} | {row.doubled} | {row.negative} | {row.unseen}"
+    counts = (
+        f"{row.faults} | {row.requests} | {row.lost} | {row.doubled} | {row.negative} | {row.unseen} | {row.unpaid}"
+    )
     return f"| {scenario} | {database} | {counts} | {row.stuck:.1f} s |"
 
 

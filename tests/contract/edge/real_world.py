@@ -54,7 +54,7 @@ class World:
         await self.grant(credits, account.account_id)
         return str((await self.auth.key(account)).secret)
 
-    async def open(self) -> Answer:
+    async def open(self, *, streamed: bool = True) -> Answer:
         caller = await self.pipeline.authenticate(f"Bearer {self.key}")
         model = self.pipeline.resolve(caller, "gpt-4o")
         deadline = SystemClock().monotonic() + 20
@@ -66,7 +66,7 @@ class World:
             alias="gpt-4o",
             max_tokens=None,
             choices=1,
-            streamed=True,
+            streamed=streamed,
             request_id="req",
             deadline=deadline,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from muhgpt.auth.v1 import auth_pb2
+from muhgpt.quota.v1 import quota_pb2
 from services.edge.http_errors import ApiError
 from tests.contract.edge.platform_for_edge import collect, reasons_of, text_of, until
 from tests.contract.edge.real_world import World, running_world
@@ -104,3 +105,34 @@ async def test_the_sixty_first_request_of_a_minute_is_a_429_with_the_time_to_wai
 
 async def _settled(world: World) -> None:
     assert await world.pipeline._quota.drained(5)
+
+
+async def test_an_edge_that_dies_after_25_delivered_tokens_has_told_quota_of_them(world: World) -> None:
+    """What quota knows as delivered is charged when the session lapses; only the first 100 ms may be free."""
+    await world.grant(100_000)
+    pause = world.engine.pause_after(25)
+    answer = await world.open()
+    reader = asyncio.create_task(collect(answer))
+    await pause.reached()
+    request = quota_pb2.GetChargeRequest(hold_id=bytes.fromhex(answer.charge_id))
+    async with asyncio.timeout(1.0):
+        while (await world.call("GetCharge", request)).delivered_tokens != 25:  # noqa: ASYNC110  quota tells nobody
+            await asyncio.sleep(0.01)
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    await answer.aclose()
+
+
+@pytest.mark.parametrize("final", [3, 5, 8])
+async def test_a_whole_answer_costs_what_its_engine_counted_in_the_end(world: World, final: int) -> None:
+    await world.grant(100_000)
+    world.engine.final_prompt_tokens = final
+    batch = (await collect(await world.open(streamed=False)))[-1]
+    assert batch.usage is not None
+    assert batch.usage.prompt_tokens == final
+    assert batch.written is not None
+    batch.written()
+    await _settled(world)
+    assert await world.charged() == final + 3 * batch.usage.completion_tokens
+    (charge,) = (await world.call("ListCharges", quota_pb2.ListChargesRequest(account_id=world.account_id))).charges
+    assert (charge.unconfirmed, charge.uncollected_credits, charge.prompt_tokens) == (False, 0, final)
