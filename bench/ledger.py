@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.client import connect
 from servicekit.clock import SystemClock
 from services.edge.peers.hold_id import new_hold_id
-from services.quota.domain.operations import Grant, Reserve, Settle
-from services.quota.domain.outcomes import Outcome, Reserved, Settled
+from services.quota.domain.operations import Confirm, Grant, Operation, Progress, Reserve, Settle
+from services.quota.domain.outcomes import Outcome, Refused
 from services.quota.domain.pricing import Price
 from services.quota.domain.writer import Writer
 from services.quota.main import opened, shards
@@ -46,6 +46,22 @@ PRICE = Price(1_000_000, 3_000_000)
 NO_LIMIT = 1_000_000_000
 IN_FLIGHT = 512
 Pair = Callable[[str], Awaitable[None]]
+Rest = Callable[[bytes], Sequence[Operation]]
+
+
+def pair_rest(hold_id: bytes) -> Sequence[Operation]:
+    """Reserve and settle."""
+    return (Settle(hold_id, 30),)
+
+
+def whole_rest(hold_id: bytes) -> Sequence[Operation]:
+    """An answer that is sent whole: its charge is confirmed."""
+    return Settle(hold_id, 30, unconfirmed=True), Confirm(hold_id)
+
+
+def stream_rest(hold_id: bytes) -> Sequence[Operation]:
+    """A stream of more than a tenth of a second: it reports its first tokens."""
+    return Progress(hold_id, 3), Settle(hold_id, 30)
 
 
 def arguments() -> argparse.Namespace:
@@ -73,15 +89,19 @@ async def load(pair: Pair, accounts: list[str], seconds: float, in_flight: int) 
 
 
 class StoreLoad:
-    """Pairs through a writer with callbacks, as quota's own session does it: no task or future for an operation."""
+    """Requests through a writer with callbacks, as quota's own session does it: no task or future for an operation.
 
-    def __init__(self, writer: Writer, accounts: list[str]) -> None:
+    After each reservation come the operations that `rest` makes of its id, each when the one before is answered.
+    """
+
+    def __init__(self, writer: Writer, accounts: list[str], rest: Rest = pair_rest) -> None:
         self._writer = writer
         self._accounts = accounts
+        self._rest = rest
         self._done = self._running = 0
 
     async def run(self, seconds: float, in_flight: int) -> float:
-        """Pairs a second with in_flight pairs under way."""
+        """Requests a second with in_flight of them under way."""
         self._over = asyncio.get_running_loop().create_future()
         self._end = time.perf_counter() + seconds
         self._running, started = in_flight, time.perf_counter()
@@ -92,14 +112,15 @@ class StoreLoad:
 
     def _reserve(self, number: int) -> None:
         operation = reservation(self._accounts[number % len(self._accounts)])
-        self._writer.submit(operation, lambda outcome: self._settle(operation, outcome))
+        rest = iter(self._rest(operation.hold_id))
+        self._writer.submit(operation, lambda outcome: self._go_on(rest, outcome))
 
-    def _settle(self, operation: Reserve, outcome: Outcome) -> None:
-        assert isinstance(outcome, Reserved), outcome
-        self._writer.submit(Settle(operation.hold_id, 30), self._settled)
-
-    def _settled(self, outcome: Outcome) -> None:
-        assert isinstance(outcome, Settled), outcome
+    def _go_on(self, rest: Iterator[Operation], outcome: Outcome) -> None:
+        assert not isinstance(outcome, Refused), outcome
+        operation = next(rest, None)
+        if operation is not None:
+            self._writer.submit(operation, lambda outcome: self._go_on(rest, outcome))
+            return
         self._done += 1
         if time.perf_counter() < self._end:
             self._reserve(self._done)
@@ -160,10 +181,13 @@ async def through_store(settings: QuotaSettings, folder: Path, seconds: float, i
             "database_cpu_us": (database_cpu_seconds(folder) - theirs) / pairs,
         }
         mean_batch = statistics.mean(batches)
+        whole = await StoreLoad(writer, ACCOUNTS, whole_rest).run(seconds, in_flight)
+        streams = await StoreLoad(writer, ACCOUNTS, stream_rest).run(seconds, in_flight)
         hot = await StoreLoad(writer, ["hot"]).run(seconds, in_flight)
         p50, p99 = await latency(reserve)
         running.cancel()
-    return {"pairs_1000": many, "pairs_hot": hot, "p50_ms": p50, "p99_ms": p99, "batch": mean_batch, **cpu}
+    rates = {"pairs_1000": many, "whole_1000": whole, "streams_1000": streams, "pairs_hot": hot}
+    return {**rates, "p50_ms": p50, "p99_ms": p99, "batch": mean_batch, **cpu}
 
 
 class StreamClient:

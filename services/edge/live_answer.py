@@ -159,7 +159,8 @@ class LiveAnswer:
                 generation.taken(event)
                 deltas.append(self._deliver(event))
             elif isinstance(event, inference_pb2.Finished):
-                self._finish(event, hold)
+                if not (deltas and self._streamed):  # what a stream delivers is written before it is charged
+                    self._finish(event, hold)
                 break
             else:
                 if not deltas:

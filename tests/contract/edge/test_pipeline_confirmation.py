@@ -60,6 +60,21 @@ async def test_a_stream_is_never_unconfirmed() -> None:
         assert [each.unconfirmed for each in platform.quota.settles] == [False]
 
 
+async def test_a_stream_is_charged_only_after_its_last_tokens_were_written() -> None:
+    async with start_platform("a", "b", quota=new_quota()) as platform:
+        pause = platform.engine.pause_after(2)
+        answer = await platform.open()
+        await pause.reached()
+        pause.resume()
+        await until(lambda: bool(answer.generation.events) and answer.generation.left)  # type: ignore[attr-defined]
+        batch = await anext(aiter(answer))
+        assert batch.deltas
+        await asyncio.sleep(0.05)
+        assert platform.quota.settled == []
+        await collect(answer)
+        assert platform.quota.settled == [2]
+
+
 async def test_a_quota_of_the_version_before_is_sent_nothing_that_it_does_not_know() -> None:
     engine = ScriptedEngine("a", "b", final_prompt_tokens=9)
     async with start_platform(engine=engine) as platform:
