@@ -20,6 +20,7 @@ from services.edge.http.exchange import CLIENT_GONE, Exchange, Receive, Scope, S
 from services.edge.http.gateway import Gateway
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
+from services.edge.http.parsing.parser import BodyParser
 from services.edge.http_errors import ApiError
 from services.edge.routes import charges, chat, health, models, openapi, usage
 from services.edge.routes.access import Platform
@@ -41,13 +42,14 @@ class EdgeApp:
         reads_per_minute: int = 600,
         cors: Cors | None = None,
         budget: Limits | None = None,
+        parser: BodyParser | None = None,
         new_id: Callable[[], str] = new_request_id,
     ) -> None:
         self._clock = clock
         self._cors = cors
         self._new_id = new_id
         budget = budget or Limits(clock)
-        self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget)
+        self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget, parser or BodyParser(budget))
         self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,6 +17,8 @@ from services.edge.dialling import make_peers
 from services.edge.http.cors import Cors
 from services.edge.http.descriptors import connections_that_fit
 from services.edge.http.limits import LimitNumbers, Limits, RequestLimits
+from services.edge.http.parsing.parser import BodyParser
+from services.edge.http.parsing.pool import MIB, PoolNumbers
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
 from services.edge.peers.resolver import Resolver, SystemResolver
@@ -43,7 +45,8 @@ async def serve(
     tell_build()
     budget = Limits(clock, numbers_of(settings))
     pipeline = make_pipeline(settings, clock, budget=budget)
-    server = make_server(settings, pipeline, clock, on_started, budget=budget)
+    parser = BodyParser(budget, parsers_of(settings))
+    server = make_server(settings, pipeline, clock, on_started, budget=budget, parser=parser)
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
     try:
@@ -58,6 +61,7 @@ async def serve(
         await pipeline.drain(max(0.0, until - clock.monotonic()))
         await serving
     finally:
+        await parser.close()
         await pipeline.close()
     log.info("stopped")
 
@@ -69,6 +73,7 @@ def make_server(
     on_started: Callable[[], Awaitable[None]],
     *,
     budget: Limits | None = None,
+    parser: BodyParser | None = None,
 ) -> HttpServer:
     """The HTTP server in front of a pipeline."""
     cors = Cors.parse(settings.cors_origins)
@@ -79,6 +84,7 @@ def make_server(
         reads_per_minute=settings.reads_per_minute,
         cors=cors,
         budget=budget,
+        parser=parser,
     )
     return HttpServer(
         app,
@@ -117,6 +123,12 @@ def numbers_of(settings: EdgeSettings) -> LimitNumbers:
         trusted_proxies=settings.trusted_proxies,
         proxy_header=settings.proxy_header,
     )
+
+
+def parsers_of(settings: EdgeSettings) -> PoolNumbers:
+    """The processes that parse large bodies. A picture is there as JSON, text, bytes and message at once."""
+    memory = max(settings.parser_memory_bytes, 96 * MIB + 8 * settings.max_body_bytes)
+    return PoolNumbers(settings.parsers, settings.parse_timeout, memory)
 
 
 def bounds_of(settings: EdgeSettings) -> Bounds:

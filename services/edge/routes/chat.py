@@ -12,7 +12,6 @@ from functools import partial
 from servicekit.clock import MICROSECONDS, Clock
 from services.edge import sse
 from services.edge.answer import Answer
-from services.edge.chat_request import ChatRequest
 from services.edge.completion import Completion
 from services.edge.http.bodies import HeldBody
 from services.edge.http.body import read_json_body
@@ -23,13 +22,12 @@ from services.edge.http.heartbeat import Heartbeat
 from services.edge.http.identify import identify
 from services.edge.http.ids import completion_id
 from services.edge.http.limits import Limits, Sender
+from services.edge.http.parsing.parsed import ChatForm
+from services.edge.http.parsing.parser import BodyParser
 from services.edge.http.windows import WindowMemory
 from services.edge.http_errors import ApiError
-from services.edge.translate import to_proto
-from services.edge.validation import parse_chat_request
 
 PATH = "/v1/chat/completions"
-SMALL = 16 * 1024  # bytes of a body that are not worth the time to let go of while its answer runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +42,12 @@ class ChatLimits:
 class ChatRoute:
     """Serves chat completions, whole and streamed."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits, budget: Limits) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits, budget: Limits, parser: BodyParser) -> None:
         self._gateway = gateway
         self._clock = clock
         self._limits = limits
         self._budget = budget
+        self._parser = parser
         self._windows = WindowMemory(clock)
 
     async def serve(self, exchange: Exchange, receive: Receive) -> None:
@@ -70,46 +69,45 @@ class ChatRoute:
 
     async def _answer(self, exchange: Exchange, receive: Receive, caller: Caller, held: HeldBody) -> None:
         uploading = partial(self._gateway.uploading, caller)
-        request = parse_chat_request(
-            await read_json_body(exchange, receive, self._limits.max_body_bytes, held, uploading)
+        parsed = await self._parser.parse(
+            await read_json_body(exchange, receive, self._limits.max_body_bytes, held, uploading),
+            caller.principal.account_id,
         )
-        proto = to_proto(request, request.alias)
-        model = self._gateway.resolve(caller, request.alias)
-        exchange.model = request.alias
-        proto.model = model.model
+        form = parsed.form
+        model = self._gateway.resolve(caller, form.alias)
+        exchange.model = form.alias
+        parsed.message.model = model.model
         async with until_disconnect(receive):
             answer = await self._gateway.open(
                 caller,
                 model,
-                proto,
-                alias=request.alias,
-                max_tokens=request.output_limit,
-                choices=request.choices,
-                streamed=bool(request.stream),
+                parsed.message,
+                alias=form.alias,
+                max_tokens=form.output_limit,
+                choices=form.choices,
+                streamed=form.stream,
                 request_id=exchange.request_id,
                 deadline=exchange.began + self._limits.request_timeout,
             )
             try:
-                if held.size > SMALL:  # an answer may run for minutes; what was asked is inference's now
-                    request = request.model_copy(update={"messages": (), "tools": None})
-                del proto
+                del parsed  # an answer may run for minutes; what was asked is inference's now
                 held.release()
                 exchange.first_token = self._clock.monotonic()
                 exchange.window = answer.window
                 exchange.charge_id = answer.charge_id
                 self._windows.remember(caller.principal.account_id, answer.window)
-                await (self._stream if request.stream else self._whole)(exchange, request, answer)
+                await (self._stream if form.stream else self._whole)(exchange, form, answer)
             finally:
                 await answer.aclose()
 
-    async def _stream(self, exchange: Exchange, request: ChatRequest, answer: Answer) -> None:
+    async def _stream(self, exchange: Exchange, form: ChatForm, answer: Answer) -> None:
         encoder = sse.ChunkEncoder(
             completion_id=completion_id(exchange.request_id),
             created=self._now(),
-            model=request.alias,
-            choices=request.choices,
-            include_usage=request.include_usage,
-            logprobs=bool(request.logprobs),
+            model=form.alias,
+            choices=form.choices,
+            include_usage=form.include_usage,
+            logprobs=form.logprobs,
         )
         await exchange.start(200, [*sse.HEADERS, _granted(answer)])
         exchange.streaming = True
@@ -124,8 +122,8 @@ class ChatRoute:
                     await exchange.body(data, more=True)
         raise RuntimeError("the answer ended without usage")
 
-    async def _whole(self, exchange: Exchange, request: ChatRequest, answer: Answer) -> None:
-        completion = Completion(choices=request.choices, logprobs=bool(request.logprobs))
+    async def _whole(self, exchange: Exchange, form: ChatForm, answer: Answer) -> None:
+        completion = Completion(choices=form.choices, logprobs=form.logprobs)
         async for batch in answer:
             completion.add(batch)
             if batch.usage is not None:
@@ -133,17 +131,15 @@ class ChatRoute:
         if completion.usage is None:
             raise RuntimeError("the answer ended without usage")
         try:
-            await self._write_whole(exchange, request, answer, completion)
+            await self._write_whole(exchange, form, answer, completion)
         finally:
             if batch.written is not None:
                 exchange.when_written(batch.written)
 
-    async def _write_whole(
-        self, exchange: Exchange, request: ChatRequest, answer: Answer, completion: Completion
-    ) -> None:
+    async def _write_whole(self, exchange: Exchange, form: ChatForm, answer: Answer, completion: Completion) -> None:
         exchange.usage = completion.usage
         body = completion.encode(
-            completion_id=completion_id(exchange.request_id), created=self._now(), model=request.alias
+            completion_id=completion_id(exchange.request_id), created=self._now(), model=form.alias
         )
         await exchange.respond(200, body, [JSON, _granted(answer)])
 

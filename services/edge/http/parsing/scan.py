@@ -11,9 +11,12 @@ from typing import Final
 
 from services.edge.http_errors import ApiError
 
-# Of one body. Far above any conversation within its own bounds; parsed, they take less than 300 MB of memory.
-MAX_VALUES: Final = 3_000_000
-MAX_CONTAINERS: Final = 500_000  # arrays and objects
+# What a parsed body may take in memory, by what was measured for each value, named value, array and object. Far above
+# any conversation within its own bounds: half a million schema properties.
+MAX_PARSED_BYTES: Final = 128 * 1024 * 1024
+_BYTES_PER_VALUE = 24
+_BYTES_PER_NAME = 76
+_BYTES_PER_CONTAINER = 260
 
 # Seconds, measured with the shapes of tests/unit/edge/http/parsing/test_scan.py on a slow core and rounded up.
 _PER_BYTE = 4e-9
@@ -26,6 +29,7 @@ _PER_CALL = 6e-6
 # A key may be written with escapes to hide it. No encoder escapes a small letter.
 _ESCAPED_LETTERS = (b"\\u006", b"\\u007")
 
+_PIECE = 1024 * 1024  # characters
 _NO_BRACKETS = re.compile(r"[^][{}]+")
 _AS_ARRAYS = str.maketrans("{}", "[]")
 
@@ -45,11 +49,10 @@ def predicted_seconds(body: bytes | bytearray) -> float:
 
 def check_values(body: bytes | bytearray) -> None:
     """Raises ApiError 400 for a body of so many JSON values that they could take all memory, once parsed."""
-    if _fits(body.count(b","), body.count(b"{") + body.count(b"[")):
+    if _fits(body.count(b","), body.count(b":"), body.count(b"{") + body.count(b"[")):
         return
     if _has_too_many_values(bytes(body).decode("latin-1")):
-        message = f"The request body holds more than {MAX_VALUES} JSON values or {MAX_CONTAINERS} arrays and objects."
-        raise ApiError.invalid(message, code="too_many_values")
+        raise ApiError.invalid("The request body holds too many JSON values.", code="too_many_values")
 
 
 def check_nesting(text: str, param: str, levels: int) -> None:
@@ -77,23 +80,28 @@ def _nested_deeper(text: str, levels: int) -> bool:
 def _has_too_many_values(text: str) -> bool:
     """Prose has commas and brackets too. Strings are left out only where it matters: that takes milliseconds for each
     megabyte."""
-    if _fits(text.count(","), text.count("{") + text.count("[")):
+    if _fits(text.count(","), text.count(":"), text.count("{") + text.count("[")):
         return False
-    if _unescaped(text).count('"') > 4 * MAX_VALUES:  # a key and a value for each; splitting there takes memory, too
-        return True
     outside = _outside_strings(text)
-    return not _fits(outside.count(","), outside.count("{") + outside.count("["))
+    return not _fits(outside.count(","), outside.count(":"), outside.count("{") + outside.count("["))
 
 
-def _fits(commas: int, containers: int) -> bool:
-    return containers <= MAX_CONTAINERS and commas + containers <= MAX_VALUES
+def _fits(values: int, names: int, containers: int) -> bool:
+    size = values * _BYTES_PER_VALUE + names * _BYTES_PER_NAME + containers * _BYTES_PER_CONTAINER
+    return size <= MAX_PARSED_BYTES
 
 
 def _outside_strings(text: str) -> str:
-    """JSON text without its strings, the last of which may be cut."""
-    return "".join(_unescaped(text).split('"')[::2])
+    """JSON text without its strings, the last of which may be cut.
 
-
-def _unescaped(text: str) -> str:
-    """JSON text without escaped quotes, and without pairs of backslashes, which escape nothing behind them."""
-    return text.replace("\\\\", "").replace('\\"', "")
+    Escaped quotes go first, and before them pairs of backslashes, which escape nothing behind them. The rest is split
+    a piece at a time: all at once, its parts could take fifty times the memory of the text.
+    """
+    text = text.replace("\\\\", "").replace('\\"', "")
+    outside: list[str] = []
+    inside = 0
+    for start in range(0, len(text), _PIECE):
+        parts = text[start : start + _PIECE].split('"')
+        outside.append("".join(parts[inside::2]))
+        inside = (inside + len(parts) - 1) % 2
+    return "".join(outside)
