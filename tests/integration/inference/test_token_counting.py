@@ -14,11 +14,14 @@ import psutil
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
+from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest, Message, Role, Tool, ToolCall
-from services.inference.domain.errors import Overloaded
+from services.inference.domain.errors import ContextTooLong, Overloaded
 from services.inference.engines.upstream.request import chat_body
 from services.inference.engines.upstream.tokens.counter import PromptTokens, TokenCounter
 from services.inference.engines.upstream.tokens.processes import CannotCount, CountingProcesses
+from tests.integration.inference.upstream_client import HELLO, serving
+from tests.upstreams import stream
 
 COUNTS = json.loads((Path(__file__).parents[2] / "token_counts" / "counts.json").read_text())
 FRAMING = COUNTS["framing"]
@@ -183,6 +186,13 @@ async def test_closing_ends_a_count_that_runs(tmp_path: Path) -> None:
         await processes.close()
         assert (await running).estimated
     assert processes.pids == []
+
+
+async def test_what_counting_costs_is_reported_with_a_refusal() -> None:
+    async with serving(stream(*HELLO), tokenizer="o200k_base") as (_, engine):
+        with pytest.raises(ContextTooLong) as caught, spent.reported():
+            await engine.prepare(ask(user("hello " * 100_000)))
+    assert float(caught.value.metadata[spent.SPENT]) > 10.0
 
 
 async def test_accounts_take_turns_and_too_many_are_refused(processes: CountingProcesses) -> None:

@@ -14,6 +14,7 @@ import orjson
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from services.inference import metrics
+from services.inference.domain import spent
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
@@ -128,7 +129,8 @@ class UpstreamEngine:
         check_abilities(request, config.model_id, config.abilities)
         if request.sampling.logprobs and self._lacks_logprobs:
             raise LogprobsIgnored()
-        body = words.chat_body(request, config.model, config.server, config.unsupported)
+        with spent.counted():
+            body = words.chat_body(request, config.model, config.server, config.unsupported)
         await self.context.settled()
         count = await self._counter.count(request, body)
         context_length = self.context_length

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from servicekit.logging import get_logger
+from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.engines.upstream.tokens.conversation import pictures_of, size_of, to_conversation
 from services.inference.engines.upstream.tokens.encodings import BUNDLED, load_encoding
@@ -52,8 +53,9 @@ class TokenCounter:
         """The prompt's tokens. `tools`: as they are sent (request.py). Raises Overloaded when too many wait."""
         size = size_of(request)
         if size <= IN_PLACE and self._tokenizer in BUNDLED:
-            framed = frame(to_conversation(request, tools), self._tokenizer)
-            tokens, estimated = framed.tokens + self._encoding.count_all(framed.texts), framed.estimated
+            with spent.counted():
+                framed = frame(to_conversation(request, tools), self._tokenizer)
+                tokens, estimated = framed.tokens + self._encoding.count_all(framed.texts), framed.estimated
         else:
             tokens, estimated = await self._count_elsewhere(to_conversation(request, tools), request.account, size)
         images = self.count_images(request)

@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 
 from servicekit.logging import get_logger
+from services.inference.domain import spent
 from services.inference.domain.admission import Admission
 
 log = get_logger(__name__)
 
 LONG = 128 * 1024  # bytes of a task; at up to 0.7 µs a byte the others take less than 100 ms
-TIMEOUT = 10.0  # seconds for one count
+TIMEOUT = 10.0  # seconds for one long count
+SHORT_TIMEOUT = 3.0
 START_TIMEOUT = 30.0  # seconds to start Python, on a busy machine
 QUEUE_LIMIT = 256  # tasks that may wait, of each kind
 TRIES = 2  # a process that died may have died of something else
@@ -32,7 +34,7 @@ class CountingProcesses:
     """Counts conversations in processes that are started when they are first needed, and again when they died."""
 
     def __init__(self, timeout: float = TIMEOUT) -> None:
-        self._short = _Lane(timeout)
+        self._short = _Lane(min(timeout, SHORT_TIMEOUT))
         self._long = _Lane(timeout)
 
     async def count(self, account: str, tokenizer: str, conversation: dict[str, Any]) -> tuple[int, bool]:
@@ -46,6 +48,7 @@ class CountingProcesses:
             raise CannotCount("too_deep") from None
         lane = self._long if len(task) > LONG else self._short
         answer = await lane.ask(account, task)
+        spent.add(answer["seconds"])
         if error := answer.get("error"):
             raise CannotCount(error)
         return int(answer["tokens"]), bool(answer["estimated"])
@@ -105,6 +108,7 @@ class _Lane:
                 async with asyncio.timeout(self._timeout):
                     return await self._process.ask(work)
             except TimeoutError:
+                spent.add(self._timeout)
                 log.warning("token_counter_killed", cause=f"no answer within {self._timeout:g} s")
                 raise CannotCount("timeout") from None
             except (OSError, EOFError, ValueError) as error:

@@ -2,8 +2,9 @@
 
 Reads a line of JSON, {"size": bytes}, and that many bytes of JSON, {"tokenizer": its name or path, "conversation": see
 conversation.py}; writes a line of JSON, {"tokens": how many, "estimated": whether a guess is in it} or {"error": one of
-a few words}. Its first line is {}: it can work. A separate process, because a long text takes longer than the event
-loop may stand still, and a chat template may be made to run forever by what it is given.
+a few words}, both with {"seconds": of CPU time}. Its first line is {}: it can work. A separate process, because a long
+text takes longer than the event loop may stand still, and a chat template may be made to run forever by what it is
+given.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,12 +40,18 @@ def main() -> None:
     _say(answers, {})
     while line := tasks.readline():
         task = orjson.loads(tasks.read(json.loads(line)["size"]))
-        try:
-            _say(answers, count(task["tokenizer"], task["conversation"]))
-        except TemplateRefuses:
-            _say(answers, {"error": "template_refuses"})
-        except (OSError, ValueError, MemoryError) as error:
-            _say(answers, {"error": type(error).__name__})
+        began = time.process_time()
+        answer = _answer(task["tokenizer"], task["conversation"])
+        _say(answers, answer | {"seconds": time.process_time() - began})
+
+
+def _answer(tokenizer: str, conversation: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return count(tokenizer, conversation)
+    except TemplateRefuses:
+        return {"error": "template_refuses"}
+    except (OSError, ValueError, MemoryError) as error:
+        return {"error": type(error).__name__}
 
 
 def count(tokenizer: str, conversation: dict[str, Any]) -> dict[str, Any]:
