@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 
 from muhgpt_cli.errors import CliError
+from servicekit.sse import EventReader, EventTooLarge
 
 CONNECT_TIMEOUT = 5.0  # seconds
 ANSWER_TIMEOUT = 630.0  # a little more than the edge's own deadline for a request
-DATA = "data: "
+DONE = b"[DONE]"
 
 
 def http_client(url: str, **options: Any) -> httpx.AsyncClient:
@@ -55,14 +56,29 @@ class Edge:
 
     async def chat(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The chunks of a streamed chat completion."""
+        reader = EventReader()
         async with self._stream(body) as answer:
-            async for line in answer.aiter_lines():
-                if not line.startswith(DATA) or line == DATA + "[DONE]":
-                    continue
-                chunk = json.loads(line.removeprefix(DATA))
-                if "error" in chunk:
-                    raise CliError(str(chunk["error"]["message"]))
-                yield chunk
+            async for piece in answer.aiter_bytes():
+                for event in self._read(reader, piece):
+                    yield self._chunk(event)
+
+    def _read(self, reader: EventReader, piece: bytes) -> list[bytes]:
+        try:
+            return [event for event in reader.feed(piece) if event != DONE]
+        except EventTooLarge as error:
+            raise CliError(f"{self._base_url} sent what no client can take: {error}") from None
+
+    def _chunk(self, event: bytes) -> dict[str, Any]:
+        try:
+            chunk: dict[str, Any] = json.loads(event)
+            problem = chunk.get("error")
+        except (ValueError, AttributeError):
+            raise CliError(
+                f"{self._base_url} sent an event that is no JSON object; is it the right base URL?"
+            ) from None
+        if problem:
+            raise CliError(str(problem["message"]))
+        return chunk
 
     @asynccontextmanager
     async def _stream(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from muhgpt_cli import output, streams
 from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, losses, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"muhgpt {version('muhgpt')}\n")
+        output.write(f"muhgpt {version('muhgpt')}\n")
         raise typer.Exit
 
 
@@ -79,24 +80,33 @@ def _tell_defects() -> None:
 
 
 def run() -> None:
-    """The entry point: 0 when done, 1 with one message on stderr when it cannot be done, 2 for wrong usage."""
+    """The entry point: 0 when done, 1 with one message on stderr when it cannot be done or not be shown, 2 for wrong
+    usage."""
+    streams.prepare()
     _tell_defects()
     keep_loopback_direct(os.environ)
+    sys.exit(streams.finish(_exit_code()))
+
+
+def _exit_code() -> int:
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except output.ReaderGone:
+        return 1
     except CliError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
     except UnicodeEncodeError:
         sys.stderr.write("error: what was given is not valid UTF-8, or a key holds other characters than a key can\n")
-        sys.exit(1)
     except BrokenPipeError:
-        # Whoever read our output has gone, as in `muhgpt accounts list | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except Exception as error:  # noqa: BLE001  typer has its own hook for what is not caught, and shows its text
-        _defect(error)
-        sys.exit(1)
+        if (failed := streams.failure()) is not None:  # help, which typer writes itself
+            sys.stderr.write(f"error: {streams.unwritable(failed)}\n")
+        else:
+            _defect(error)
+    return 1
 
 
 if __name__ == "__main__":

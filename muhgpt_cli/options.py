@@ -30,3 +30,14 @@ ApiKey = Annotated[
 def examples(*lines: str) -> str:
     """An epilog that shows how a command is typed."""
     return "\n\n".join(["[bold]Examples[/bold]", *(escape(line) for line in lines)])
+
+
+def typed(text: str) -> str:
+    """Text as it was typed, where the locale knows ASCII only: Python then reads each byte of UTF-8 as a surrogate.
+
+    What is not UTF-8 stays as it is, and is refused where it is sent.
+    """
+    try:
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        return text

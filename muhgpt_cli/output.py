@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
@@ -13,16 +14,56 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from muhgpt_cli import streams
+from muhgpt_cli.errors import CliError
+
 FILE_WIDTH = 200  # columns, where output goes to a file or a pipe
 
-stdout = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+
+class OutputLost(CliError):
+    """What a command was asked for could not be shown."""
+
+
+class ReaderGone(OutputLost):
+    """Whoever read the output has had enough, as in `muhgpt accounts list | head`."""
+
+
+class _Results(Console):
+    """Standard output. Raises OutputLost."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with shown():
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Around writing to standard output: raises OutputLost when it fails."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone(streams.unwritable(error)) from None
+    except OSError as error:
+        raise OutputLost(streams.unwritable(error)) from None
+
+
+stdout = _Results(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
 stderr = Console(stderr=True, highlight=False, markup=False)
 
 
+def write(text: str) -> None:
+    """Text as it is, at once. Raises OutputLost."""
+    with shown():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
 def print_json(document: Any) -> None:
-    """Exactly one JSON document, on one line."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    """Exactly one JSON document, on one line. Raises OutputLost."""
+    write(json.dumps(document, ensure_ascii=not streams.takes_unicode(sys.stdout)) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:

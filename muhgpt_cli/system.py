@@ -18,6 +18,7 @@ from servicekit.tls import TlsDirectory
 
 DEFAULT_DATA_DIR = Path(".muhgpt")
 RUN_FILE = "run.json"
+SERVICES = ("auth", "quota", "inference")  # that this program gives its token
 OPERATOR_TOKEN_FILE = "operator.token"
 
 
@@ -130,6 +131,9 @@ def _from_data_dir(data_dir: Path) -> System:
         raise CliError(
             f"the system in {data_dir} is not running any more (process {pid} is gone); start it with `muhgpt up`"
         )
+    for service in SERVICES:
+        if service in addresses:
+            check_plaintext(addresses[service], prefix="MUHGPT_CLI_")
     return System(str(data_dir), addresses, base_url, read_secret(data_dir / OPERATOR_TOKEN_FILE))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from servicekit import request_id, tracing
-from servicekit.address import Address
+from servicekit.address import SocketPath, parse_endpoint
 from servicekit.errors import StartupError
 from servicekit.rpc_status import from_rpc_error
 from servicekit.tls import Identity, TlsDirectory, channel_credentials, name_of
@@ -110,7 +110,7 @@ def connect(
     tls: TlsDirectory | None = None,
     max_message_bytes: int = 4 * 1024 * 1024,
 ) -> Peer:
-    """A peer at "host:port"; it connects with the first call, which must be made inside a running event loop.
+    """A peer at "host:port" or "unix:/path"; it connects with the first call, made inside a running event loop.
 
     With `tls` the peer must own a certificate of the role `service`, whatever its address is.
     """
@@ -127,11 +127,15 @@ def connect(
 
 
 def check_plaintext(address: str, *, prefix: str) -> None:
-    """Raises StartupError unless the address is on loopback: for callers without TLS and without leave.
+    """Raises StartupError unless the address is on loopback, or a socket in a folder of this user alone: for callers
+    without TLS and without leave.
 
     prefix is that of the caller's settings, "MUHGPT_EDGE_".
     """
-    if not Address.parse(address).loopback:
+    endpoint = parse_endpoint(address)
+    if isinstance(endpoint, SocketPath):
+        endpoint.check_private()
+    elif not endpoint.loopback:
         raise StartupError(
             f"{address} would be spoken to in plaintext: name a certificate with {prefix}TLS_DIRECTORY, "
             f"or allow it with {prefix}PLAINTEXT=true"

@@ -9,9 +9,11 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from servicekit.address import Address
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
 from servicekit.outages import OUTAGES, is_outage, note_gone, outages_translated
@@ -34,6 +37,7 @@ log = get_logger(__name__)
 Dialect = Literal["sqlite", "postgresql"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, with % codes for what is special in a URL"
+TLS_OPTIONS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"}  # of a URL, as libpq knows them
 CONNECT_TIMEOUT = 5.0  # seconds
 QUERY_TIMEOUT = 2.0  # seconds for one read() or write() block
 LOG_LIMIT_BYTES = 64 * 2**20  # SQLite's log is cut to this when it begins anew
@@ -110,12 +114,14 @@ async def open_database(
     synchronous: str = "NORMAL",
     migrate: bool = True,
     migrate_command: str = "the service's migrate command",
+    ca_file: Path | None = None,
 ) -> AsyncIterator[Database]:
     """Opens, locks (SQLite) and migrates a database. Raises StartupError: names the setting, hides the password.
 
-    migrate=False only checks: StartupError when the schema is older than this version needs.
+    migrate=False only checks: StartupError when the schema is older than this version needs. `ca_file`: PostgreSQL must
+    show a certificate for the host in the URL, signed by an authority in this file.
     """
-    parsed, dialect = _parse(url, setting)
+    parsed, dialect = _parse(url, setting, ca_file)
     versions = Schema(migrations, schema)
     async with _single_process(parsed, wait=0) if dialect == "sqlite" else nullcontext():
         if migrate:
@@ -133,13 +139,19 @@ async def open_database(
 
 
 async def migrate_database(
-    url: str, *, migrations: Path, schema: str | None = None, setting: str = "DATABASE_URL", wait: float = 60.0
+    url: str,
+    *,
+    migrations: Path,
+    schema: str | None = None,
+    setting: str = "DATABASE_URL",
+    wait: float = 60.0,
+    ca_file: Path | None = None,
 ) -> str:
     """Brings a database up to date and gives its revision. Harmless to repeat, and from several processes at once.
 
     Waits at most `wait` seconds each for the database to answer and for another that migrates it. Raises StartupError.
     """
-    parsed, dialect = _parse(url, setting)
+    parsed, dialect = _parse(url, setting, ca_file)
     versions = Schema(migrations, schema)
     if dialect == "sqlite":
         # A file that is up to date may be in use; only changing it takes its lock.
@@ -211,7 +223,7 @@ def _failures(setting: str, engine: AsyncEngine) -> Iterator[None]:
         ) from None
 
 
-def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
+def _parse(url: str, setting: str, ca_file: Path | None = None) -> tuple[URL, Dialect]:
     try:
         parsed = make_url(url)
         driver = DRIVERS[parsed.drivername]
@@ -220,6 +232,8 @@ def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
     if driver.startswith("sqlite"):
         if parsed.host or parsed.username:
             raise StartupError(f"{setting} must be {FORMS}; a path on this machine has three slashes before it")
+        if "?" in url and not parsed.query:
+            raise StartupError(f"{setting}: a ? in the path is written with %3F instead")
         path = Path(parsed.database or "")
         if not parsed.database or not path.parent.is_dir():
             raise StartupError(
@@ -228,7 +242,25 @@ def _parse(url: str, setting: str) -> tuple[URL, Dialect]:
         return parsed.set(drivername=driver), "sqlite"
     if "@" in (parsed.host or ""):
         raise StartupError(f"{setting}: a password with an @ in it is written with %40 instead")
-    return parsed.set(drivername=driver), "postgresql"
+    return _verified(parsed.set(drivername=driver), ca_file), "postgresql"
+
+
+def _verified(url: URL, ca_file: Path | None) -> URL:
+    """The URL with what asyncpg needs to check the server's certificate. Raises StartupError: no such file."""
+    if ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=str(ca_file))
+        except (OSError, ssl.SSLError):
+            raise StartupError(f"the authority of the database's certificate cannot be read from {ca_file}") from None
+        return url.update_query_dict({"sslmode": "verify-full", "sslrootcert": str(ca_file)})
+    mode = url.query.get("sslmode", "")
+    if url.host and mode not in ("verify-full", "verify-ca") and not _on_this_machine(url.host):
+        log.warning("database_not_verified", host=url.host)
+    return url
+
+
+def _on_this_machine(host: str) -> bool:
+    return host.startswith("/") or Address(host, 0).loopback
 
 
 @asynccontextmanager
@@ -262,9 +294,14 @@ def _engine(
     if dialect == "postgresql":
         server_settings = {"search_path": schema} if schema else {}
         arguments = {"timeout": CONNECT_TIMEOUT, "command_timeout": command_timeout, "server_settings": server_settings}
-        engine = create_async_engine(
-            url, hide_parameters=True, connect_args=arguments, pool_size=5, max_overflow=10, pool_timeout=QUERY_TIMEOUT
-        )
+        sizes: dict[str, Any] = {"pool_size": 5, "max_overflow": 10, "pool_timeout": QUERY_TIMEOUT}
+        if TLS_OPTIONS & url.query.keys():  # SQLAlchemy would hand them on as arguments, which asyncpg does not know
+            dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+            plain = url.set(query={})
+            connect = partial(asyncpg.connect, dsn, **arguments)
+            engine = create_async_engine(plain, hide_parameters=True, async_creator=connect, **sizes)
+        else:
+            engine = create_async_engine(url, hide_parameters=True, connect_args=arguments, **sizes)
         event.listen(engine.sync_engine, "handle_error", note_gone)
         return engine
     engine = create_async_engine(url, hide_parameters=True, connect_args={"factory": _SqliteConnection})

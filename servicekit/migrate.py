@@ -41,6 +41,7 @@ def command(
             schema=place.database_schema,
             setting=f"MUHGPT_{service.upper()}_DATABASE_URL",
             wait=wait,
+            ca_file=place.database_ca_file,
         )
         log.info("database_up_to_date", revision=revision)
 

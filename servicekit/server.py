@@ -15,7 +15,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from servicekit.access import AccessList, Tokens
-from servicekit.address import Address
+from servicekit.address import Address, Endpoint, SocketPath, parse_endpoint
 from servicekit.errors import StartupError
 from servicekit.health import Health, HealthPort
 from servicekit.interceptors import CallGuard
@@ -33,6 +33,9 @@ OPTIONS = [
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # while a ping that measures bandwidth is out, no keepalive is sent
 ]
+
+
+WRITE_AGAIN = 1.0  # seconds
 
 
 class Server:
@@ -60,7 +63,7 @@ class Server:
         self.draining = asyncio.Event()
         self._name = name
         self._setting = f"MUHGPT_{name.upper()}_"
-        self._listen = Address.parse(listen)
+        self._listen = parse_endpoint(listen)
         self._tls = tls
         self._plaintext = plaintext
         self._drain_timeout = drain_timeout
@@ -85,7 +88,10 @@ class Server:
         add_to_server(servicer, self._server)
 
     async def start(self) -> str:
-        """Serves; returns the bound address as "host:port". Raises StartupError: port taken, plaintext not allowed."""
+        """Serves; returns the bound address as "host:port" or "unix:/path".
+
+        Raises StartupError: port taken, plaintext not allowed.
+        """
         self._check_plaintext()
         self._health.add_to(self._server)
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -94,10 +100,9 @@ class Server:
             self.health_address = str(await self._health_port.start())
         if self._tls is not None:
             CERTIFICATE_EXPIRES.labels(self._name).set_function(_expiry(self._tls))
-        address = Address(self._listen.host, self._bind())
+        self.address = str(self._bind())
         await self._server.start()
         await self._health.serving()
-        self.address = str(address)
         self._write_address()
         log.info("serving", address=self.address, tls=self._tls is not None, health=self.health_address)
         return self.address
@@ -122,16 +127,33 @@ class Server:
         await asked.wait()
         await self.stop()
 
-    def _bind(self) -> int:
+    def _bind(self) -> Endpoint:
+        if isinstance(self._listen, SocketPath):
+            return self._bind_socket(self._listen)
         try:
-            if self._tls is None:
-                return int(self._server.add_insecure_port(str(self._listen)))
-            return int(self._server.add_secure_port(str(self._listen), self._tls.server_credentials()))
+            return Address(self._listen.host, self._add_port())
         except RuntimeError:
             raise StartupError(
                 f"{self._name} cannot listen on {self._listen}: the port is in use or the host is not this machine's; "
                 f"stop what listens there or set {self._setting}LISTEN to another host:port"
             ) from None
+
+    def _bind_socket(self, listen: SocketPath) -> SocketPath:
+        """gRPC takes over what lies at the path, also from a server that runs."""
+        listen.check_private()
+        if listen.in_use():
+            raise StartupError(f"{self._name} cannot listen on {listen}: another process does; stop it")
+        try:
+            self._add_port()
+            listen.path.chmod(0o600)
+        except (RuntimeError, OSError):
+            raise StartupError(f"{self._name} cannot listen on {listen}: no socket can be made there") from None
+        return listen
+
+    def _add_port(self) -> int:
+        if self._tls is None:
+            return int(self._server.add_insecure_port(str(self._listen)))
+        return int(self._server.add_secure_port(str(self._listen), self._tls.server_credentials()))
 
     def _check_plaintext(self) -> None:
         if self._tls is None and not self._plaintext and not self._listen.loopback:
@@ -141,11 +163,16 @@ class Server:
             )
 
     def _write_address(self) -> None:
+        """Where the disk is full, again when it is not: whoever waits for the file waits, and nobody else is hurt."""
         if self._address_file is None:
             return
-        scratch = self._address_file.with_suffix(".tmp")
-        scratch.write_text(self.address)
-        os.replace(scratch, self._address_file)
+        try:
+            scratch = self._address_file.with_suffix(".tmp")
+            scratch.write_text(self.address)
+            os.replace(scratch, self._address_file)
+        except OSError as error:
+            log.error("address_not_written", file=str(self._address_file), error=error.strerror)
+            asyncio.get_running_loop().call_later(WRITE_AGAIN, self._write_address)
 
 
 def _expiry(tls: TlsDirectory) -> Callable[[], float]:

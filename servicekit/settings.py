@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from servicekit.address import Address
+from servicekit.address import Address, parse_endpoint
 from servicekit.errors import StartupError
 
 PREFIX = "MUHGPT_"
@@ -25,14 +25,23 @@ def _check_address(text: str) -> str:
     return text
 
 
-def _check_addresses(text: str) -> str:
+def _check_endpoint(text: str) -> str:
+    try:
+        parse_endpoint(text)
+    except StartupError:
+        raise ValueError("must be host:port, as 127.0.0.1:8000, or unix:/PATH") from None
+    return text
+
+
+def _check_endpoints(text: str) -> str:
     for part in text.split(","):
-        _check_address(part.strip())
+        _check_endpoint(part.strip())
     return text
 
 
 HostPort = Annotated[str, AfterValidator(_check_address)]
-HostPorts = Annotated[str, AfterValidator(_check_addresses)]  # several, separated by commas
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]  # host:port or unix:/PATH
+Endpoints = Annotated[str, AfterValidator(_check_endpoints)]  # several, separated by commas
 
 
 class ProcessSettings(BaseSettings):
@@ -55,7 +64,10 @@ class ProcessSettings(BaseSettings):
 class ServiceSettings(ProcessSettings):
     """What a gRPC service takes."""
 
-    listen: HostPort = Field("127.0.0.1:0", description="host:port to serve gRPC on; port 0 takes a free one")
+    listen: Endpoint = Field(
+        "127.0.0.1:0",
+        description="host:port to serve gRPC on, port 0 takes a free one; or unix:/PATH, in a folder of its own",
+    )
     operator_token_file: Path | None = Field(
         None, description="file with the token by which operators are known without TLS"
     )
@@ -72,6 +84,9 @@ class DatabaseSettings(BaseSettings):
     database_url: str = Field(description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/DATABASE for replicas")
     database_schema: str | None = Field(
         None, pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="PostgreSQL schema of the tables; made when missing"
+    )
+    database_ca_file: Path | None = Field(
+        None, description="file with the authority (PEM) of PostgreSQL's certificate, which must be for the URL's host"
     )
 
 

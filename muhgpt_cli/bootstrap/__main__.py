@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import sys
+from contextlib import suppress
 
+from muhgpt_cli import streams
 from muhgpt_cli.bootstrap.cluster import Secrets
 from muhgpt_cli.bootstrap.secrets import ensure_all
 from muhgpt_cli.bootstrap.settings import BootstrapSettings
@@ -22,9 +24,13 @@ def main() -> int:
     except StartupError as error:
         sys.stderr.write(f"error: {error}\n")
         return START_FAILED
-    sys.stdout.write(f"made: {', '.join(made)}\n" if made else "everything was there\n")
+    with suppress(OSError):
+        sys.stdout.write(f"made: {', '.join(made)}\n" if made else "everything was there\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.prepare()
+    done = main()
+    streams.finish(done or 1)  # the Secrets are there, whether or not anybody reads so
+    sys.exit(done)

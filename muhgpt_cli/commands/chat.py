@@ -12,7 +12,7 @@ from muhgpt_cli import output
 from muhgpt_cli.edge_client import Edge
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.operator_client import run
-from muhgpt_cli.options import ApiKey, DataDir, Json, examples
+from muhgpt_cli.options import ApiKey, DataDir, Json, examples, typed
 from muhgpt_cli.system import find
 from servicekit.clock import Clock, SystemClock
 
@@ -57,7 +57,7 @@ def chat(
     """
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": _read(message)}]}
     if system is not None:
-        body["messages"].insert(0, {"role": "system", "content": system})
+        body["messages"].insert(0, {"role": "system", "content": typed(system)})
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
     if temperature is not None:
@@ -102,8 +102,7 @@ def _take(answer: Answer, chunk: dict[str, Any], seconds: float, *, show: bool) 
             if answer.seconds_to_first_token is None:
                 answer.seconds_to_first_token = seconds
             if show:
-                sys.stdout.write(output.printable(text))
-                sys.stdout.flush()
+                output.write(output.printable(text))
 
 
 def _document(answer: Answer) -> dict[str, Any]:
@@ -120,8 +119,7 @@ def _document(answer: Answer) -> dict[str, Any]:
 
 
 def _print_costs(answer: Answer) -> None:
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    output.write("\n")
     usage, first = answer.usage, answer.seconds_to_first_token
     facts = [
         f"{usage.get('prompt_tokens', 0):,} + {usage.get('completion_tokens', 0):,} tokens",
@@ -136,4 +134,4 @@ def _print_costs(answer: Answer) -> None:
 
 
 def _read(message: str) -> str:
-    return sys.stdin.read() if message == "-" else message
+    return sys.stdin.read() if message == "-" else typed(message)

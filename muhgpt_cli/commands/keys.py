@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -10,9 +11,9 @@ import typer
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt_cli import output
-from muhgpt_cli.errors import CliError
+from muhgpt_cli.errors import CallFailed, CliError
 from muhgpt_cli.operator_client import Operator, run
-from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, examples
+from muhgpt_cli.options import MOST_CREDITS, AccountEmail, DataDir, Json, examples, typed
 from muhgpt_cli.system import System, find
 
 app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
@@ -89,24 +90,26 @@ def create(
 ) -> None:
     """Makes a key and shows it, this one time. An account has at most ten active keys."""
     request = auth_pb2.CreateKeyRequest(
-        name=name,
+        name=typed(name),
         monthly_credit_limit=monthly_limit,
         allowed_models=model or [],
         requests_per_minute=requests_per_minute,
     )
     if expires is not None:
         request.expires_at.FromDatetime(expires)
-    answer, unknown = run(_create(find(data_dir), account, request))
-    for wanted in unknown:
+
+    def show(answer: auth_pb2.CreateKeyResponse) -> None:
+        if as_json:
+            output.print_json({"key_id": answer.key.key_id, "key": answer.secret, **key_document(answer.key)})
+        else:
+            output.print_facts({"key": answer.secret, "key id": answer.key.key_id, "account": account})
+            output.stderr.print("Keep it now: it is never shown again.")
+
+    for wanted in run(_create(find(data_dir), account, request, show)):
         output.stderr.print(
             f"warning: no model is called {output.printable(wanted)} at the moment; `muhgpt models` lists them",
             soft_wrap=True,
         )
-    if as_json:
-        output.print_json({"key_id": answer.key.key_id, "key": answer.secret, **key_document(answer.key)})
-        return
-    output.print_facts({"key": answer.secret, "key id": answer.key.key_id, "account": account})
-    output.stderr.print("Keep it now: it is never shown again.")
 
 
 @app.command("list", epilog=examples("muhgpt keys list --account ada@example.com", "muhgpt keys list --json"))
@@ -183,13 +186,41 @@ def _without(column: int, row: list[Cell]) -> list[Cell]:
 
 
 async def _create(
-    system: System, email: str, request: auth_pb2.CreateKeyRequest
-) -> tuple[auth_pb2.CreateKeyResponse, list[str]]:
-    """The new key, and which of its models nobody knows. It may be made before its model is."""
+    system: System,
+    email: str,
+    request: auth_pb2.CreateKeyRequest,
+    show: Callable[[auth_pb2.CreateKeyResponse], None],
+) -> list[str]:
+    """Makes a key, has it shown before anything else can fail, and returns which of its models nobody knows.
+
+    Raises CliError; a key that could not be shown is revoked then.
+    """
     async with Operator(system) as operator:
         request.account_id = (await operator.account(email)).account_id
-        answer = await operator.auth.call("CreateKey", request)
-        return answer, await _unknown(operator, list(request.allowed_models))
+        try:
+            answer = await operator.auth.call("CreateKey", request)
+        except CallFailed as failed:
+            if failed.outcome_unknown:
+                raise CliError(
+                    f"{failed}; perhaps a key was made that nobody saw: "
+                    f"look with `muhgpt keys list --account {email}`, and revoke it"
+                ) from None
+            raise
+        try:
+            show(answer)
+        except output.OutputLost as lost:
+            raise CliError(f"{lost}; {await take_back(operator, answer.key.key_id)}") from None
+        return await _unknown(operator, list(request.allowed_models))
+
+
+async def take_back(operator: Operator, key_id: str) -> str:
+    """Revokes a new key that nobody saw; returns what to tell about it."""
+    try:
+        request = auth_pb2.RevokeKeyRequest(key_id=key_id)
+        await operator.auth.call_idempotent("RevokeKey", request, timeout=30.0)
+    except CliError as error:
+        return f"nobody saw the new key, and it could not be revoked ({error}): run `muhgpt keys revoke {key_id}`"
+    return f"nobody saw the new key, so it was revoked ({key_id}): make another one where it can be shown"
 
 
 async def _unknown(operator: Operator, wanted: list[str]) -> list[str]:

@@ -28,7 +28,10 @@ app.command(epilog=pull.EPILOG)(pull.pull)
 
 @app.callback(epilog=EPILOG)
 def models(context: typer.Context, key: ApiKey = None, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Lists models: with an API key what the key may call, else all that the platform runs, as its operator."""
+    """Lists models: with an API key what the key may call, else all that the platform runs, as its operator.
+
+    Prices are credits for a million tokens, as the model list says; only the operator is shown them.
+    """
     if context.invoked_subcommand is not None:
         return
     system = find(data_dir)
@@ -58,6 +61,8 @@ async def _of_platform(system: System) -> list[dict[str, Any]]:
             "owned_by": model.owned_by,
             "context_length": model.context_length,
             "abilities": _abilities(model),
+            "input_price": model.input_price if model.HasField("input_price") else None,
+            "output_price": model.output_price if model.HasField("output_price") else None,
             "ready": model.ready,
         }
         for model in answer.models

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from rich.panel import Panel
@@ -40,13 +39,13 @@ class Announcer:
             self._status = None
 
     def event(self, sentence: str) -> None:
-        """Something that happened while running. A terminal that has gone is told nothing more."""
-        with contextlib.suppress(OSError):
-            self.settle()
-            output.stderr.print(sentence, soft_wrap=True)
+        """Something that happened while running. Whatever became of stderr, this neither fails nor waits
+        (muhgpt_cli/streams.py)."""
+        self.settle()
+        output.stderr.print(sentence, soft_wrap=True)
 
     def ready(self, base_url: str, key: str | None, email: str, data_dir: str) -> None:
-        """The system serves. The key is shown here and never again."""
+        """The system serves. The key is shown here and never again. Raises OutputLost."""
         self.settle()
         if self._as_json:
             output.print_json({"base_url": base_url, "api_key": key, "pid": os.getpid()})

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.system import OPERATOR_TOKEN_FILE, RUN_FILE
+from servicekit.address import SocketPath
+from servicekit.errors import StartupError
 
+SOCKETS = "sockets"
+LONGEST_SOCKET = "inference.sock"
 LOG_BYTES_KEPT = 10 * 1024 * 1024
 
 
@@ -26,6 +34,7 @@ class DataDir:
         self.edge_token = self.path / "edge.token"
         self.run_file = self.path / RUN_FILE
         self.models_file = self.path / "models.yaml"  # this directory's own model list, where there is one
+        self._sockets = self.path / SOCKETS
 
     def prepare(self) -> None:
         """Makes what is missing. Raises CliError when the directory cannot be written."""
@@ -34,6 +43,7 @@ class DataDir:
             self.log("").parent.mkdir(mode=0o700, exist_ok=True)
             for token in (self.operator_token, self.edge_token):
                 _make_secret(token)
+            self._sockets = _socket_folder(self.path)
         except OSError as error:
             raise CliError(
                 f"cannot write to the data directory {self.path}: {error.strerror}; choose another with --data-dir"
@@ -58,11 +68,21 @@ class DataDir:
         return self.path / "logs" / f"{service}.log"
 
     def open_log(self, service: str) -> int:
-        """A descriptor to append to a service's log; one above 10 MiB is first set aside as <service>.log.1."""
+        """A descriptor to append to a service's log; one above 10 MiB is first set aside as <service>.log.1.
+
+        Where no log can be written the service runs without.
+        """
         path = self.log(service)
-        if path.exists() and path.stat().st_size > LOG_BYTES_KEPT:
-            os.replace(path, path.with_suffix(".log.1"))
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            if path.exists() and path.stat().st_size > LOG_BYTES_KEPT:
+                os.replace(path, path.with_suffix(".log.1"))
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:
+            return os.open(os.devnull, os.O_WRONLY)
+
+    def socket(self, service: str) -> str:
+        """Where a service listens, as "unix:/path": a socket that only this user reaches. After prepare()."""
+        return str(SocketPath(self._sockets / f"{service}.sock"))
 
     def address_file(self, service: str) -> Path:
         """Where a service writes its address once it serves."""
@@ -70,7 +90,7 @@ class DataDir:
 
     def database(self, service: str) -> str:
         """The URL of a service's database."""
-        return f"sqlite:///{self.path / service}.db"
+        return f"sqlite:///{quote(os.fsencode(self.path / f'{service}.db'))}"
 
     def read_run(self) -> dict[str, Any] | None:
         """Who runs here, or who ran here and was killed; None when nobody."""
@@ -81,7 +101,7 @@ class DataDir:
         return run
 
     def write_run(self, run: dict[str, Any]) -> None:
-        """Tells the other commands where everything is."""
+        """Tells the other commands where everything is. Raises OSError."""
         scratch = self.run_file.with_suffix(".tmp")
         scratch.write_text(json.dumps(run, indent=2) + "\n")
         os.replace(scratch, self.run_file)
@@ -98,3 +118,29 @@ def _make_secret(path: Path) -> None:
         return
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32) + "\n")
+
+
+def _socket_folder(data_dir: Path) -> Path:
+    """A folder for sockets that only this user can enter: in the data directory, or where its path is too long or too
+    odd for a socket, a short one, the same at each start. Raises OSError."""
+    name = f"muhgpt-{os.geteuid()}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}"
+    temporary = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]
+    for folder in (data_dir / SOCKETS, *(Path(parent) / name for parent in temporary if parent)):
+        if SocketPath.possible(str(folder / LONGEST_SOCKET)) and _make_private(folder):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="muhgpt-", dir="/tmp"))
+
+
+def _make_private(folder: Path) -> bool:
+    """Whether the folder is there, or was made, belongs to this user alone, and can hold sockets."""
+    probe = folder / "probe.sock"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        SocketPath(probe).check_private()
+        probe.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(probe))
+        probe.unlink()
+    except (OSError, StartupError):
+        return False
+    return True

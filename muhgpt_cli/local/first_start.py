@@ -11,7 +11,7 @@ EMAIL = "you@example.com"
 CREDITS = 14_000_000
 
 
-async def first_key(system: System) -> str | None:
+async def first_key(system: System) -> auth_pb2.CreateKeyResponse | None:
     """Makes the first account with 14,000,000 credits and a key; returns the key. None when there are accounts already.
 
     A start that was killed between the account and its key is finished by the next one. Raises CallFailed.
@@ -27,4 +27,5 @@ async def first_key(system: System) -> str | None:
             return None
         await grant_first(operator, account, CREDITS)
         request = auth_pb2.CreateKeyRequest(account_id=account.account_id, name="first key")
-        return str((await operator.auth.call("CreateKey", request)).secret)
+        made: auth_pb2.CreateKeyResponse = await operator.auth.call("CreateKey", request)
+        return made

@@ -13,10 +13,13 @@ SHOWN_APART = ("level", "event", "time", "service")
 
 def last_words(path: Path, since: int) -> list[str]:
     """What a service said last, from byte `since` on: its own error lines if it wrote any, else the last log lines."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(since, size - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(since, size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
     errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     return (errors or [_plain(line) for line in lines if line.strip()])[-LINES:]
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import httpx
 
+from muhgpt.auth.v1 import auth_pb2
+from muhgpt_cli import streams
+from muhgpt_cli.commands.keys import take_back
 from muhgpt_cli.edge_client import http_client
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.local.announce import Announcer
@@ -23,6 +26,8 @@ from muhgpt_cli.local.service import ServiceProcess, python
 from muhgpt_cli.local.supervisor import Supervisor
 from muhgpt_cli.local.surroundings import for_services
 from muhgpt_cli.local.terminal import Terminal
+from muhgpt_cli.operator_client import Operator
+from muhgpt_cli.output import OutputLost
 from muhgpt_cli.system import System
 from servicekit.address import Address
 from servicekit.clock import Clock, to_datetime
@@ -32,6 +37,7 @@ from services.model_list import load_model_list
 START_TIMEOUT = 60.0  # seconds
 MODEL_START_TIMEOUT = 900.0  # a large model takes minutes to load from a slow disk
 READY_TIMEOUT = 30.0
+WRITE_AGAIN = 5.0  # seconds
 POLL = 0.05
 DEFAULT_DRAIN_TIMEOUT = 30.0
 MODELS_FILES = ("MUHGPT_QUOTA_MODELS_FILE", "MUHGPT_INFERENCE_MODELS_FILE")
@@ -77,6 +83,8 @@ class Platform:
         list read again. Raises CliError when a service cannot run."""
         os.umask(0o077)  # whatever is written here, by the services too, is for its owner alone
         self._data_dir.prepare()
+        for service in self._backends:
+            service.address = self._data_dir.socket(service.name)
         with self._data_dir.locked():
             if left := self._data_dir.read_run():
                 self._announcer.progress("ending what an earlier start left behind")
@@ -84,6 +92,7 @@ class Platform:
             try:
                 await self._until_asked(self._start_and_watch())
             finally:
+                self._serving = False
                 await self._supervisor.stop()
                 self._data_dir.forget_run()
                 self._announcer.settle()
@@ -116,11 +125,22 @@ class Platform:
         system = System(str(self._data_dir.path), addresses, self._base_url(), self._token())
         key = await first_key(system)
         self._write_run()
+        try:
+            self._announcer.ready(self._base_url(), key.secret if key else None, EMAIL, str(self._data_dir.path))
+        except OutputLost as lost:
+            await self._ready_unseen(lost, system, key)
         self._supervisor.changed = self._write_run
-        self._announcer.ready(self._base_url(), key, EMAIL, str(self._data_dir.path))
         self._supervisor.tell = self._announcer.event
         self._serving = True
         await self._supervisor.watch()
+
+    async def _ready_unseen(self, lost: OutputLost, system: System, key: auth_pb2.CreateKeyResponse | None) -> None:
+        """It serves all the same; a key that nobody saw is not left behind."""
+        streams.forget_output()
+        self._announcer.event(f"{lost}; the system is ready at {self._base_url()}")
+        if key is not None:
+            async with Operator(system) as operator:
+                self._announcer.event(await take_back(operator, key.key.key_id))
 
     def _reload(self) -> None:
         """Has quota and inference read the model list again: quota first, so that a new model has its price."""
@@ -162,7 +182,6 @@ class Platform:
         prefix = f"MUHGPT_{name.upper()}_"
         environment = {
             **for_services(self._options.environment),
-            f"{prefix}LISTEN": "127.0.0.1:0",
             f"{prefix}EDGE_TOKEN_FILE": str(self._data_dir.edge_token),
             f"{prefix}OPERATOR_TOKEN_FILE": str(self._data_dir.operator_token),
         }
@@ -195,18 +214,28 @@ class Platform:
         return self._data_dir.operator_token.read_text().strip()
 
     def _write_run(self) -> None:
+        """A disk that is full ends nothing; other commands find the system once there is room and it is written."""
+        try:
+            self._data_dir.write_run(self._run())
+        except OSError as error:
+            self._announcer.event(f"cannot write {self._data_dir.run_file}: {error.strerror}; trying again")
+            asyncio.get_running_loop().call_later(WRITE_AGAIN, self._write_run_again)
+
+    def _write_run_again(self) -> None:
+        if self._serving:
+            self._write_run()
+
+    def _run(self) -> dict[str, Any]:
         services = (*self._backends, self._edge)
-        self._data_dir.write_run(
-            {
-                "version": version("muhgpt"),
-                "pid": os.getpid(),
-                "base_url": self._base_url(),
-                "models": str(self._models) if self._models else None,
-                "addresses": {service.name: service.address for service in services},
-                "pids": {service.name: service.pid for service in services},
-                "started_at": to_datetime(self._started).isoformat(timespec="seconds"),
-            }
-        )
+        return {
+            "version": version("muhgpt"),
+            "pid": os.getpid(),
+            "base_url": self._base_url(),
+            "models": str(self._models) if self._models else None,
+            "addresses": {service.name: service.address for service in services},
+            "pids": {service.name: service.pid for service in services},
+            "started_at": to_datetime(self._started).isoformat(timespec="seconds"),
+        }
 
 
 def _model_list(options: Options, data_dir: DataDir) -> Path | None:

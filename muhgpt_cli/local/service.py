@@ -70,7 +70,8 @@ class ServiceProcess:
         return last_words(self.log, self._log_start)
 
     async def start(self) -> None:
-        """Starts it and returns when it serves. A second start takes the first's address, where its peers look for it.
+        """Starts it and returns when it serves, at `address` if that is set; a second start takes the first's address,
+        where its peers look for it.
 
         Raises ServiceFailed when it ends instead, or takes longer than `start_timeout`.
         """

@@ -73,6 +73,7 @@ async def main() -> None:
         setting="MUHGPT_AUTH_DATABASE_URL",
         migrate=settings.migrate,
         migrate_command=COMMAND,
+        ca_file=settings.database_ca_file,
     ) as database:
         server = Server(
             name="auth",

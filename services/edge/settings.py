@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import HostPort, HostPorts, ProcessSettings
+from servicekit.settings import Endpoints, HostPort, ProcessSettings
 
 MIB = 1024 * 1024
 
@@ -26,9 +26,9 @@ class EdgeSettings(ProcessSettings):
         "127.0.0.1:9090", description="host:port for Prometheus; the default becomes a free port where it is taken"
     )
 
-    auth_address: HostPorts = Field(description="host:port of auth")
-    quota_address: HostPorts = Field(description="host:port of quota")
-    inference_address: HostPorts = Field(description="host:port of inference")
+    auth_address: Endpoints = Field(description="host:port or unix:/PATH of auth")
+    quota_address: Endpoints = Field(description="host:port or unix:/PATH of quota")
+    inference_address: Endpoints = Field(description="host:port or unix:/PATH of inference")
     resolve_interval: float = Field(5.0, ge=0.05, le=3600, description="between two looks at DNS for replicas")
 
     # At most what a message to inference can carry (peers/inference.py).

@@ -202,6 +202,8 @@ def from_target(target: Target) -> list[pb.Model]:
             supports_vision="vision" in card.abilities,
             supports_json="json" in card.abilities,
             ready=target.engine.ready,
+            input_price=card.prices[0] if card.prices else None,
+            output_price=card.prices[1] if card.prices else None,
         )
         for alias in dict.fromkeys((card.id, *card.aliases))
     ]

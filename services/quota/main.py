@@ -129,6 +129,7 @@ async def opened(settings: QuotaSettings) -> AsyncIterator[tuple[Database, Store
         migrate=settings.migrate,
         migrate_command=COMMAND,
         synchronous=settings.database_synchronous,
+        ca_file=settings.database_ca_file,
     ) as database:
         try:
             store = await _store(settings, database)

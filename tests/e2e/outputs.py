@@ -42,9 +42,9 @@ def metrics(platform: Platform) -> Iterator[Output]:
 
 
 def metrics_url(platform: Platform, name: str) -> str:
-    """Where a service shows its metrics: the port beside the one that run.json tells."""
+    """Where a service shows its metrics: its only port, beside the one of the edge that run.json tells."""
     address = json.loads((platform.data_dir / "run.json").read_text())["addresses"][name]
-    served = int(address.rpartition(":")[2])
+    served = int(address.rpartition(":")[2]) if name == "edge" else 0
     listening = {
         connection.laddr.port
         for connection in psutil.Process(platform.pid(name)).net_connections("tcp")

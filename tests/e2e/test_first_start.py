@@ -52,7 +52,7 @@ async def test_the_first_start_makes_an_account_with_credits_and_a_key_and_the_s
 ) -> None:
     key = await first_key(system)
     assert key is not None
-    assert key.startswith("mghp_")
+    assert key.secret.startswith("mghp_")
     assert await first_key(system) is None
     assert await balance(system) == CREDITS
 

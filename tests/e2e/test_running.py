@@ -176,6 +176,19 @@ def test_run_json_tells_where_everything_is(platform: Platform) -> None:
     assert set(run["addresses"]) == set(run["pids"]) == {"auth", "quota", "inference", "edge"}
 
 
+def test_no_service_has_a_port_that_a_stranger_could_take_when_it_dies(platform: Platform) -> None:
+    """Nor can another user of the machine reach the sockets that they have instead."""
+    run: dict[str, Any] = json.loads((platform.data_dir / "run.json").read_text())
+    for name in ("auth", "quota", "inference"):
+        assert run["addresses"][name].startswith("unix:/")
+        socket = Path(run["addresses"][name].removeprefix("unix:"))
+        assert stat.S_ISSOCK(socket.stat().st_mode)
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+        ports = psutil.Process(platform.pid(name)).net_connections("tcp")
+        assert not [port for port in ports if port.status == psutil.CONN_LISTEN]
+
+
 _TOKENS = ("operator", "edge")
 
 

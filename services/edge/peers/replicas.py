@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from servicekit.address import Address
+from servicekit.address import Address, Endpoint, parse_endpoint
 from servicekit.logging import get_logger
 from services.edge.peers.resolver import Resolver
 
@@ -49,13 +49,14 @@ class Replicas(Generic[C]):
     def __init__(
         self, service: str, text: str, connect: Callable[[str], C], resolver: Resolver, *, interval: float
     ) -> None:
-        """`text` is "host:port,host:port". Raises StartupError that shows what is no address."""
+        """`text` is "host:port,host:port" or unix:/PATH. Raises StartupError that shows what is no address."""
         self._service = service
-        self._named = [Address.parse(part.strip()) for part in text.split(",")]
+        listed = [parse_endpoint(part.strip()) for part in text.split(",")]
+        self._names = [each for each in listed if isinstance(each, Address) and not each.literal]
         self._connect = connect
         self._resolver = resolver
         self._interval = interval
-        self._known: dict[Address, list[str]] = {each: [str(each)] for each in self._named if each.literal}
+        self._known: dict[Endpoint, list[str]] = {each: [str(each)] for each in listed if each.literal}
         self._watchers: list[Callable[[], None]] = []
         self._wanted = asyncio.Event()
         self._found = asyncio.Event()
@@ -88,7 +89,7 @@ class Replicas(Generic[C]):
 
     def start(self) -> None:
         """Follows the names until close()."""
-        if any(not each.literal for each in self._named):
+        if self._names:
             self._task = asyncio.create_task(self._follow(), name=f"replicas of {self._service}")
 
     async def close(self) -> None:
@@ -100,10 +101,9 @@ class Replicas(Generic[C]):
         await asyncio.gather(*(replica.connection.close() for replica in self.now))
 
     async def _follow(self) -> None:
-        names = [each for each in self._named if not each.literal]
         while True:
             self._wanted.clear()
-            await asyncio.gather(*(self._resolve(name) for name in names))
+            await asyncio.gather(*(self._resolve(name) for name in self._names))
             self._update()
             await asyncio.sleep(min(SHORTEST_PAUSE, self._interval))
             try:

@@ -23,6 +23,7 @@ class ModelCard:
     abilities: frozenset[str]
     created: int
     owned_by: str = "muhgpt"
+    prices: tuple[int, int] | None = None  # credits for a million prompt and output tokens
 
 
 @dataclass(frozen=True)

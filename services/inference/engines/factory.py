@@ -40,7 +40,8 @@ class BuiltModel:
         """What clients may know. llama.cpp may have shortened the context when it started."""
         entry = self.entry
         length = min(entry.context_length, self.engine.context_length)
-        return ModelCard(entry.id, entry.aliases, length, entry.abilities, CREATED)
+        prices = (entry.price.input, entry.price.output)
+        return ModelCard(entry.id, entry.aliases, length, entry.abilities, CREATED, prices=prices)
 
 
 class EngineFactory:

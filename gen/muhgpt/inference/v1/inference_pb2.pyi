@@ -462,7 +462,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("alias", "model", "created", "owned_by", "context_length", "supports_tools", "supports_vision", "supports_json", "ready")
+    __slots__ = ("alias", "model", "created", "owned_by", "context_length", "supports_tools", "supports_vision", "supports_json", "ready", "input_price", "output_price")
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
@@ -472,6 +472,8 @@ class Model(_message.Message):
     SUPPORTS_VISION_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_JSON_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
+    INPUT_PRICE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_PRICE_FIELD_NUMBER: _ClassVar[int]
     alias: str
     model: str
     created: int
@@ -481,4 +483,6 @@ class Model(_message.Message):
     supports_vision: bool
     supports_json: bool
     ready: bool
-    def __init__(self, alias: _Optional[str] = ..., model: _Optional[str] = ..., created: _Optional[int] = ..., owned_by: _Optional[str] = ..., context_length: _Optional[int] = ..., supports_tools: _Optional[bool] = ..., supports_vision: _Optional[bool] = ..., supports_json: _Optional[bool] = ..., ready: _Optional[bool] = ...) -> None: ...
+    input_price: int
+    output_price: int
+    def __init__(self, alias: _Optional[str] = ..., model: _Optional[str] = ..., created: _Optional[int] = ..., owned_by: _Optional[str] = ..., context_length: _Optional[int] = ..., supports_tools: _Optional[bool] = ..., supports_vision: _Optional[bool] = ..., supports_json: _Optional[bool] = ..., ready: _Optional[bool] = ..., input_price: _Optional[int] = ..., output_price: _Optional[int] = ...) -> None: ...

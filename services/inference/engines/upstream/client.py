@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
+from servicekit.sse import EventReader, EventTooLarge
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.refusals import refusal_of
-from services.inference.engines.upstream.sse import EventReader
 from services.inference.engines.upstream.whole import events_of
 
 KEEPALIVE = 15.0  # seconds that an idle connection is kept
@@ -68,7 +68,7 @@ class UpstreamClient:
                 received, silent = received + len(chunk), silent + len(chunk)
                 if received > MAX_ANSWER or silent > MAX_SILENT:
                     raise TargetFailed("the upstream's answer is too large", "oversized")
-                if events := reader.feed(chunk):
+                if events := _read(reader, chunk):
                     silent = 0
                     yield events
                     if events[-1].strip() == b"[DONE]":
@@ -154,6 +154,13 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
             while len(data) < MOST_ERROR and (piece := await response.content.readany()):
                 data += piece
     return bytes(data[:MOST_ERROR])
+
+
+def _read(reader: EventReader, chunk: bytes) -> list[bytes]:
+    try:
+        return reader.feed(chunk)
+    except EventTooLarge as error:
+        raise TargetFailed(f"the upstream sent too much at once: {error}", "protocol") from None
 
 
 async def _read_tail(response: aiohttp.ClientResponse) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from services.inference.domain.errors import TargetFailed
-
 MAX_EVENT = 1024 * 1024  # bytes of one event; with 8 choices and 20 log probabilities still far above any
 BOM = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(Exception):
+    """An event without an end in sight."""
 
 
 class EventReader:
@@ -19,7 +21,7 @@ class EventReader:
         self._first = True
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The events that these bytes complete. Raises TargetFailed for one that is too large."""
+        """The events that these bytes complete. Raises EventTooLarge for one that is too large."""
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
             self._after_cr = False
@@ -47,7 +49,7 @@ class EventReader:
     def _grow(self, piece: bytes) -> None:
         self._line += piece
         if len(self._line) + self._size > MAX_EVENT:
-            raise TargetFailed(f"an event of the upstream is larger than {MAX_EVENT:,} bytes", "protocol")
+            raise EventTooLarge(f"an event is larger than {MAX_EVENT:,} bytes")
 
     def _end_line(self, line: bytes, events: list[bytes]) -> None:
         if self._first:

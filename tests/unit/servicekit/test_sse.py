@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.inference.domain.errors import TargetFailed
-from services.inference.engines.upstream.sse import MAX_EVENT, EventReader
+from servicekit.sse import MAX_EVENT, EventReader, EventTooLarge
 
 EVENTS = [b"{}", b"two\nlines", "é漢".encode(), b"[DONE]"]
 
@@ -38,5 +37,5 @@ def test_what_has_no_empty_line_behind_it_is_read_at_the_end() -> None:
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 1000, b"data: " + b"x" * 1000 + b"\n"])
 def test_an_event_without_end_is_refused_at_a_bound(piece: bytes) -> None:
-    with pytest.raises(TargetFailed, match="larger than"):
+    with pytest.raises(EventTooLarge, match="larger than"):
         EventReader().feed(piece * (2 * MAX_EVENT // 1000))
