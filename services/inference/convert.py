@@ -197,7 +197,7 @@ def from_target(target: Target) -> list[pb.Model]:
             model=card.id,
             created=card.created,
             owned_by=card.owned_by,
-            context_length=card.context_length,
+            context_length=min(card.context_length, target.engine.context_length),
             supports_tools="tools" in card.abilities,
             supports_vision="vision" in card.abilities,
             supports_json="json" in card.abilities,

@@ -136,6 +136,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together; shrinks when another server reports less than the list says."""
+        ...
+
+    @property
     def slots(self) -> int:
         """How many choices it generates at once; may change while it runs."""
         ...

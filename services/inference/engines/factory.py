@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from servicekit.clock import Clock
+from services.inference.domain.engine import Engine
 from services.inference.domain.registry import ModelCard
 from services.inference.engines.llama.engine import LlamaEngine, ModelTraits
 from services.inference.engines.llama.process import WorkerConfig
 from services.inference.engines.llama.supervisor import Patience
 from services.inference.engines.routed.engine import RoutedEngine
-from services.inference.engines.routed.route import RoutableEngine, Route
+from services.inference.engines.routed.route import Route
 from services.inference.engines.upstream.engine import UpstreamConfig, UpstreamEngine
 from services.inference.engines.upstream.tokens.counter import DEFAULT
 from services.inference.engines.upstream.tokens.encodings import load_encoding
@@ -95,7 +96,7 @@ class EngineFactory:
                 f"cannot count with it: {getattr(error, 'strerror', None) or error}"
             ) from None
 
-    def _route(self, entry: ModelEntry, target: Target, engine: RoutableEngine) -> Route:
+    def _route(self, entry: ModelEntry, target: Target, engine: Engine) -> Route:
         options = {"weight": target.weight, "order": target.order}
         return Route(entry.id, target.name, engine, self._clock, random.random, **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from services.inference.domain.chat import (
     ToolChoice,
     ToolMode,
 )
-from services.inference.domain.engine import FinishReason, Usage
+from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable, InvalidRequest
+from services.inference.engines.routed.engine import RoutedEngine
+from tests.fakes import FakeClock
+from tests.fakes_engine import upstream_route
 from tests.integration.inference.upstream_client import HELLO, ask, counted, run, said, serving
-from tests.upstreams import Asked, Play, chunk, end, status, stream, text, usage
+from tests.upstreams import Asked, Play, chunk, encoded, end, status, stream, text, upstream, usage
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 LOOK = Tool("look", parameters=json.dumps(SCHEMA))
@@ -119,6 +123,30 @@ async def test_a_forced_call_that_fits_comes_whole_with_its_tokens(mode: ToolCho
     (delta,) = deltas
     assert [(call.id, call.name, call.arguments) for call in delta.tool_calls] == [("c1", "look", '{"a": 1}')]
     assert (delta.finish_reason, delta.tokens, total) == (FinishReason.TOOL_CALLS, 12, Usage(7, 12))
+
+
+async def test_a_forced_call_that_takes_long_says_early_that_it_has_begun() -> None:
+    clock, more = FakeClock(), asyncio.Event()
+    first = chunk({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "look", "arguments": '{"a"'}}]})
+    rest = chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]})
+
+    async def play(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await stream(first, done=False)(asked, writer)
+        await writer.drain()
+        clock.advance(11)
+        writer.write(encoded(rest, done=False))
+        await more.wait()
+        writer.write(encoded(end("tool_calls"), usage(7, 12)))
+
+    async with upstream(play) as server:
+        engine = RoutedEngine("muh-chat", [upstream_route(server.url, clock=clock)], clock, lambda: 0.0)
+        prompt = await engine.prepare(with_tools(ToolChoice(ToolMode.REQUIRED)))
+        async with aclosing(prompt.generate(50)) as steps:
+            assert await anext(steps) == [Delta(0, "", 0)]
+            more.set()
+            (delta,) = await anext(steps)
+        await engine.close()
+    assert [call.arguments for call in delta.tool_calls] == ['{"a":1}']
 
 
 async def test_arguments_that_are_a_text_with_the_object_in_it_are_that_object() -> None:

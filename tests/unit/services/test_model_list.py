@@ -172,6 +172,16 @@ def test_a_model_has_several_targets_with_weight_and_fallback_order(tmp_path: Pa
     assert (second.name, second.order, second.secret) == ("provider", 2, Secret(file=tmp_path / "key.txt"))
 
 
+def test_what_a_server_lacks_is_named_by_fields_that_can_be_missed(tmp_path: Path) -> None:
+    text = UPSTREAM.replace("        weight: 3\n", "        weight: 3\n        unsupported: [n, logprobs]\n")
+    first = load_model_list(written(tmp_path, text)).models["big"].targets[0]
+    assert isinstance(first, UpstreamTarget)
+    assert first.unsupported == {"n", "logprobs"}
+    wrong = text.replace("[n, logprobs]", "[n, messages]")
+    with pytest.raises(StartupError, match=r"targets\[0\]\.unsupported: unknown messages; known: .*logprobs"):
+        load_model_list(written(tmp_path, wrong))
+
+
 def test_one_upstream_may_stand_in_the_model_itself(tmp_path: Path) -> None:
     text = GOOD.replace("engine: llama", "engine: upstream\n    base_url: http://a/v1\n    model: m").replace(
         "    file: models/small.gguf\n", ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
@@ -18,13 +17,6 @@ log = get_logger(__name__)
 LONGEST_RETRY_AFTER = 3600.0  # seconds that a target may ask to be left alone
 
 
-class RoutableEngine(Engine, Protocol):
-    """An engine that knows its context."""
-
-    @property
-    def context_length(self) -> int: ...
-
-
 class Route:
     """Health, load and counts of a target. `outstanding` counts choices that it generates now."""
 
@@ -32,7 +24,7 @@ class Route:
         self,
         model: str,
         name: str,
-        engine: RoutableEngine,
+        engine: Engine,
         clock: Clock,
         random: Callable[[], float],
         *,

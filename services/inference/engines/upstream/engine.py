@@ -167,18 +167,15 @@ class UpstreamPrompt:
     count: PromptTokens
 
     async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
-        """See domain/engine.py. A call that was forced comes whole, when it has been checked."""
-        config, choices = self.engine.config, self.request.sampling.choices
-        forced, held = ForcedCall.of(self.request), list[Delta]()
+        """See domain/engine.py."""
+        config = self.engine.config
+        answer = every_choice(self, max_tokens, implied)
+        if (forced := ForcedCall.of(self.request)) is not None:
+            answer = forced.checked(answer, self.request.sampling.choices, self.engine.clock)
         try:
-            async with aclosing(every_choice(self, max_tokens, implied)) as steps:
+            async with aclosing(answer) as steps:
                 async for step in steps:
-                    if forced is None or isinstance(step, Usage):
-                        if held and forced is not None:
-                            yield forced.checked(held, choices)
-                        yield step
-                    else:
-                        held += step
+                    yield step
         except TargetFailed as error:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)

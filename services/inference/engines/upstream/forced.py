@@ -7,16 +7,22 @@ it is repaired where that is certain, and otherwise the answer has failed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from servicekit.clock import Clock
 from services.inference.domain.chat import ChatRequest, ToolMode
-from services.inference.domain.engine import Delta, FinishReason, TokenLogprob, ToolCallDelta
+from services.inference.domain.engine import Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 from services.inference.domain.errors import TargetFailed
 from services.inference.domain.json_fit import fits
+
+QUIET = 10.0  # seconds that a client's connection stays without a byte while a call is collected
+Steps = AsyncGenerator[Sequence[Delta] | Usage]
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,23 @@ class ForcedCall:
         schemas = {tool.name: orjson.loads(tool.parameters or "{}") for tool in named}
         return cls(schemas, request.parallel_tool_calls is False)
 
-    def checked(self, deltas: Sequence[Delta], choices: int) -> list[Delta]:
-        """One delta a choice. Raises TargetFailed when a choice that was not cut does not call as it must."""
-        return [self._choice(_merged(index, deltas)) for index in range(choices)]
+    async def checked(self, answer: Steps, choices: int, clock: Clock) -> Steps:
+        """The answer as one delta a choice at its end. Raises TargetFailed when one that was not cut does not fit.
+
+        When that takes long an empty delta says that it has begun, so that the client's connection is kept alive.
+        """
+        held: list[Delta] = []
+        quiet_until = clock.monotonic() + QUIET
+        async with aclosing(answer) as steps:
+            async for step in steps:
+                if isinstance(step, Usage):
+                    yield [self._choice(_merged(index, held)) for index in range(choices)]
+                    yield step
+                    return
+                held += step
+                if clock.monotonic() >= quiet_until:
+                    quiet_until = math.inf
+                    yield [Delta(0, "", 0)]
 
     def _choice(self, delta: Delta) -> Delta:
         if delta.finish_reason not in (FinishReason.STOP, FinishReason.TOOL_CALLS):
