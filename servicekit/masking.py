@@ -6,7 +6,7 @@ import re
 
 SECRETS = (
     (re.compile(r"(:/{1,3})[^\s/@]*@"), r"\1…@"),  # user and password of a URL
-    (re.compile(r"\b(mghp_|sk-)[\w-]+"), r"\1…"),  # API keys: ours, and those of most providers
+    (re.compile(r"(mghp_|\bsk-)[\w-]+"), r"\1…"),  # API keys: ours wherever they begin, and those of most providers
     (re.compile(r"(?i)(\bbearer\s+)\S+"), r"\1…"),
 )
 

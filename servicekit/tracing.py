@@ -80,9 +80,16 @@ def wanted(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in ENDPOINTS)
 
 
-def begin(name: str, traceparent: str | None) -> Span:
-    """The first span of a request here: continues the caller's trace, or begins one. Malformed parents are ignored."""
-    return NONE if _tracing is None else _tracing.span(name, traceparent or "", "server")
+def begin(name: str, traceparent: str | None, *, trusted: bool = True) -> Span:
+    """The first span of a request here: continues the caller's trace, or begins one. Malformed parents are ignored.
+
+    A caller that is not trusted may name its trace, but not have it sampled: that is decided as for one of our own.
+    """
+    if _tracing is None:
+        return NONE
+    if traceparent and not trusted and not _tracing.samples(name):
+        return NONE
+    return _tracing.span(name, traceparent or "", "server")
 
 
 def resume(name: str, traceparent: str, kind: Kind = "server") -> Span:

@@ -38,6 +38,12 @@ class Tracing:
         context = self._propagator.extract({tracing.HEADER: traceparent}) if traceparent else trace.Context()
         return _sampled(self._tracer, name, context, kind)
 
+    def samples(self, name: str) -> bool:
+        """Whether a trace that began here would be sampled; by an id of our own, since ratios look at the id's bits."""
+        id = self._provider.id_generator.generate_trace_id()
+        decided = self._provider.sampler.should_sample(trace.Context(), id, name, trace.SpanKind.SERVER)
+        return bool(decided.decision.is_sampled())
+
     def shutdown(self, patience: int) -> None:
         """Ends within about `patience` milliseconds, whether or not the collector answers."""
         self._provider.force_flush(patience)

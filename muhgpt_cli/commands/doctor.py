@@ -77,8 +77,11 @@ async def _edge(system: System) -> dict[str, Any]:
             answer = await client.get(f"{address}/readyz")
     except httpx.HTTPError:
         return {"ok": False, "address": address, "status": "does not answer"}
-    ready = answer.status_code == httpx.codes.OK
-    return {"ok": ready, "address": address, "status": "serving" if ready else f"not ready (HTTP {answer.status_code})"}
+    if answer.status_code != httpx.codes.OK:
+        return {"ok": False, "address": address, "status": f"not ready (HTTP {answer.status_code})"}
+    degraded = b"degraded" in answer.content
+    status = "cannot reach auth, quota or inference" if degraded else "serving"
+    return {"ok": not degraded, "address": address, "status": status}
 
 
 async def _accounts(system: System) -> int | None:

@@ -43,10 +43,12 @@ class EdgeApp:
         cors: Cors | None = None,
         budget: Limits | None = None,
         parser: BodyParser | None = None,
+        trust_traceparent: bool = False,
         new_id: Callable[[], str] = new_request_id,
     ) -> None:
         self._clock = clock
         self._cors = cors
+        self._trust_traceparent = trust_traceparent
         self._new_id = new_id
         budget = budget or Limits(clock)
         self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget, parser or BodyParser(budget))
@@ -60,7 +62,8 @@ class EdgeApp:
         exchange = Exchange(scope, send, request_id=self._new_id(), clock=self._clock)
         ids.current.set(exchange.request_id)
         if scope["path"].startswith(TRACED):
-            exchange.trace = tracing.begin("request", exchange.header(b"traceparent"))
+            parent = exchange.header(b"traceparent")
+            exchange.trace = tracing.begin("request", parent, trusted=self._trust_traceparent)
         tracing.current.set(exchange.trace)  # also when there is none: a pipelined request begins in its predecessor's
         try:
             if scope["path"] == chat.PATH and scope["method"] == "POST":

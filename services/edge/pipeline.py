@@ -29,6 +29,7 @@ from services.edge.running import Running, Upload
 
 log = get_logger(__name__)
 
+FIRST_CONTACT_INTERVAL = 0.05  # seconds between looks, until the edge has served for the first time
 SCHEME = "bearer "
 KEY_LONGEST = 200  # characters of a credential that are looked at
 
@@ -96,6 +97,7 @@ class Pipeline:
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
         self._admission = Admission(clock)
         self._leaving = self._draining = False
+        self._greeting: asyncio.Task[None] | None = None
 
     # Life
 
@@ -105,15 +107,30 @@ class Pipeline:
         self._auth.start()
         self._quota.start()
         self._inference.start()
+        self._greeting = asyncio.create_task(self._first_contact(), name="first contact")
 
     async def wait_ready(self) -> None:
         """Returns when every peer has greeted for the first time."""
         await asyncio.gather(self._auth.wait_ready(), self._quota.wait_ready(), self._inference.wait_ready())
 
+    async def _first_contact(self) -> None:
+        """Until every service was reached; one replica of each is enough."""
+        while not self.serving:  # noqa: ASYNC110  (once, at the start)
+            await asyncio.sleep(FIRST_CONTACT_INTERVAL)
+
     @property
-    def ready(self) -> bool:
+    def serving(self) -> bool:
         """True while requests can be served: auth trusted, quota and inference reached, not draining."""
         return not self._leaving and self._auth.trusted and self._quota.up and self._inference.up
+
+    @property
+    def ready(self) -> bool:
+        """True from the first moment of serving until it drains.
+
+        A peer that is away is away for all edges: were all of them to turn unready, clients would find nobody, where an
+        edge that stays answers them 503 with a reason and a time.
+        """
+        return self._greeting is not None and self._greeting.done() and not self._leaving
 
     def leave(self) -> None:
         """Not ready from now on, so that nobody sends more; what arrives all the same is served."""
@@ -136,6 +153,8 @@ class Pipeline:
 
     async def close(self) -> None:
         """Ends all streams and closes the channels."""
+        if self._greeting is not None:
+            self._greeting.cancel()
         await self._auth.close()
         await self._inference.close()
         await self._quota.close()

@@ -85,6 +85,7 @@ def make_server(
         cors=cors,
         budget=budget,
         parser=parser,
+        trust_traceparent=settings.trust_traceparent,
     )
     return HttpServer(
         app,

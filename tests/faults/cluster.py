@@ -276,7 +276,7 @@ async def _says_ready(address: str) -> bool:
             reader, writer = await asyncio.open_connection(host, int(port))
             try:
                 writer.write(f"GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode())
-                return (await reader.read()).startswith(b"HTTP/1.1 200 ")
+                return b'{"status":"ok"}' in await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError):

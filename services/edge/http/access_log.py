@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from servicekit import tracing
 from servicekit.failures import told
 from servicekit.logging import get_logger
+from servicekit.masking import masked
 from services.edge.http.exchange import Exchange
 from services.edge.http.metrics import observe
 
 log = get_logger(__name__)
 
 # Probes come every few seconds and say nothing.
+MAX_CLIENT_TEXT = 128  # characters
+UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
 QUIET = frozenset({"/healthz", "/readyz"})
 
 
@@ -31,7 +37,7 @@ def request_ended(exchange: Exchange, now: float) -> None:
     }
     client_id = exchange.header(b"x-client-request-id")
     if client_id is not None:
-        fields["client_request_id"] = client_id[:128]
+        fields["client_request_id"] = shown(client_id)
     if exchange.caller is not None:
         fields["account_id"] = exchange.caller.principal.account_id
         fields["key_id"] = exchange.caller.principal.key_id
@@ -47,6 +53,11 @@ def request_ended(exchange: Exchange, now: float) -> None:
     if exchange.trace is not tracing.NONE:
         fields["trace_id"] = exchange.trace.traceparent.split("-")[1]
     log.info("request", **fields)
+
+
+def shown(text: str) -> str:
+    """What a client chose freely, as the log may hold it: printable ASCII, bounded, and no key."""
+    return masked(UNPRINTABLE.sub("", text[:MAX_CLIENT_TEXT]))
 
 
 def _end_trace(exchange: Exchange) -> None:

@@ -20,6 +20,11 @@ class Gateway(Protocol):
 
     @property
     def ready(self) -> bool:
+        """Whether this edge is to be sent requests: it served once, and is not draining."""
+        ...
+
+    @property
+    def serving(self) -> bool:
         """Whether requests would be served now."""
         ...
 

@@ -16,8 +16,8 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Readiness: auth, quota and inference can be reached")
+@router.get("/readyz", summary="Readiness: auth, quota and inference were reached, and the edge is not draining")
 async def readyz(platform: PlatformOf) -> Health:
     if not platform.gateway.ready:
-        raise ApiError.service_unavailable("Not ready: auth, quota or inference cannot be reached, or draining.")
-    return Health(status="ok")
+        raise ApiError.service_unavailable("Not ready: auth, quota or inference was never reached, or draining.")
+    return Health(status="ok" if platform.gateway.serving else "degraded")

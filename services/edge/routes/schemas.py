@@ -126,7 +126,8 @@ class ChargeList(BaseModel):
 class Health(BaseModel):
     """How this process is."""
 
-    status: Literal["ok", "unavailable"]
+    # degraded: auth, quota or inference cannot be reached now, so requests are answered 503 or 502
+    status: Literal["ok", "degraded", "unavailable"]
 
 
 class PromptTokensDetails(BaseModel):

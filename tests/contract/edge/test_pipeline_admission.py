@@ -59,7 +59,7 @@ async def test_a_broke_account_that_keeps_asking_is_answered_by_the_edge_until_t
         assert (await _refusal(platform)).status == 429
         assert len(platform.engine.requests) == 20
         clock.advance(60)
-        await until(lambda: platform.pipeline.ready)  # the sessions have outlived the jump
+        await until(lambda: platform.pipeline.serving)  # the sessions have outlived the jump
         assert (await _refusal(platform)).status == 402
 
 

@@ -51,14 +51,16 @@ async def test_once_quota_is_known_to_be_down_requests_fail_at_once(monkeypatch:
     monkeypatch.setattr(quota, "DOWN_PATIENCE", 0.05)
     async with start_platform(*WORDS) as platform:
         await platform.caller()
+        await until(lambda: platform.pipeline.ready)
         platform.wires["quota"].refuse()
-        await until(lambda: not platform.pipeline.ready)
+        await until(lambda: not platform.pipeline.serving)
+        assert platform.pipeline.ready, "an edge that served once answers its own 503"
         started = time.monotonic()
         assert (await _refusal(platform)).status == 503
         assert time.monotonic() - started < 0.1
         assert platform.engine.requests == []
         platform.wires["quota"].restore()
-        await until(lambda: platform.pipeline.ready)
+        await until(lambda: platform.pipeline.serving)
         assert text_of(await collect(await platform.open())) == "".join(WORDS)
 
 
@@ -282,7 +284,7 @@ async def test_a_draining_inference_finishes_what_runs_and_gets_nothing_new(monk
         answer = await platform.open()
         await pause.reached()
         platform.inference.server.draining.set()
-        await until(lambda: not platform.pipeline.ready)
+        await until(lambda: not platform.pipeline.serving)
         monkeypatch.setattr(inference, "REOPEN_PATIENCE", 0.05)
         assert (await _refusal(platform)).status == 502
         pause.resume()
@@ -294,7 +296,7 @@ async def test_without_inference_a_request_is_a_502_and_reserves_nothing(monkeyp
     monkeypatch.setattr(inference, "REOPEN_PATIENCE", 0.05)
     async with start_platform(*WORDS) as platform:
         platform.wires["inference"].refuse()
-        await until(lambda: not platform.pipeline.ready)
+        await until(lambda: not platform.pipeline.serving)
         assert (await _refusal(platform)).status == 502
         assert platform.quota.reserves == []
 

@@ -75,6 +75,7 @@ class ScriptedGateway:
     before_first_token: Callable[[], Awaitable[None]] | None = None
     allowed: frozenset[str] = frozenset()
     ready: bool = True
+    serving: bool = True
     window: RateWindow = field(default_factory=lambda: RateWindow(60, 59, 60.0))
     opened: list[Opened] = field(default_factory=list)
     looked_up: list[str | None] = field(default_factory=list)

@@ -11,6 +11,7 @@ from services.edge.answer import Batch, Delta, Usage
 from services.edge.http_errors import ApiError
 from tests.integration.edge.edge_world import StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
+from tests.integration.edge.wire import read_answer
 
 CANARY = "canary-77c1"
 
@@ -60,3 +61,33 @@ async def test_nothing_of_the_client_is_logged(start_edge: StartEdge, stream: bo
     assert len([log for log in logs if log["event"] == "request"]) == 4
     assert CANARY not in str(logs)
     assert KEY not in str(logs)
+
+
+@pytest.mark.parametrize(
+    ("sent", "logged"),
+    [
+        (b"abc-123", "abc-123"),
+        (b"\x9b31m red \xff", "31m red "),
+        (b"a\tb", "ab"),
+        (b"\xc2\x85\xe2\x80\xa8x", "x"),
+        (b"mghp_0123456789abcdef", "mghp_\u2026"),
+        (b"id_mghp_0123456789abcdef/2", "id_mghp_\u2026/2"),
+        (b"mghp_\x800123456789abcdef", "mghp_\u2026"),
+        (b"Bearer something-secret", "Bearer \u2026"),
+        (b"sk-0123456789abcdef", "sk-\u2026"),
+        (b"x" * 1000, "x" * 128),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/v1/models", b"/nowhere"])
+async def test_a_clients_own_id_is_logged_as_printable_ascii_without_secrets(
+    start_edge: StartEdge, path: bytes, sent: bytes, logged: str
+) -> None:
+    edge = await start_edge()
+    with capture_logs() as logs:
+        reader, writer = await edge.raw(
+            b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nX-Client-Request-Id: " + sent + b"\r\n\r\n"
+        )
+        await read_answer(reader)
+        writer.close()
+    [event] = [log for log in logs if log["event"] == "request"]
+    assert event["client_request_id"] == logged

@@ -200,6 +200,8 @@ async def test_health_and_readiness(edge: Edge) -> None:
     anonymous = {"authorization": ""}
     assert (await edge.client.get("/healthz", headers=anonymous)).json() == {"status": "ok"}
     assert (await edge.client.get("/readyz", headers=anonymous)).status_code == 200
+    edge.gateway.serving = False
+    assert (await edge.client.get("/readyz", headers=anonymous)).json() == {"status": "degraded"}
     edge.gateway.ready = False
     answer = await edge.client.get("/readyz", headers=anonymous)
     assert answer.status_code == 503

@@ -54,3 +54,30 @@ def test_without_an_endpoint_opentelemetry_is_not_even_imported() -> None:
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "flag", "trusted", "sampled"),
+    [
+        ("parentbased_always_off", "01", False, False),
+        ("parentbased_always_off", "01", True, True),
+        ("parentbased_traceidratio", "01", False, False),
+        ("always_off", "01", False, False),
+        ("parentbased_always_on", "01", False, True),
+        ("parentbased_always_on", "00", False, False),
+    ],
+)
+def test_a_client_cannot_have_its_requests_sampled(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, flag: str, trusted: bool, sampled: bool
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.000001")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    chosen = "a" * 16 + "0" * 16  # an id that every ratio takes
+    tracing.configure("edge")
+    try:
+        span = tracing.begin("request", f"00-{chosen}-{'b' * 16}-{flag}", trusted=trusted)
+        assert (span is not tracing.NONE) is sampled
+        assert not sampled or span.traceparent.startswith(f"00-{chosen}-")
+    finally:
+        tracing.shutdown()
