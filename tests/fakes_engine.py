@@ -309,6 +309,7 @@ async def start_inference(
     queue_limit: int = 256,
     drain_timeout: float = 5.0,
     listen: str = "127.0.0.1:0",
+    max_generations: int = 4096,
 ) -> AsyncIterator[RunningInference]:
     """Serves these engines, each under the card of the same place."""
     clock = clock or SystemClock()
@@ -322,7 +323,9 @@ async def start_inference(
     )
     numbers = itertools.count(1)
     handles = Handles(clock, lambda: next(numbers).to_bytes(16, "big"))
-    servicer = InferenceServicer(registry, Preparer(registry), handles, clock, server.draining)
+    servicer = InferenceServicer(
+        registry, Preparer(registry), handles, clock, server.draining, max_generations=max_generations
+    )
     server.add(
         servicer,
         inference_pb2_grpc.add_InferenceServicer_to_server,

@@ -220,6 +220,12 @@ class ApiError(Exception):
         return cls.service_unavailable("The model is busy. Try again later.", "engine_overloaded", retry_after)
 
     @classmethod
+    def too_many_answers(cls) -> ApiError:
+        """503: this edge has as many answers open, or charges under way, as it may."""
+        message = "This server has as many answers running as it may. Try again."
+        return cls.service_unavailable(message, "engine_overloaded", 1.0)
+
+    @classmethod
     def deadline_exceeded(cls) -> ApiError:
         """503: the request's whole time is over."""
         return cls.service_unavailable("The request took longer than it may.", "deadline_exceeded")

@@ -23,7 +23,7 @@ from services.edge.opening import Opening, Order
 from services.edge.peers.auth import AuthPeer
 from services.edge.peers.inference import Channels, InferencePeer
 from services.edge.peers.principals import Principal
-from services.edge.peers.quota import QuotaPeer
+from services.edge.peers.quota import MAX_UNFINISHED, QuotaPeer
 from services.edge.peers.replicas import Replicas
 from services.edge.running import Running, Upload
 
@@ -86,6 +86,7 @@ class Pipeline:
         edge_name: str,
         cached_keys: int = 100_000,
         budget: Limits | None = None,
+        max_unfinished_holds: int = MAX_UNFINISHED,
     ) -> None:
         self._peers = peers
         self._budget = budget or Limits(clock)
@@ -93,7 +94,7 @@ class Pipeline:
         self._running = Running()
         self._first_progress = FirstProgress(clock)
         self._auth = AuthPeer(peers.auth, self._running, clock, edge_name=edge_name, cache_size=cached_keys)
-        self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name)
+        self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name, max_unfinished=max_unfinished_holds)
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
         self._admission = Admission(clock)
         self._leaving = self._draining = False

@@ -107,6 +107,7 @@ def make_pipeline(
         clock,
         edge_name=f"{socket.gethostname()}:{os.getpid()}",
         budget=budget,
+        max_unfinished_holds=settings.max_unfinished_holds,
     )
 
 

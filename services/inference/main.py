@@ -123,7 +123,9 @@ async def _serve(
     metrics.RUNNING.set_function(lambda: registry.load.read().running)
     preparer = Preparer(registry, settings.max_prompt_bytes, images.loader)
     handles = Handles(clock, lambda: secrets.token_bytes(16), settings.prepared_limit)
-    servicer = InferenceServicer(registry, preparer, handles, clock, server.draining)
+    servicer = InferenceServicer(
+        registry, preparer, handles, clock, server.draining, max_generations=settings.max_generations
+    )
     descriptor = inference_pb2.DESCRIPTOR.services_by_name["Inference"]
     server.add(servicer, inference_pb2_grpc.add_InferenceServicer_to_server, descriptor)
     await server.run()

@@ -10,24 +10,34 @@ from servicekit.clock import Clock
 from services.inference import convert
 from services.inference.domain.preparation import Handles, Preparer
 from services.inference.domain.registry import Registry
-from services.inference.session import Context, EdgeSession, Requests
+from services.inference.session import MAX_GENERATIONS, Context, EdgeSession, Requests
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServicer):
     """See protos/muhgpt/inference/v1/inference.proto. `draining` is the server's event."""
 
     def __init__(
-        self, registry: Registry, preparer: Preparer, handles: Handles, clock: Clock, draining: asyncio.Event
+        self,
+        registry: Registry,
+        preparer: Preparer,
+        handles: Handles,
+        clock: Clock,
+        draining: asyncio.Event,
+        *,
+        max_generations: int = MAX_GENERATIONS,
     ) -> None:
         self._registry = registry
         self._preparer = preparer
         self._handles = handles
         self._clock = clock
         self._draining = draining
+        self._max_generations = max_generations
 
     async def Session(self, request_iterator: Requests, context: Context) -> None:
         """Carries many generations of one edge worker."""
-        session = EdgeSession(self._preparer, self._handles, self._registry, self._clock, self._draining)
+        session = EdgeSession(
+            self._preparer, self._handles, self._registry, self._clock, self._draining, self._max_generations
+        )
         await session.run(request_iterator, context)
 
     async def Prepare(self, request: pb.PrepareRequest, context: Context) -> pb.PrepareResponse:

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 HELLO_TIMEOUT = 10.0  # seconds
 LOAD_INTERVAL = 0.1  # seconds; the proto promises at most ten a second
 DEFAULT_DEADLINE = 600.0  # seconds (docs/wire.md)
-MAX_GENERATIONS = 4096  # of one session, prepared ones included
+MAX_GENERATIONS = 4096  # of one session, prepared ones included; the default of the setting
 Requests: TypeAlias = AsyncIterator[pb.SessionRequest]
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; grpc ships no types
 
@@ -31,7 +31,13 @@ class EdgeSession:
     """Runs one Session call until its edge leaves, or until the replica drains and all generations have ended."""
 
     def __init__(
-        self, preparer: Preparer, handles: Handles, registry: Registry, clock: Clock, draining: asyncio.Event
+        self,
+        preparer: Preparer,
+        handles: Handles,
+        registry: Registry,
+        clock: Clock,
+        draining: asyncio.Event,
+        max_generations: int = MAX_GENERATIONS,
     ) -> None:
         self._preparer = preparer
         self._handles = handles
@@ -39,6 +45,7 @@ class EdgeSession:
         self._load = registry.load
         self._clock = clock
         self._draining = draining
+        self._max_generations = max_generations
         self._outbox = Outbox()
         self._generations: dict[int, Generation] = {}
         self._session_id = b""
@@ -103,8 +110,8 @@ class EdgeSession:
             known.close()
             lane.put(Failed(InvalidRequest(f"generation {generation_id} was prepared twice in one session")))
             return
-        if len(self._generations) >= MAX_GENERATIONS:
-            problem = f"this session has {MAX_GENERATIONS} generations already"
+        if len(self._generations) >= self._max_generations:
+            problem = f"this session has {self._max_generations} generations already"
             lane.put(Failed(Overloaded(problem, retry_after=1.0)))
             return
         deadline = message.deadline.ToMicroseconds() / 1e6 if message.HasField("deadline") else DEFAULT_DEADLINE

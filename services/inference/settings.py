@@ -31,6 +31,9 @@ class InferenceSettings(ServiceSettings):
     )
     queue_limit: int = Field(256, ge=1, le=100_000, description="requests that may wait for one engine")
     prepared_limit: int = Field(256, ge=1, le=10_000, description="large requests kept prepared ahead of their streams")
+    max_generations: int = Field(
+        4096, ge=1, le=1_000_000, description="requests of one edge worker prepared, waiting or generating"
+    )
     max_message_bytes: int = Field(
         32 * 1024 * 1024, ge=4 * 1024 * 1024, le=1024**3, description="largest gRPC message taken: requests with images"
     )

@@ -19,7 +19,7 @@ from services.edge.peers.quota_link import QuotaLink
 from services.edge.peers.replicas import Replica, Replicas
 
 CALL_TIMEOUT = 5.0  # seconds for one unary call
-UNFINISHED_MOST = 10_000  # holds without an acknowledged end, above which nothing new is admitted
+MAX_UNFINISHED = 10_000  # holds without an acknowledged end, above which nothing new is admitted; the setting's default
 DOWN_PATIENCE = 1.0  # seconds without a stream after which requests fail at once instead of waiting
 GUARD_INTERVAL = 0.1  # seconds between looks at the leases
 
@@ -27,7 +27,10 @@ GUARD_INTERVAL = 0.1  # seconds between looks at the leases
 class QuotaPeer:
     """One session for each replica; an account always uses the same one, so that batches stay whole."""
 
-    def __init__(self, replicas: Replicas[Peer], clock: Clock, *, edge_name: str) -> None:
+    def __init__(
+        self, replicas: Replicas[Peer], clock: Clock, *, edge_name: str, max_unfinished: int = MAX_UNFINISHED
+    ) -> None:
+        self._max_unfinished = max_unfinished
         self._replicas = replicas
         self._clock = clock
         self._edge_name = edge_name
@@ -74,11 +77,13 @@ class QuotaPeer:
         await asyncio.gather(*self._closing, *(link.link.close() for link in self._all()))
 
     def link_of(self, account_id: str) -> QuotaLink:
-        """The account's session. Raises ApiError 503 when it is down or owes too many acknowledgements."""
+        """The account's session. Raises ApiError 503 when it is down, or when this worker has too many holds open."""
         replica = self._home_of(account_id)
         link = self._links[replica]
-        if link.down_for() >= DOWN_PATIENCE or self.unfinished >= UNFINISHED_MOST:
+        if link.down_for() >= DOWN_PATIENCE:
             raise unavailable()
+        if self.unfinished >= self._max_unfinished:
+            raise ApiError.too_many_answers()
         return link
 
     def hold(self, account_id: str, wake: Callable[[], None]) -> tuple[QuotaLink, Hold]:

@@ -80,12 +80,16 @@ async def start_platform(
     clock: Clock | None = None,
     second: str = "",
     budget: Limits | None = None,
+    max_unfinished_holds: int = 10_000,
+    max_generations: int = 4096,
 ) -> AsyncIterator[Platform]:
     """Everything up and greeted. The service named `second` has two addresses of one server; the wire is "second"."""
     auth, quota, clock = auth or ScriptedAuth(), quota or ScriptedQuota(), clock or SystemClock()
     engine = engine or ScriptedEngine(*words)
     async with contextlib.AsyncExitStack() as stack:
-        inference = await stack.enter_async_context(start_inference(engine, drain_timeout=0.2))
+        inference = await stack.enter_async_context(
+            start_inference(engine, drain_timeout=0.2, max_generations=max_generations)
+        )
         tokens = Tokens(edge=EDGE_TOKEN, operator=OPERATOR_TOKEN)
         addresses = {
             "auth": await serve(stack, "auth", auth, tokens),
@@ -102,7 +106,11 @@ async def start_platform(
         if second:
             lists[second].append(wires["second"].address)
         pipeline = await start_pipeline(
-            stack, clock, budget=budget, **{name: ",".join(each) for name, each in lists.items()}
+            stack,
+            clock,
+            budget=budget,
+            max_unfinished_holds=max_unfinished_holds,
+            **{name: ",".join(each) for name, each in lists.items()},
         )
         yield Platform(pipeline, auth, quota, engine, wires, clock, auth.add_key(), inference)
 
@@ -117,6 +125,7 @@ async def start_pipeline(
     token: str = EDGE_TOKEN,
     resolver: Resolver | None = None,
     budget: Limits | None = None,
+    max_unfinished_holds: int = 10_000,
 ) -> Pipeline:
     """A pipeline to these lists of addresses, greeted by all of them. `token` is for auth and quota."""
     resolver = resolver or SystemResolver()
@@ -126,7 +135,7 @@ async def start_pipeline(
         Replicas("quota", quota, dial.quota, resolver, interval=RESOLVE_INTERVAL),
         Replicas("inference", inference, dial_inference.inference, resolver, interval=RESOLVE_INTERVAL),
     )
-    pipeline = Pipeline(peers, clock, edge_name="test edge", budget=budget)
+    pipeline = Pipeline(peers, clock, edge_name="test edge", budget=budget, max_unfinished_holds=max_unfinished_holds)
     stack.push_async_callback(pipeline.close)
     await pipeline.start()
     await asyncio.wait_for(pipeline.wait_ready(), 5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
@@ -75,3 +77,33 @@ async def test_an_account_has_a_bound_of_answers_open_and_an_ended_one_makes_roo
         await collect(first)
         await (await platform.open()).aclose()
         await until(lambda: len(platform.pipeline._running) == 1)
+
+
+async def test_an_edge_with_as_many_holds_as_it_may_have_says_so_and_not_that_credits_cannot_be_checked() -> None:
+    async with start_platform("a", max_unfinished_holds=3) as platform:
+        platform.engine.gate = gate = asyncio.Semaphore(0)
+        opening = [asyncio.create_task(platform.open()) for _ in range(3)]
+        await until(lambda: len(platform.engine.started) == 3)
+        refusal = await _refusal(platform)
+        assert (refusal.status, refusal.code) == (503, "engine_overloaded")
+        assert "redits" not in refusal.message
+        assert "retry-after" in refusal.headers
+        for _ in opening:
+            gate.release()
+        for task in opening:
+            assert text_of(await collect(await task)) == "a"
+        gate.release()
+        assert text_of(await collect(await platform.open())) == "a"
+
+
+async def test_an_inference_with_as_many_generations_as_it_may_have_is_overloaded() -> None:
+    async with start_platform("a", max_generations=2) as platform:
+        platform.engine.gate = gate = asyncio.Semaphore(0)
+        opening = [asyncio.create_task(platform.open()) for _ in range(2)]
+        await until(lambda: len(platform.engine.started) == 2)
+        refusal = await _refusal(platform)
+        assert (refusal.status, refusal.code) == (503, "engine_overloaded")
+        for _ in opening:
+            gate.release()
+        for task in opening:
+            assert text_of(await collect(await task)) == "a"
