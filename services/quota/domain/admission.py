@@ -52,22 +52,25 @@ def _keep_newest_limits(account: Account, key: Key, operation: Reserve) -> None:
 
     Nor may an edge that makes a version up keep an operator's change out for long (versions.py).
     """
-    agreed, first = operation.account_agreed, account.requests_per_minute == 0
-    if first or versions.replaces(operation.account_version, account.version, agreed=agreed):
-        _set_account_limits(account, operation)
-    if key.version < 0 or versions.replaces(operation.key_version, key.version, agreed=operation.key_agreed):
-        _set_key_limits(key, operation)
+    if account.requests_per_minute == 0:
+        _set_account_limits(account, operation, versions.first(operation.account_version))
+    elif versions.replaces(operation.account_version, account.version, agreed=operation.account_agreed):
+        _set_account_limits(account, operation, operation.account_version)
+    if key.version < 0:
+        _set_key_limits(key, operation, versions.first(operation.key_version))
+    elif versions.replaces(operation.key_version, key.version, agreed=operation.key_agreed):
+        _set_key_limits(key, operation, operation.key_version)
 
 
-def _set_account_limits(account: Account, operation: Reserve) -> None:
-    limits = (operation.account_version, operation.requests_per_minute)
+def _set_account_limits(account: Account, operation: Reserve, version: int) -> None:
+    limits = (version, operation.requests_per_minute)
     if limits != (account.version, account.requests_per_minute):
         account.version, account.requests_per_minute = limits
         account.dirty = True
 
 
-def _set_key_limits(key: Key, operation: Reserve) -> None:
-    limits = (operation.key_version, operation.monthly_credit_limit, operation.key_requests_per_minute)
+def _set_key_limits(key: Key, operation: Reserve, version: int) -> None:
+    limits = (version, operation.monthly_credit_limit, operation.key_requests_per_minute)
     if limits != (key.version, key.monthly_credit_limit, key.requests_per_minute):
         key.version, key.monthly_credit_limit, key.requests_per_minute = limits
         key.dirty = True

@@ -22,6 +22,11 @@ def replaces(presented: int, known: int, *, agreed: bool) -> bool:
     return agreed or known < presented <= known + MAX_STEP
 
 
+def first(presented: int) -> int:
+    """The version that is kept of an account or key that was never seen: none that would take many changes to pass."""
+    return presented if presented <= MAX_STEP else 0
+
+
 @dataclass(slots=True)
 class _Presented:
     version: int

@@ -39,6 +39,7 @@ class World:
     account_id: str
     key_id: str
     key: str
+    addresses: dict[str, str]  # of auth and quota
 
     async def call(self, method: str, request: Any) -> Any:
         return await self.quota.call(getattr(quota_pb2_grpc.QuotaStub(self.quota.channel), method), request, timeout=5)
@@ -89,12 +90,15 @@ async def running_world(folder: Path, engine: ScriptedEngine) -> AsyncIterator[W
         address = await _serve_quota(stack, folder / "quota.db")
         operator = connect(address, token=TOKENS.operator)
         stack.push_async_callback(operator.close)
+        addresses = {"auth": auth.address, "quota": address}
         account = await auth.account()
         key = await auth.key(account)
         pipeline = await start_pipeline(
             stack, clock, auth=auth.address, quota=address, inference=inference.address, token=TOKENS.edge
         )
-        yield World(pipeline, auth, operator, inference, engine, account.account_id, key.key.key_id, key.secret)
+        yield World(
+            pipeline, auth, operator, inference, engine, account.account_id, key.key.key_id, key.secret, addresses
+        )
 
 
 async def _serve_quota(stack: contextlib.AsyncExitStack, path: Path) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.http_errors import ApiError
+from tests.contract.auth.auth_world import TOKENS
 from tests.contract.edge.platform_for_edge import collect, reasons_of, text_of, until
 from tests.contract.edge.real_world import World, running_world
 from tests.fakes_engine import ScriptedEngine
@@ -136,3 +140,38 @@ async def test_a_whole_answer_costs_what_its_engine_counted_in_the_end(world: Wo
     assert await world.charged() == final + 3 * batch.usage.completion_tokens
     (charge,) = (await world.call("ListCharges", quota_pb2.ListChargesRequest(account_id=world.account_id))).charges
     assert (charge.unconfirmed, charge.uncollected_credits, charge.prompt_tokens) == (False, 0, final)
+
+
+async def muhgpt(world: World, *arguments: str) -> str:
+    """What a command of the operator prints."""
+    addresses = {f"MUHGPT_CLI_{name.upper()}_ADDRESS": address for name, address in world.addresses.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "muhgpt_cli.main", *arguments),
+        env={**os.environ, **addresses, "MUHGPT_CLI_OPERATOR_TOKEN": TOKENS.operator},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    stdout, _ = await process.communicate()
+    assert process.returncode == 0
+    return stdout.decode()
+
+
+async def test_an_operator_sees_what_clients_that_leave_cost_and_forgives_it(world: World) -> None:
+    await world.grant(100_000)
+    assert "No losses" in await muhgpt(world, "losses")
+    pause = world.engine.pause_after(0)
+    opening = asyncio.create_task(world.open())
+    await pause.reached()
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await _settled(world)
+    document = json.loads(await muhgpt(world, "losses", "--json"))
+    (loss,) = document["losses"]
+    assert (loss["account_id"], loss["abandoned"], loss["total"], loss["forgiven"]) == (world.account_id, 5, 5, 0)
+    assert "@" in loss["email"]
+    assert not document["more"]
+    assert loss["email"] in await muhgpt(world, "losses")
+    forgiven = json.loads(await muhgpt(world, "losses", "--forgive", loss["email"], "--json"))
+    assert forgiven["forgiven"] == 5
+    of_account = json.loads(await muhgpt(world, "losses", "--account", loss["email"], "--json"))
+    assert [each["forgiven"] for each in of_account["losses"]] == [5]

@@ -59,6 +59,14 @@ async def test_an_operators_change_wins_over_a_version_that_was_made_up(
     assert await edges.limit(3, 60) == 60
 
 
+@pytest.mark.parametrize("made_up", [MAX_STEP + 1, MAX_VERSION])
+async def test_a_version_that_was_made_up_for_an_account_never_seen_gives_way_at_once(
+    edges: Edges, made_up: int
+) -> None:
+    await edges.present(made_up, 7777)
+    assert await edges.limit(1, 50) == 50
+
+
 async def test_a_change_that_gets_the_number_of_a_made_up_version_wins_too(edges: Edges, ledger: Ledger) -> None:
     await edges.present(1, 100)
     await edges.present(2, 7777)
