@@ -48,6 +48,7 @@ golden: setup ## records the transcripts in tests/golden anew; read the diff bef
 faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite and PostgreSQL (about 20 minutes)
 	MUHGPT_FAULTS=long MUHGPT_TEST_EXAMPLES=200 MUHGPT_TEST_HISTORY=1000000 \
 		$(BIN)/pytest tests/faults tests/integration/quota/test_history.py $(ARGS)
+	TEST_OVERCHARGING=all $(BIN)/pytest tests/e2e/test_overcharging.py
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)

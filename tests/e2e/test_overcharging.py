@@ -1,7 +1,7 @@
 """Nobody pays for more than they used, whatever an upstream reports and whenever a client leaves.
 
 The oracle is counts.json (tests/token_counts): another implementation's counts, and the framing's constants.
-MUHGPT_FAULTS=long runs each prompt with everything, which takes about a minute.
+TEST_OVERCHARGING=all, which `make faults` sets, runs each prompt with everything: about a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from muhgpt_cli.system import find
 from tests.e2e.platform import Account, Platform, in_a_thread, running, until
 from tests.upstreams import SSE, Asked, Upstream, encoded, end, text, usage
 
-LONG = os.environ.get("MUHGPT_FAULTS") == "long"
+LONG = os.environ.get("TEST_OVERCHARGING") == "all"
 DATA = json.loads((Path(__file__).parents[1] / "token_counts" / "counts.json").read_text())
 FRAMING, ANSWERS = DATA["framing"], DATA["answers"]
 PROMPTS = [prompt for prompt in DATA["texts"] if prompt not in ("user", "system", "assistant", "tool")]
