@@ -37,9 +37,14 @@ def run(main: Callable[[], Coroutine[Any, Any, None] | Awaitable[None]]) -> None
     forbid_core_files()
 
     async def entry() -> None:
-        last_words.watch_loop(asyncio.get_running_loop())
+        # Late: the metrics' library looks once, when it is imported, for the directory that several workers share.
+        from servicekit.process.watchdog import watching
+
+        loop = asyncio.get_running_loop()
+        last_words.watch_loop(loop)
         try:
-            await main()
+            with watching(loop):
+                await main()
         finally:
             tracing.shutdown()
 
