@@ -10,6 +10,7 @@ from muhgpt.quota.v1 import quota_pb2 as pb
 from services.quota.domain import errors, operations, outcomes, versions
 from services.quota.domain.outcomes import Reason
 from services.quota.domain.pricing import PriceBook
+from services.quota.guard import Guard
 
 MOST_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
 MOST_CHOICES = 8
@@ -31,14 +32,14 @@ REASONS = {
 
 
 def to_operation(
-    message: pb.Operation, session_id: bytes, prices: PriceBook
+    message: pb.Operation, session_id: bytes, prices: PriceBook, guard: Guard
 ) -> operations.HoldOperation | outcomes.Refused:
     """One operation of a stream, or why it cannot be one."""
     if len(message.hold_id) != 16:
         return _invalid("hold_id is not 16 bytes")
     kind = message.WhichOneof("operation")
     if kind == "reserve":
-        return _reserve(message.hold_id, message.reserve, session_id, prices)
+        return _reserve(message.hold_id, message.reserve, session_id, prices, guard)
     if kind == "progress":
         return _progress(message.hold_id, message.progress)
     if kind == "settle":
@@ -65,7 +66,7 @@ def _settle(hold_id: bytes, message: pb.Settle) -> operations.Settle | outcomes.
 
 
 def _reserve(
-    hold_id: bytes, message: pb.Reserve, session_id: bytes, prices: PriceBook
+    hold_id: bytes, message: pb.Reserve, session_id: bytes, prices: PriceBook, guard: Guard
 ) -> operations.Reserve | outcomes.Refused:
     if not valid_id(message.account_id) or not valid_id(message.key_id):
         return _invalid("reserve names no account or no key, or an impossible one")
@@ -80,7 +81,10 @@ def _reserve(
         return _invalid("reserve names impossible limits of the key")
     price = prices.get(message.model)
     if price is None:
-        return outcomes.Refused(Reason.NO_PRICE, detail=f"the model list has no price for {message.model!r}")
+        return outcomes.Refused(
+            Reason.NO_PRICE, detail=f"the model list has no price for {message.model[:MAX_ID_LENGTH]!r}"
+        )
+    verdict = guard.judge(message.account_id, message.account_version, message.key_id, message.key_version)
     return operations.Reserve(
         hold_id=hold_id,
         session_id=session_id,
@@ -97,6 +101,9 @@ def _reserve(
         monthly_credit_limit=ceiling,
         key_requests_per_minute=of_key,
         estimated=message.estimated,
+        account_agreed=verdict.account_agreed,
+        key_agreed=verdict.key_agreed,
+        barred_us=verdict.barred_us,
     )
 
 

@@ -4,20 +4,27 @@ much for the operator (losses_per_day_limit)."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from typing import NamedTuple
 
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from servicekit.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import DAY_US, day_and_month
-from services.quota.domain.operations import Reserve
 from services.quota.domain.versions import Presented
 from services.quota.store.reader import Reader
 
 log = get_logger(__name__)
 
 INTERVAL = 5.0  # seconds between two looks at the loss book
+
+
+class Verdict(NamedTuple):
+    """As in Reserve: whether these versions were agreed on, and microseconds until the account is admitted again."""
+
+    account_agreed: bool
+    key_agreed: bool
+    barred_us: int | None
 
 
 class Guard:
@@ -30,15 +37,12 @@ class Guard:
         self._barred: frozenset[str] = frozenset()
         self._day = ""  # that they are barred for
 
-    def judge(self, operation: Reserve) -> Reserve:
-        """The operation with what is known here of its account and key."""
+    def judge(self, account_id: str, account_version: int, key_id: str, key_version: int) -> Verdict:
+        """What is known here of a reservation's account and key."""
         now = self._clock.monotonic()
-        account = self._accounts.agreed(operation.account_id, operation.account_version, now)
-        key = self._keys.agreed(operation.key_id, operation.key_version, now)
-        barred_us = self._rest_of_day_us() if operation.account_id in self._barred else None
-        if not account and not key and barred_us is None:
-            return operation
-        return replace(operation, account_agreed=account, key_agreed=key, barred_us=barred_us)
+        account = self._accounts.agreed(account_id, account_version, now)
+        key = self._keys.agreed(key_id, key_version, now)
+        return Verdict(account, key, self._rest_of_day_us() if account_id in self._barred else None)
 
     def bar(self, day: str, accounts: frozenset[str]) -> None:
         """Refuses these accounts until the UTC day is over, or the next call."""

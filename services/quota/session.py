@@ -14,7 +14,6 @@ from servicekit.logging import get_logger
 from services.quota.convert import printable, to_message, to_operation
 from services.quota.domain import errors
 from services.quota.domain.admission import WINDOW_TOKENS
-from services.quota.domain.operations import Reserve
 from services.quota.domain.outcomes import Confirmed, Outcome, Reason, Refused, Settled
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.writer import Writer
@@ -97,12 +96,10 @@ class EdgeSession:
     def _submit(self, message: pb.Operation) -> None:
         hold_id, kind = message.hold_id, message.WhichOneof("operation")
         span = tracing.resume(f"quota {kind}", message.traceparent)
-        operation = to_operation(message, self._session_id, self._prices)
+        operation = to_operation(message, self._session_id, self._prices, self._guard)
         if isinstance(operation, Refused):
             self._answer(hold_id, kind, operation, span)
             return
-        if isinstance(operation, Reserve):
-            operation = self._guard.judge(operation)
         self._writer.submit(operation, lambda outcome: self._answer(hold_id, kind, outcome, span))
 
     def _answer(self, hold_id: bytes, kind: str | None, outcome: Outcome, span: tracing.Span) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
 from services.quota.domain.pricing import Price
 from services.quota.domain.writer import Writer
+from services.quota.guard import Guard
 from services.quota.store.checkpoints import CHECKPOINT_INTERVAL
 from services.quota.store.postgres import PostgresStore
 from services.quota.store.protocol import Store
@@ -142,6 +143,12 @@ def reserve(
         key_requests_per_minute=key_rpm,
         estimated=estimated,
     )
+
+
+def judged(guard: Guard, operation: Reserve) -> Reserve:
+    """As it comes to the writer, with what the replica knows of its account and key."""
+    verdict = guard.judge(operation.account_id, operation.account_version, operation.key_id, operation.key_version)
+    return replace(operation, **verdict._asdict())
 
 
 def refused(outcome: Outcome) -> Reason:

@@ -9,7 +9,7 @@ import pytest
 from services.quota.domain.outcomes import Reason, Reserved
 from services.quota.domain.versions import AGREED_AFTER, MAX_STEP, MAX_VERSION
 from services.quota.guard import Guard
-from tests.integration.quota.conftest import Ledger, hold_id, refused, reserve, reserved
+from tests.integration.quota.conftest import Ledger, hold_id, judged, refused, reserve, reserved
 
 
 class Edges:
@@ -25,7 +25,7 @@ class Edges:
         operation = reserve(
             f"{self._count}", rpm=rpm, version=version, ceiling=ceiling, made_us=self._ledger.clock.now_us()
         )
-        return reserved(await self._ledger.one(self._guard.judge(operation)))
+        return reserved(await self._ledger.one(judged(self._guard, operation)))
 
     async def limit(self, version: int, rpm: int) -> int:
         return (await self.present(version, rpm)).window.limit

@@ -6,7 +6,7 @@ from services.quota.domain.operations import Confirm, Progress, RefundAnswer, Re
 from services.quota.domain.outcomes import Reason, Refused
 from services.quota.domain.records import LossDelta
 from services.quota.guard import Guard, look_at_losses
-from tests.integration.quota.conftest import Ledger, hold_id, refused, reserve, reserved
+from tests.integration.quota.conftest import Ledger, hold_id, judged, refused, reserve, reserved
 
 DAY = 86_400
 EVER = ("2000-01-01", "2100-01-01")
@@ -67,24 +67,24 @@ async def test_an_account_above_the_bound_is_refused_until_the_day_ends_or_it_is
     guard = Guard(ledger.clock)
     await ledger.do(reserve("h", prompt=30), Release(hold_id("h"), abandoned=True))
     await look_at_losses(ledger.reader, guard, ledger.clock, 30)
-    reserved(await ledger.one(guard.judge(reserve("at-bound"))))
+    reserved(await ledger.one(judged(guard, reserve("at-bound"))))
     await look_at_losses(ledger.reader, guard, ledger.clock, 29)
-    outcome = await ledger.one(guard.judge(reserve("above")))
+    outcome = await ledger.one(judged(guard, reserve("above")))
     assert isinstance(outcome, Refused)
     assert outcome.reason is Reason.LOSSES_TOO_HIGH
     rest_us = outcome.retry_us or 0
     assert 0 < rest_us <= DAY * 1_000_000
-    reserved(await ledger.one(guard.judge(reserve("at-bound"))))  # the replay of what was admitted
+    reserved(await ledger.one(judged(guard, reserve("at-bound"))))  # the replay of what was admitted
     await ledger.grant("b", 1000)
-    reserved(await ledger.one(guard.judge(reserve("other", "b"))))
+    reserved(await ledger.one(judged(guard, reserve("other", "b"))))
 
     assert await ledger.store.forgive_losses("a") == 30
     assert await ledger.store.forgive_losses("nobody") == 0
     await look_at_losses(ledger.reader, guard, ledger.clock, 29)
-    reserved(await ledger.one(guard.judge(reserve("forgiven"))))
+    reserved(await ledger.one(judged(guard, reserve("forgiven"))))
     await ledger.do(reserve("again", prompt=30), Release(hold_id("again"), abandoned=True))
     await look_at_losses(ledger.reader, guard, ledger.clock, 29)
-    assert refused(await ledger.one(guard.judge(reserve("above again")))) is Reason.LOSSES_TOO_HIGH
+    assert refused(await ledger.one(judged(guard, reserve("above again")))) is Reason.LOSSES_TOO_HIGH
 
     ledger.clock.advance(rest_us / 1e6)
-    reserved(await ledger.one(guard.judge(reserve("tomorrow", made_us=ledger.clock.now_us()))))
+    reserved(await ledger.one(judged(guard, reserve("tomorrow", made_us=ledger.clock.now_us()))))

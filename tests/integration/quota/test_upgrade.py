@@ -23,6 +23,7 @@ from services.quota.domain.calendar import day_and_month, month_after, start_of_
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Reserved, Settled
 from services.quota.migrate import MIGRATIONS
+from services.quota.store import columns
 from services.quota.store.postgres import PLANS, PostgresStore
 from services.quota.store.reader import Reader
 from services.quota.tables import AccountRow, Base, ChargeRow, KeyRow
@@ -184,6 +185,31 @@ async def test_an_open_hold_from_far_ahead_stops_the_upgrade_with_what_to_do(
     await connection.execute("UPDATE charges SET state = 3, ended_us = 0")
     await upgrade(postgres_url, "head")
     await connection.close()
+
+
+async def test_the_version_before_writes_charges_on_the_new_schema(database_url: str) -> None:
+    """It names its columns, so the new ones get their defaults: confirmed, nothing given back, exact."""
+    names = [name for name in columns.CHARGE if name not in ("unconfirmed", "refunded", "estimated")]
+    operation = reserve("old", made_us=CLOCK.now_us())
+    values: dict[str, Any] = dict.fromkeys(names, 0) | {
+        "hold_id": operation.hold_id,
+        "session_id": b"s" * 16,
+        "account_id": "a",
+        "key_id": "k",
+        "model": "m",
+        "state": 2,
+        "seq": 1,
+        "key_seq": None,
+        "day": "2026-11-26",
+        "month": 202611,
+        "credits": 7,
+    }
+    statement = f"INSERT INTO charges ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+    async with open_database(database_url, migrations=MIGRATIONS) as database:
+        async with database.write() as session:
+            await (await session.connection()).execute(text(statement), values)
+        row, _ = await Reader(database).charge(operation.hold_id)
+    assert (row.credits, row.unconfirmed, row.refunded, row.estimated) == (7, False, 0, False)
 
 
 async def test_a_migrated_database_is_what_the_tables_say(database_url: str) -> None:
