@@ -10,8 +10,13 @@ import grpc
 from servicekit import request_id, tracing
 from servicekit.address import SocketPath, parse_endpoint
 from servicekit.errors import StartupError
-from servicekit.rpc_status import from_rpc_error
+from servicekit.logging import get_logger
+from servicekit.outage_log import OutageLog
+from servicekit.rpc_status import RpcFailure, from_rpc_error
+from servicekit.server_certificate import exists, sockets_of
 from servicekit.tls import Identity, TlsDirectory, channel_credentials, name_of
+
+log = get_logger(__name__)
 
 OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
@@ -39,14 +44,17 @@ class Peer:
     """One service at one address. Make stubs with `peer.channel` for each call: it changes with our certificate."""
 
     def __init__(
-        self, address: str, options: list[tuple[str, Any]], token: str | None, tls: TlsDirectory | None
+        self, address: str, options: list[tuple[str, Any]], token: str | None, tls: TlsDirectory | None, service: str
     ) -> None:
         self.address = address
+        self._service = service
         self._options = options
         self._authorization = f"Bearer {token}" if token else None
         self._tls = tls
         self._identity: Identity | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._strangers = OutageLog(log, "server_not_believed", "server_believed", calm=0.0)
+        self._believed: frozenset[int] = frozenset()  # connections whose server has shown its role's own name
         self._parting: set[asyncio.Task[None]] = set()
 
     @property
@@ -57,6 +65,7 @@ class Peer:
             self._part()
             self._identity = identity
             self._channel = self._dial(identity)
+            self._believed = frozenset()
         return self._channel
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -70,10 +79,44 @@ class Peer:
 
     async def call(self, method: Any, request: Any, *, timeout: float) -> Any:
         """One unary call with a deadline in seconds. Raises RpcFailure."""
+        await self.verified(timeout)
         try:
             return await method(request, timeout=timeout, metadata=self.metadata())
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
+
+    async def verified(self, timeout: float) -> None:
+        """Returns once the server has shown a certificate that names its role itself; at once without TLS.
+
+        To be awaited before anything is sent on a stream. Raises RpcFailure: UNAVAILABLE when it cannot be reached
+        within `timeout` seconds, or is somebody else, to whom the connection is closed.
+        """
+        if self._tls is None or (self._believed and all(map(exists, self._believed))):
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connected(self.channel)
+        except TimeoutError:
+            raise RpcFailure(grpc.StatusCode.UNAVAILABLE, f"{self.address} was not reached in time") from None
+        shown = sockets_of(self.address)
+        if not shown or any(name_of(self._service) not in names for names in shown.values()):
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                await channel.close()
+            self._strangers.failed(address=self.address, wanted=name_of(self._service))
+            raise RpcFailure(
+                grpc.StatusCode.UNAVAILABLE, f"the certificate of {self.address} does not name {name_of(self._service)}"
+            )
+        self._strangers.succeeded(address=self.address)
+        self._believed = frozenset(shown)
+
+    @staticmethod
+    async def _connected(channel: grpc.aio.Channel) -> None:
+        """Raises RpcFailure as soon as an attempt to connect has failed."""
+        while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+            if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
+                raise RpcFailure(grpc.StatusCode.UNAVAILABLE, "failed to connect")
+            await channel.wait_for_state_change(state)
 
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled. Streams of former channels are their openers' to end."""
@@ -123,7 +166,7 @@ def connect(
         if not service:
             raise ValueError("with TLS the service that is meant must be named")
         options.append(("grpc.ssl_target_name_override", name_of(service)))
-    return Peer(address, options, token, tls)
+    return Peer(address, options, token, tls, service)
 
 
 def check_plaintext(address: str, *, prefix: str) -> None:

@@ -55,12 +55,13 @@ class Authority:
         )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, *names: str, days: float = 1.0) -> Certificate:
-        """A certificate with these DNS names, good for `days` from now; negative: it expired so long ago."""
+    def issue(self, *names: str, days: float = 1.0, alternative_names: bool = True) -> Certificate:
+        """A certificate with these DNS names, good for `days` from now; negative: it expired so long ago. Without
+        `alternative_names` the first is its common name, as certificates had it long ago, and nothing else."""
         key = ec.generate_private_key(ec.SECP256R1())
         ends = datetime.now(UTC) + timedelta(days=days)
         begins = min(datetime.now(UTC), ends) - BACKDATED
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]))
             .issuer_name(self._name)
@@ -74,10 +75,12 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if alternative_names:
+            shown = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+            builder = builder.add_extension(shown, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         return Certificate(
             certificate.public_bytes(serialization.Encoding.PEM),
             key.private_bytes(

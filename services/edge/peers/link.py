@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 import grpc
 
+from servicekit.client import Peer
 from servicekit.clock import Clock
 from servicekit.logging import get_logger
 from servicekit.outage_log import OutageLog
+from servicekit.rpc_status import RpcFailure
 from services.edge import pipeline_metrics as metrics
 
 log = get_logger(__name__)
@@ -37,6 +39,11 @@ class Side(Protocol):
 
     def open(self) -> Any:
         """The call, opened at the replica that is next."""
+        ...
+
+    @property
+    def peer(self) -> Peer:
+        """Where the call was opened."""
         ...
 
     def hello(self) -> Any:
@@ -133,7 +140,7 @@ class Link:
         except PeerLeaves as error:
             call = None  # goes on until there is another
             return str(error)
-        except StreamBroken as error:
+        except (StreamBroken, RpcFailure) as error:
             return str(error)
         except TimeoutError:
             return "no welcome in time"
@@ -169,6 +176,7 @@ class Link:
 
     async def _greet(self, call: Any) -> float | None:
         async with asyncio.timeout(WELCOME_TIMEOUT):
+            await self._side.peer.verified(WELCOME_TIMEOUT)
             sent = self._clock.monotonic()
             await call.write(self._side.hello())
             response = await call.read()

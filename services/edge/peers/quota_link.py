@@ -113,6 +113,11 @@ class QuotaLink:
 
     # What Link asks of a side
 
+    @property
+    def peer(self) -> Peer:
+        """Of the replica that the stream is open to, or will be."""
+        return self.at.connection
+
     def open(self) -> Any:
         """A call to the replica whose turn it is."""
         self._moving = ""

@@ -267,3 +267,48 @@ async def test_plaintext_that_was_asked_for_is_served() -> None:
     assert await balance(peer) == 7
     await peer.close()
     await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("names", "alternative", "believed"),
+    [
+        (["quota.muhgpt.internal"], True, True),
+        (["quota.muhgpt.internal", "other.example"], True, True),
+        (["*.muhgpt.internal"], True, False),
+        (["quota.muhgpt.internal"], False, False),
+        (["auth.muhgpt.internal"], True, False),
+    ],
+    ids=["its name", "among others", "a wildcard", "a common name alone", "another role's"],
+)
+async def test_a_server_is_believed_only_by_its_roles_own_alternative_name(
+    tmp_path: Path, names: list[str], alternative: bool, believed: bool
+) -> None:
+    """A server of ours does not start with another certificate; this one is a stranger's, whom the authority knows."""
+    authority = Authority()
+    shown = authority.issue(*names, alternative_names=alternative)
+    heard: list[str] = []
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        heard.append("call")
+        return quota_pb2.GetBalanceResponse(balance=7).SerializeToString()
+
+    class Everything(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.aio.server(handlers=[Everything()])
+    credentials = grpc.ssl_server_credentials([(shown.key, shown.certificate)], authority.pem, True)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    tls = TlsDirectory(write_directory(tmp_path / "operator", "operator", authority), "operator")
+    peer = connect(f"127.0.0.1:{port}", service="quota", tls=tls)
+    if believed:
+        assert [await balance(peer) for _ in range(3)] == [7, 7, 7]
+    else:
+        for _ in range(2):
+            with pytest.raises(RpcFailure) as caught:
+                await balance(peer)
+            assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+        assert heard == []
+    await peer.close()
+    await server.stop(None)

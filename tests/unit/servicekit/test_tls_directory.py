@@ -35,6 +35,12 @@ WRONG: list[tuple[str, Callable[[], Files], str]] = [
     ("a file is missing", lambda: {k: v for k, v in good().items() if k != "ca.crt"}, "ca.crt cannot be read"),
     ("another role's", lambda: certificate("quota", AUTHORITY).files(), "not valid for 'edge.muhgpt.internal'"),
     ("a name under the role's", lambda: AUTHORITY.issue("a.edge.muhgpt.internal").files(), "not valid for"),
+    ("a wildcard", lambda: AUTHORITY.issue("*.muhgpt.internal").files(), "a wildcard is not enough"),
+    (
+        "a common name alone",
+        lambda: AUTHORITY.issue("edge.muhgpt.internal", alternative_names=False).files(),
+        "not valid for",
+    ),
     ("expired", lambda: certificate("edge", AUTHORITY, days=-1).files(), "certificate has expired"),
     ("another authority's", lambda: {**good(), "ca.crt": Authority().pem}, "unable to get local issuer certificate"),
     ("another key", lambda: {**good(), "tls.key": good()["tls.key"]}, "tls.key is not the key of tls.crt"),
