@@ -138,7 +138,7 @@ def _bad_requests(one: Callable[..., Ask], site: str) -> Iterator[Ask]:
 
 def _bad_schema(mark: str) -> dict[str, Any]:
     schema = {"type": mark, "$ref": f"#/{mark}", "pattern": f"({mark}"}
-    return {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    return {"type": "json_schema", "json_schema": {"name": "s", "schema": schema, "strict": True}}
 
 
 def _base64(mark: str, before: bytes = b"") -> str:
