@@ -23,6 +23,7 @@ HELLO_TIMEOUT = 10.0  # seconds
 LOAD_INTERVAL = 0.1  # seconds; the proto promises at most ten a second
 DEFAULT_DEADLINE = 600.0  # seconds (docs/wire.md)
 MAX_GENERATIONS = 4096  # of one session, prepared ones included; the default of the setting
+MAX_NAME = 100  # characters of an edge's name in the log
 Requests: TypeAlias = AsyncIterator[pb.SessionRequest]
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; grpc ships no types
 
@@ -55,7 +56,7 @@ class EdgeSession:
         """Serves the stream. Raises HelloExpected."""
         hello = await self._hello(requests)
         self._session_id = hello.session_id
-        log.info("session_opened", edge=hello.edge_name)
+        log.info("session_opened", edge=hello.edge_name[:MAX_NAME])
         await context.write(pb.SessionResponse(welcome=pb.SessionWelcome(load=convert.from_load(self._load.read()))))
         helpers = [
             asyncio.create_task(work)
@@ -65,7 +66,7 @@ class EdgeSession:
             await self._write(context)
         finally:
             await self._close(helpers)
-            log.info("session_closed", edge=hello.edge_name)
+            log.info("session_closed", edge=hello.edge_name[:MAX_NAME])
 
     async def _hello(self, requests: Requests) -> pb.SessionHello:
         try:
