@@ -32,9 +32,11 @@ class Hold(enum.Enum):
     FORM = "the type at its top"
 
 
-def holdable_multiple(value: float) -> bool:
-    """Whether multiples of it are few enough states for a grammar."""
-    return value in FRACTIONS or (value == int(value) and 1 <= value <= MAX_MULTIPLE)
+def states_of_multiples(value: float) -> int | None:
+    """How large a grammar of the multiples of a number becomes; None when it cannot be held."""
+    if value in FRACTIONS:
+        return 1
+    return int(value) if value == int(value) and 1 <= value <= MAX_MULTIPLE else None
 
 
 def loosened(schema: Any, hold: Hold) -> Any:
@@ -48,7 +50,7 @@ def loosened(schema: Any, hold: Hold) -> Any:
                 given |= part
     loosening = _Loosening(given, hold)
     root = loosening.schema(schema, 0)
-    if not isinstance(root, dict):
+    if not isinstance(root, dict) or not isinstance(schema, dict):
         return root
     for keyword in KEYWORDS:
         if keyword in schema:
@@ -67,6 +69,7 @@ class _Loosening:
     def __init__(self, given: Mapping[str, Any], hold: Hold) -> None:
         self._given = given  # definitions
         self._plain = hold is Hold.PLAIN
+        self._left = json_patterns.MAX_COST_TOGETHER
 
     def schema(self, schema: Any, depth: int) -> Any:
         """One schema, and those within it."""
@@ -85,17 +88,30 @@ class _Loosening:
         if isinstance(schema.get("allOf"), list):
             del schema["allOf"]
         kept = {keyword: value for keyword, value in schema.items() if keyword in KEPT and self._holds(keyword, value)}
-        return self._within(kept, depth + 1)
+        within = self._within(kept, depth + 1)
+        named = schema.get("patternProperties")
+        if isinstance(named, dict) and len(within.get("patternProperties", ())) < len(named):
+            within["additionalProperties"] = True  # what is left out must not be forbidden by that
+        return within
 
     def _holds(self, keyword: str, value: Any) -> bool:
         if self._plain and keyword in RISKY:
             return False
         if keyword == "format":
-            return value in FORMATS or (value == URI and not self._plain) if isinstance(value, str) else False
+            if value == URI:
+                return not self._plain and self._pays(json_patterns.cost(json_patterns.URI))
+            return isinstance(value, str) and value in FORMATS
         if keyword == "pattern":
-            return not isinstance(value, str) or json_patterns.cost(value) is not None
+            return not isinstance(value, str) or self._pays(json_patterns.cost(value))
         if keyword == "multipleOf":
-            return not isinstance(value, int | float) or holdable_multiple(value)
+            return not isinstance(value, int | float) or self._pays(states_of_multiples(value))
+        return True
+
+    def _pays(self, cost: int | None) -> bool:
+        """Whether a schema can have this too; None: it cannot be held at all."""
+        if cost is None or cost > self._left:
+            return False
+        self._left -= cost
         return True
 
     def _within(self, kept: dict[str, Any], depth: int) -> dict[str, Any]:
@@ -105,7 +121,7 @@ class _Loosening:
                 kept[keyword] = {
                     name: self.schema(part, depth)
                     for name, part in parts.items()
-                    if part is not False and not (patterns and json_patterns.cost(name) is None)
+                    if part is not False and not (patterns and not self._pays(json_patterns.cost(name)))
                 }
         for keyword in ("anyOf", "prefixItems"):
             if isinstance(parts := kept.get(keyword), list):
@@ -122,7 +138,8 @@ class _Loosening:
         items = kept.get("items")
         if items is False:
             del kept["items"]
-            kept["maxItems"] = min(len(kept.get("prefixItems") or ()), kept.get("maxItems", 4096))
+            first = kept.get("prefixItems")
+            kept["maxItems"] = len(first) if isinstance(first, list) else 0
         elif isinstance(items, dict | bool):
             kept["items"] = self.schema(items, depth)
 

@@ -12,6 +12,7 @@ import re
 MAX_COST = 2_000  # of one expression: characters and classes with counted repeats written out
 MAX_COST_TOGETHER = 8_192  # of a whole schema
 MAX_GROUPS = 32  # within each other
+ENDLESS, ENDLESS_COST = -1, 8  # a repeat without end: many after each other are more states than their letters
 
 # http and https alone: what browsers' and pydantic's URL types take. RFC 3986, with names as registries give them.
 _UNRESERVED = r"[A-Za-z0-9._~!$&'()*+,;=:@"
@@ -56,6 +57,9 @@ def cost(pattern: str) -> int | None:
         if times is None:
             last = 1
             groups[-1] += 1
+        elif times == ENDLESS:
+            groups[-1] += ENDLESS_COST
+            last += ENDLESS_COST
         else:
             groups[-1] += last * (times - 1)
             last *= times
@@ -67,9 +71,11 @@ def cost(pattern: str) -> int | None:
 
 def _piece(pattern: str, place: int) -> tuple[int | None, int | None]:
     """The length of what stands there, None for what cannot be held; and how often it repeats what stands before it,
-    None when it is no repeat."""
+    ENDLESS when without end, None when it is no repeat."""
     letter = pattern[place]
-    if letter in "*+?":
+    if letter in "*+":
+        return 1, ENDLESS
+    if letter == "?":
         return 1, 1
     if letter == "{":
         match = _COUNT.match(pattern, place)

@@ -12,7 +12,7 @@ from typing import Any
 
 from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_loosening import FORMATS, MAX_MULTIPLE, URI, Hold, holdable_multiple, loosened
+from services.inference.domain.json_loosening import FORMATS, MAX_MULTIPLE, URI, Hold, loosened, states_of_multiples
 from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, endless, name_of, path_of, plain
 
 MAX_BYTES = 32 * 1024
@@ -54,7 +54,7 @@ class _Checker:
     properties: int = 0
     values: int = 0
     items: int = 0  # that the counters of all lists so far reach
-    patterns: int = 0  # what all patterns cost (json_patterns.py)
+    patterns: int = 0  # what all patterns and multiples cost (json_patterns.py)
     defined: set[str] = field(default_factory=set)  # names that may be referred to
     used: set[str] = field(default_factory=set)
     root: str = ""  # what the root is called where it is referred to: in a grammar it may be a part of something else
@@ -215,10 +215,13 @@ class _Checker:
         if cost is None:
             problem = "is no regular expression that can be held: without look-around, back-references and long repeats"
             raise self.fail(where, problem)
+        self._pay(cost, where)
+        return str(value)
+
+    def _pay(self, cost: int, where: str) -> None:
         self.patterns += cost
         if self.patterns > json_patterns.MAX_COST_TOGETHER:
-            raise self.fail(where, "is too much, with the schema's other patterns")
-        return str(value)
+            raise self.fail(where, "is too much, with the schema's other patterns and multiples")
 
     def _hold_uri(self, schema: dict[str, Any], where: str) -> None:
         """The grammar knows no `uri`; as a pattern it can be held, together with the schema's own."""
@@ -231,8 +234,10 @@ class _Checker:
 
     def _multiple(self, value: Any, where: str) -> Any:
         value = self._number(value, where, whole=False)
-        if not holdable_multiple(value):
+        states = states_of_multiples(value)
+        if states is None:
             raise self.fail(where, f"must be a whole number up to {MAX_MULTIPLE:,}, or 0.1, 0.01, 0.001 or 0.0001")
+        self._pay(states, where)
         return value
 
     def _number(self, value: Any, where: str, *, whole: bool) -> Any:

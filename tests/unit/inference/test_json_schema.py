@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
@@ -238,6 +240,11 @@ def loose(schema: Any, hold: Hold = Hold.WHOLE) -> dict[str, Any]:
             {"patternProperties": {"^a": {"type": "null"}}, "additionalProperties": False},
         ),
         (
+            {"patternProperties": {"^(?=a)": {}, "^b": {}}, "additionalProperties": False},
+            {"patternProperties": {"^b": {}}, "additionalProperties": True},
+        ),
+        ({"propertyNames": {"pattern": "^(?=a)"}}, {}),
+        (
             {
                 "$defs": {"A": {"type": "object", "properties": {"a": {"type": "null"}}, "required": ["a"]}},
                 "allOf": [{"$ref": "#/$defs/A"}, {"properties": {"b": {"type": "null"}}, "required": ["b"]}],
@@ -294,9 +301,10 @@ def test_what_is_malformed_or_without_end_is_refused_though_not_strict(schema: A
     ("pattern", "size"),
     [
         ("", 0),
-        ("^[a-z]{3}-\\d+$", 7),
+        ("^[a-z]{3}-\\d+$", 15),
         ("(?:ab|c){2,5}", 25),
         ("(?<year>a)", 2),
+        ("a+b*", 18),
         ("(?P<year>a)", 2),
         ("\\p{L}\\u0041", 2),
         ("[]a]", 1),
@@ -311,8 +319,60 @@ def test_the_cost_of_a_pattern_is_its_size_with_repeats_written_out(pattern: str
     "pattern",
     [
         *("(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "(a)\\1", "\\bx", "(a", "a)", "a{1,x}", "[a", "a\\", "\\k<a>"),
-        *("(" * 100 + ")" * 100, "a{2001}", "((a{100}){100}){100}", "x" * 2001, "(?#c)", "(?(1)a|b)"),
+        *("(" * 100 + ")" * 100, "a{2001}", ".*" * 500, "((a{100}){100}){100}", "x" * 2001, "(?#c)", "(?(1)a|b)"),
     ],
 )
 def test_a_pattern_that_cannot_be_held_is_known(pattern: str) -> None:
     assert json_patterns.cost(pattern) is None
+
+
+KEYWORDS = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "not",
+    "$ref",
+    "format",
+    "pattern",
+    "multipleOf",
+    "minLength",
+    "maxItems",
+    "minItems",
+    "minProperties",
+    "minimum",
+    "nullable",
+    "$defs",
+    "definitions",
+    "uniqueItems",
+    "a",
+    "b",
+]
+ATOMS = st.sampled_from(
+    [None, True, False, 0, 5, -1, 1.5, 1e300, 10**30, "string", "array", "#", "#/$defs/a", "uri", "^a"]
+)
+JUNK = st.recursive(
+    ATOMS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JUNK, st.sampled_from(Hold), st.booleans())
+def test_whatever_a_schema_is_it_is_refused_or_held(schema: Any, hold: Hold, strict: bool) -> None:
+    try:
+        held = parse_schema(json.dumps(schema), "p", strict=strict, hold=hold)
+    except InvalidRequest:
+        return
+    assert isinstance(held, dict)
