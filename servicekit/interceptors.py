@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,9 +18,11 @@ from servicekit import metrics, request_id, tracing
 from servicekit.access import AccessList
 from servicekit.errors import DomainError, Kind
 from servicekit.logging import get_logger
+from servicekit.masking import masked
 from servicekit.rpc_status import CODES, to_status
 
 log = get_logger(__name__)
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 Context: TypeAlias = Any  # grpc.aio.ServicerContext; grpc ships no types
 
 
@@ -63,7 +66,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, context: Context, method: str, metadata: dict[str, Any]) -> AsyncIterator[None]:
-        request_id.current.set(str(metadata.get(request_id.METADATA_KEY, "")) or secrets.token_hex(8))
+        request_id.current.set(_id_of(metadata))
         structlog.contextvars.bind_contextvars(request_id=request_id.current.get())
         span = tracing.resume(method.lstrip("/"), str(metadata.get(tracing.HEADER, "")))
         tracing.current.set(span)
@@ -94,6 +97,12 @@ class CallGuard(grpc.aio.ServerInterceptor):
             metrics.RPC_SECONDS.labels(method).observe(seconds)
             span.end("" if code is grpc.StatusCode.OK else code.name)
             log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
+
+
+def _id_of(metadata: dict[str, Any]) -> str:
+    """The request's id as its caller names it, or a new one: strangers, too, could otherwise have anything logged."""
+    given = str(metadata.get(request_id.METADATA_KEY, ""))
+    return given if REQUEST_ID.fullmatch(given) and masked(given) == given else secrets.token_hex(8)
 
 
 def certified_names(context: Context) -> list[str]:

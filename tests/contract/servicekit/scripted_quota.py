@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
+from servicekit import request_id
 from servicekit.errors import DomainError, Kind
 from servicekit.server import Server
 
@@ -23,6 +24,8 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
     async def GetBalance(self, request: Any, context: Any) -> Any:
         if request.account_id == "poor":
             raise TooPoor("not enough", retry_after=1.5, account="poor")
+        if request.account_id == "named":
+            raise TooPoor("this request has a name", account=request_id.current.get())
         if request.account_id == "broken":
             raise RuntimeError("a secret of ours")
         return quota_pb2.GetBalanceResponse(balance=7)

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
+from servicekit import request_id
 from servicekit.access import Tokens
 from servicekit.client import Peer, connect
 from servicekit.errors import StartupError
@@ -125,3 +126,20 @@ async def test_a_message_that_is_none_is_the_callers_mistake_and_says_nothing_of
     assert "google" not in message
     assert "Error" not in message
     await peer.close()
+
+
+@pytest.mark.parametrize("given", ["mghp_" + "a" * 36, "x" * 3000, "a request id", ""])
+async def test_a_request_id_that_may_not_be_logged_is_replaced(operator: Peer, given: str) -> None:
+    """Strangers can send one, too: it is in the log line of their refusal."""
+    known = request_id.current.set(given)
+    caught = await failure(operator, "named")
+    request_id.current.reset(known)
+    assert caught.metadata["account"] != given
+    assert len(caught.metadata["account"]) == 16
+
+
+async def test_a_request_id_follows_its_request(operator: Peer) -> None:
+    known = request_id.current.set("req_0123-abc")
+    caught = await failure(operator, "named")
+    request_id.current.reset(known)
+    assert caught.metadata["account"] == "req_0123-abc"
