@@ -32,8 +32,11 @@ async def identify(exchange: Exchange, gateway: Gateway, budget: Limits) -> Call
 
 async def _look_up(exchange: Exchange, gateway: Gateway, budget: Limits, authorization: str | None) -> Caller:
     source = exchange.source(budget.sources)
-    budget.spending.check(Sender.source(source))
-    budget.unauthorized.take(source)
+    try:
+        budget.spending.check(Sender.source(source))
+        budget.unauthorized.take(source)
+    except ApiError as refusal:
+        return await _look_up_in_turn(source, gateway, budget, authorization, refusal)
     valid = True  # or at least not known to be invalid
     try:
         return await gateway.authenticate(authorization)
@@ -43,6 +46,17 @@ async def _look_up(exchange: Exchange, gateway: Gateway, budget: Limits, authori
     finally:
         if valid:
             budget.unauthorized.give_back(source)
+
+
+async def _look_up_in_turn(
+    source: str, gateway: Gateway, budget: Limits, authorization: str | None, refusal: ApiError
+) -> Caller:
+    """The caller of a key that came from an address with too many wrong ones; a wrong one is refused as told."""
+    async with budget.unauthorized.turn(source):
+        try:
+            return await gateway.authenticate(authorization)
+        except ApiError as error:
+            raise (refusal if error.status == UNAUTHORIZED else error) from None
 
 
 def _count(exchange: Exchange, budget: Limits, started: float) -> None:

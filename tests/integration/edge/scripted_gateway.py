@@ -78,6 +78,9 @@ class ScriptedGateway:
     serving: bool = True
     window: RateWindow = field(default_factory=lambda: RateWindow(60, 59, 60.0))
     opened: list[Opened] = field(default_factory=list)
+    most_at_once: int = 0
+    _at_once: int = 0
+    look_up_gate: asyncio.Event | None = None
     looked_up: list[str | None] = field(default_factory=list)
     uploads: list[Callable[[ApiError], None]] = field(default_factory=list)
     answers: list[ScriptedAnswer] = field(default_factory=list)
@@ -95,6 +98,23 @@ class ScriptedGateway:
 
     async def authenticate(self, authorization: str | None) -> Caller:
         self.looked_up.append(authorization)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            if self.look_up_gate is not None:
+                await self.look_up_gate.wait()
+            await asyncio.sleep(0)
+            return self._found(authorization)
+        finally:
+            self._at_once -= 1
+
+    async def over(self, count: int) -> None:
+        """Until more keys than this were looked up."""
+        async with asyncio.timeout(10):
+            while len(self.looked_up) <= count:  # noqa: ASYNC110  (requests come when they do)
+                await asyncio.sleep(0.005)
+
+    def _found(self, authorization: str | None) -> Caller:
         if self.authenticate_error is not None:
             raise self.authenticate_error
         if authorization is not None and authorization.startswith(f"Bearer {KEY}_"):

@@ -181,7 +181,6 @@ async def test_an_address_gets_sixty_401s_and_known_keys_are_served_all_the_whil
         statuses.append((await edge.client.request(method, path, headers=headers)).status_code)
     assert statuses[:60] == [401] * 60
     assert statuses.count(429) >= 38
-    assert len(edge.gateway.looked_up) <= 62
     answer = await edge.client.request(method, path, headers={"authorization": "Bearer mghp_wrong"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "refused_too_often")
     assert int(answer.headers["retry-after"]) >= 1
@@ -195,7 +194,43 @@ async def test_many_connections_at_once_get_no_more_401s_than_one(start_edge: St
         headers = {"authorization": "Bearer mghp_wrong"}
         answers = await asyncio.gather(*(client.get("/v1/models", headers=headers) for _ in range(200)))
     assert sum(answer.status_code == 401 for answer in answers) <= 33
-    assert len(edge.gateway.looked_up) <= 33
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert edge.gateway.most_at_once <= 30
+
+
+async def test_a_new_key_is_served_beside_a_flood_of_wrong_ones_from_its_own_address(start_edge: StartEdge) -> None:
+    edge = await start_edge(numbers=LimitNumbers(unauthorized_per_minute=5))
+    flooding = True
+
+    async def flood(client: httpx.AsyncClient) -> None:
+        while flooding:
+            answer = await client.get("/v1/models", headers={"authorization": "Bearer mghp_wrong"})
+            assert answer.status_code in (401, 429)
+
+    async with httpx.AsyncClient(base_url=edge.url, timeout=10, limits=httpx.Limits(max_connections=64)) as client:
+        floods = [asyncio.create_task(flood(client)) for _ in range(64)]
+        await edge.gateway.over(40)
+        edge.gateway.most_at_once = 0
+        for number in range(3):
+            answer = await edge.client.get("/v1/models", headers={"authorization": f"Bearer {KEY}_acct_{number}"})
+            assert answer.status_code == 200
+        assert edge.gateway.most_at_once == 1, "of the address that had too many"
+        flooding = False
+        await asyncio.gather(*floods)
+
+
+async def test_more_look_ups_than_may_wait_are_refused_at_once(start_edge: StartEdge) -> None:
+    edge = await start_edge(numbers=LimitNumbers(unauthorized_per_minute=1))
+    edge.gateway.look_up_gate = gate = asyncio.Event()
+    data = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer mghp_wrong\r\n\r\n"
+    async with connections(edge, 150, first=data) as waiting:
+        answered = [asyncio.create_task(read_answer(reader)) for reader, _ in waiting]
+        done, _ = await asyncio.wait(answered, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert done
+        gate.set()
+        statuses = [(await task)[0] for task in answered]
+        assert statuses.count(401) == 1
+        assert statuses.count(429) == 149
 
 
 async def test_a_proxy_that_is_trusted_names_the_address_that_is_counted(start_edge: StartEdge) -> None:
