@@ -1,6 +1,7 @@
 """Nobody pays for more than they used, whatever an upstream reports and whenever a client leaves.
 
-The oracle is counts.json (tests/token_counts): another implementation's counts, and the framing's constants.
+The oracle is counts.json (tests/token_counts): another implementation's counts, and the framing's constants; and, for a
+tokenizer.json of one token a byte, the bytes of what its template renders.
 TEST_OVERCHARGING=all, which `make faults` sets, runs each prompt with everything: about a minute.
 """
 
@@ -21,6 +22,7 @@ import pytest
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.system import find
+from tests.byte_tokenizer import written
 from tests.e2e.platform import Account, Platform, in_a_thread, running, until
 from tests.upstreams import SSE, Asked, Upstream, encoded, end, text, usage
 
@@ -30,7 +32,13 @@ FRAMING, ANSWERS = DATA["framing"], DATA["answers"]
 PROMPTS = [prompt for prompt in DATA["texts"] if prompt not in ("user", "system", "assistant", "tool")]
 SYSTEM = "hi there"  # every second prompt has it before it
 CUTS = ("first", "middle", "last")
-MODELS = {"named": ("o200k_base", False), "older": ("cl100k_base", False), "guessed": ("o200k_base", True)}
+MODELS = {
+    "named": ("o200k_base", False),
+    "older": ("cl100k_base", False),
+    "guessed": ("o200k_base", True),
+    "templated": ("bytes", False),
+}
+TEMPLATE = "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ eos_token }}{% endfor %}>"
 MODEL = """
   {name}:
     engine: upstream
@@ -81,6 +89,8 @@ class Case:
     def prompt_tokens(self) -> int:
         """As the oracle counts it."""
         encoding = MODELS[self.model][0]
+        if encoding == "bytes":
+            return sum(len(m["role"]) + len(m["content"].encode()) + 2 for m in self.messages) + 1
         words = [word for message in self.messages for word in message.values()]
         return sum(DATA["texts"][word][encoding] for word in words) + (
             FRAMING["message"] * len(self.messages) + FRAMING["reply"]
@@ -89,7 +99,10 @@ class Case:
     @property
     def output_tokens(self) -> int:
         """As the oracle counts what was sent."""
-        return int(self.answer["counts"][self.sent - 1][MODELS[self.model][0]])
+        encoding = MODELS[self.model][0]
+        if encoding == "bytes":
+            return len("".join(self.answer["pieces"][: self.sent]).encode())
+        return int(self.answer["counts"][self.sent - 1][encoding])
 
     @property
     def expected(self) -> tuple[int, int, bool]:
@@ -145,8 +158,10 @@ def server() -> Iterator[Upstream]:
 def platform(tmp_path_factory: pytest.TempPathFactory, server: Upstream) -> Iterator[Platform]:
     directory = tmp_path_factory.mktemp("overcharging")
     models = "models:"
+    files = {"bytes": written(directory, TEMPLATE)}
     for name, (encoding, guessed) in MODELS.items():
-        models += MODEL.format(name=name, url=server.url) + ("" if guessed else f"    tokenizer: {encoding}\n")
+        models += MODEL.format(name=name, url=server.url)
+        models += "" if guessed else f"    tokenizer: {files.get(encoding, encoding)}\n"
     (directory / "models.yaml").write_text(models)
     with running(directory / "data", "--models", str(directory / "models.yaml")) as platform:
         yield platform

@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest, Message, Role, Tool, ToolCall
@@ -20,6 +19,7 @@ from services.inference.domain.errors import ContextTooLong, Overloaded
 from services.inference.engines.upstream.request import chat_body
 from services.inference.engines.upstream.tokens.counter import PromptTokens, TokenCounter
 from services.inference.engines.upstream.tokens.processes import CannotCount, CountingProcesses
+from tests.byte_tokenizer import written
 from tests.integration.inference.upstream_client import HELLO, serving
 from tests.upstreams import stream
 
@@ -47,18 +47,6 @@ def sent(tool: Tool) -> list[dict[str, Any]]:
     """As an upstream is given it."""
     tools: list[dict[str, Any]] = chat_body(ask(user("x"), tools=(tool,)), "m")["tools"]
     return tools
-
-
-def written(directory: Path, template: str) -> str:
-    """A tokenizer.json of one token a byte, but for <|end|>, with a template beside it; returns its path."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: rank for rank, letter in enumerate(letters)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.add_special_tokens([AddedToken("<|end|>", special=True)])
-    tokenizer.save(str(directory / "tokenizer.json"))
-    (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|end|>"}}))
-    (directory / "chat_template.jinja").write_text(template)
-    return str(directory / "tokenizer.json")
 
 
 @pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
