@@ -16,8 +16,9 @@ from servicekit.rpc_status import RpcFailure
 from services.edge.http_errors import ApiError
 from services.edge.pipeline import Pipeline
 from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
-from tests.contract.edge.platform_for_edge import chat_request, collect, serve, start_pipeline, text_of
+from tests.contract.edge.platform_for_edge import chat_request, collect, serve, start_pipeline, text_of, until
 from tests.contract.edge.scripted_quota import ScriptedQuota
+from tests.contract.edge.test_pipeline_keys import breaks
 from tests.fakes_engine import ScriptedEngine, start_inference
 
 WORDS = [f"w{number} " for number in range(40)]
@@ -120,8 +121,9 @@ async def test_no_answer_of_three_hundred_keys_is_cut_and_no_key_is_asked_for_ag
     async with restartable(sqlite_url, engine) as world:
         keys = await keys_of(world.auth, ACCOUNTS)
         opened = [await world.open(key.secret) for key in keys]
-        before = asked()
+        before, broken = asked(), breaks("auth")
         await world.stop()
+        await until(lambda: breaks("auth") >= broken + 6)  # the edge has looked for auth for most of a second
         await world.start()
         revoked = keys.pop()
         await world.revoke(revoked)
