@@ -16,6 +16,7 @@ from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing.scan import check_nesting
 from services.edge.http_errors import ApiError
 
+MAX_UNKNOWN = 64  # fields of a tool
 MAX_NAME = 64  # characters of a client's field name that an error shows
 
 # What this API does not do, and what to send or leave out instead. Ignored, each would give a wrong answer.
@@ -169,6 +170,8 @@ def _check_known(value: OpenBody, path: str) -> None:
 
 
 def _check_dialect(value: OpenBody, path: str, refused: frozenset[str]) -> None:
+    if len(value.model_extra or ()) > MAX_UNKNOWN:
+        raise ApiError.invalid(f"'{path}' has more than {MAX_UNKNOWN} unknown fields.", param=path)
     for name in value.extra:
         if len(name) <= MAX_NAME and name.replace("_", "").replace("-", "").lower() in refused:
             raise _unknown(path, name)

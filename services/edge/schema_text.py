@@ -28,13 +28,16 @@ def schema_text(schema: dict[str, Any] | None, param: str, nesting: int) -> str:
 
 
 def _quickly(schema: dict[str, Any]) -> str | None:
-    """By orjson, many times faster. None for what it refuses or would change: whole numbers beyond 64 bits, and NaN,
-    which it writes as null; a null between quotes is only a type's name."""
+    """By orjson, many times faster. None for what it refuses, whole numbers beyond 64 bits, and for what it would
+    change: it writes NaN and infinities as null."""
     try:
         text = orjson.dumps(schema)
     except TypeError:
         return None
-    return None if text.count(b"null") != text.count(b'"null"') else text.decode()
+    # A null between quotes is a type's name, and most schemas have no other.
+    if text.count(b"null") != text.count(b'"null"') and orjson.loads(text) != schema:
+        return None
+    return text.decode()
 
 
 def _exactly(schema: dict[str, Any], param: str) -> str:

@@ -26,6 +26,7 @@ _PER_OBJECT = 0.5e-6  # one that is carried as it is, in a schema
 _PER_PART = 1.5e-6  # an object that is checked field by field: a part, a message, a call
 _PER_MESSAGE = 3e-6
 _PER_CALL = 6e-6
+_PER_IMAGE = 3e-6  # its name stands there twice
 # A key may be written with escapes to hide it. No encoder escapes a small letter.
 _ESCAPED_LETTERS = (b"\\u006", b"\\u007")
 
@@ -43,6 +44,7 @@ def predicted_seconds(body: bytes | bytearray) -> float:
         return worst
     hidden = sum(body.count(escape) for escape in _ESCAPED_LETTERS)
     known = body.count(b'"text"') * _PER_PART + body.count(b'"role"') * _PER_MESSAGE
+    known += body.count(b'"image_url"') * _PER_IMAGE
     known += body.count(b'"arguments"') * _PER_CALL + hidden * _PER_CALL
     return min(worst, base + objects * _PER_OBJECT + known)
 
