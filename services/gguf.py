@@ -6,7 +6,9 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import os
+import re
 import struct
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +16,8 @@ from servicekit.errors import StartupError
 
 TOKENS, TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 SAMPLING = "general.sampling."
-UNKNOWN, CONTROL = 2, 3  # llama.cpp's LLAMA_TOKEN_TYPE_…: what it reads as no plain text
+UNKNOWN, CONTROL, BYTE = 2, 3, 6  # llama.cpp's LLAMA_TOKEN_TYPE_…; it reads the first two as no plain text
+MARKED = re.compile(r"[▁_Ġ]?[<\[].{1,100}[>\]]", re.DOTALL)
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 MAX_FIELDS = 65_536
@@ -31,6 +34,17 @@ def control_tokens(file: Path) -> list[str]:
     if not isinstance(types, tuple | list):
         raise _damaged(file)
     return [token for token, kind in zip(tokens, types, strict=False) if kind in (UNKNOWN, CONTROL) and token]
+
+
+def marked_tokens(file: Path) -> list[str]:
+    """Other tokens that look like control tokens, "<…>": llama.cpp takes some for such by their names. Raises
+    StartupError likewise."""
+    found = _read(file, {TOKENS, TYPES})
+    kinds = found.get(TYPES, [])
+    if not isinstance(kinds, tuple | list):
+        raise _damaged(file)
+    both = zip_longest(_texts(file, found), kinds)
+    return [token for token, kind in both if token and MARKED.fullmatch(token) and kind not in (UNKNOWN, CONTROL, BYTE)]
 
 
 def longest_token(file: Path) -> int:

@@ -87,6 +87,10 @@ class WorkerClient:
         tokens: list[int] = orjson.loads(body)["tokens"]
         return tokens
 
+    async def is_control(self, token: str) -> bool:
+        """Whether a token's letters are read as anything else than text."""
+        return await self.tokenize(token, special=True, begins=False) != await self.tokenize(token, special=False)
+
     async def complete(self, body: dict[str, Any]) -> AsyncGenerator[bytes]:
         """The raw server-sent events of a completion, as they come; closing it frees the worker's slot at once."""
         data = orjson.dumps(body)

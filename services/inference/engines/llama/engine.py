@@ -12,7 +12,7 @@ from typing import Any
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.logging import get_logger
-from services.gguf import control_tokens, longest_token, sampling
+from services.gguf import control_tokens, longest_token, marked_tokens, sampling
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage
@@ -31,6 +31,8 @@ from services.inference.engines.llama.supervisor import Patience, Supervisor
 from services.inference.engines.llama.suspects import Suspects
 
 log = get_logger(__name__)
+
+MAX_MARKED = 2048  # tokens of a form like <…> about which the worker is asked at the start
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class LlamaEngine:
         self._call_token: int | None = None
         self._call_is_control = False
         self._prompts = PromptBuilder(())
+        self._controls: list[str] = []  # as the file has them
+        self._marked: list[str] = []  # that the worker may take for such
         self._room = Room(1)
         self.suspects = Suspects(clock)
         self._preparing = Preparing(self.supervisor, self.suspects)
@@ -78,6 +82,7 @@ class LlamaEngine:
             trained, self._vocabulary = await client.context_length(), await client.vocabulary_size()
             opening = await client.tokenize(OPEN, special=False)
             sees = await client.sees()
+            controls = [*self._controls, *[token for token in self._marked if await client.is_control(token)]]
         except EngineUnavailable as error:
             raise StartupError(
                 f"the worker of {self._model.id} loaded {self._config.files}, but {error.message}"
@@ -86,6 +91,7 @@ class LlamaEngine:
             raise StartupError(
                 f"{self._config.files} of {self._model.id} takes no images; name another `projector:` in the model list"
             )
+        self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
         self._call_token = opening[0] if len(opening) == 1 else None
         if trained < self.context_length:
             log.warning("context_shortened", model=self._model.id, wanted=self.context_length, trained=trained)
@@ -96,7 +102,7 @@ class LlamaEngine:
         check_file(file)
         controls = control_tokens(file)
         self._room = Room(longest_token(file))
-        self._prompts, self._call_is_control = PromptBuilder(controls), OPEN in controls
+        self._controls, self._marked = controls, marked_tokens(file)[:MAX_MARKED]
         if self._model.defaults is None:
             self._defaults = SamplingDefaults.advised(sampling(file))
 
