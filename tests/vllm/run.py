@@ -13,12 +13,12 @@ import pytest
 
 from tests.vllm.environment import model, serving
 
-CHECKS = str(Path(__file__).with_name("checks.py"))
+CHECKS = [str(Path(__file__).with_name(name)) for name in ("checks.py", "checks_requests.py")]
 
 
 def main() -> int:
     """The exit code of the checks."""
-    arguments = ["-q", "-n", "0", *sys.argv[1:], CHECKS]
+    arguments = ["-q", "-n", "0", *sys.argv[1:], *CHECKS]
     if "MUHGPT_VLLM_URL" in os.environ:
         return pytest.main(arguments)
     with serving() as url:
