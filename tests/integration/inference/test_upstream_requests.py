@@ -81,6 +81,17 @@ async def test_vllm_is_asked_to_hold_a_forced_call_to_its_schema(choice: ToolCho
         assert wait == {"name": "wait"}
 
 
+async def test_a_server_that_says_what_it_is_is_asked_in_its_own_way_though_the_list_does_not_say() -> None:
+    models = {"data": [{"id": "served-name", "owned_by": "vllm"}]}
+    forced = with_tools(ToolChoice(ToolMode.FUNCTION, "look"))
+    body = await sent(forced, calling(("look", '{"a":1}')), models=models)
+    assert body["tools"][0]["function"]["strict"] is True
+    assert "stream_options" in body
+    assert "tools" not in await sent(with_tools(ToolChoice(ToolMode.NONE)), models=models)
+    models["data"][0]["owned_by"] = "organization-owner"
+    assert "strict" not in (await sent(forced, calling(("look", '{"a":1}')), models=models))["tools"][0]["function"]
+
+
 async def test_strict_is_passed_on_as_it_was_said() -> None:
     tools = [Tool("a", strict=True), Tool("b", strict=False), Tool("c")]
     body = await sent(with_tools(None, *tools))

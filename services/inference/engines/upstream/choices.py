@@ -55,11 +55,11 @@ async def every_choice(prompt: UpstreamPrompt, max_tokens: int, implied: bool) -
 
 def _ways(prompt: UpstreamPrompt) -> list[Callable[[UpstreamPrompt, int, bool], Steps]]:
     """In what order to try; the next one when a server refuses to give several choices."""
-    sampling, config = prompt.request.sampling, prompt.engine.config
+    sampling, engine = prompt.request.sampling, prompt.engine
     if sampling.choices == 1:
         return [_together]
     alone = _one_repeated if sampling.temperature == 0 else _one_by_one
-    if "n" in config.unsupported or (alone is _one_repeated and config.server == "vllm"):
+    if "n" in engine.config.unsupported or (alone is _one_repeated and engine.server == "vllm"):
         return [alone]
     return [_together, alone]
 

@@ -1,4 +1,4 @@
-"""How much context an upstream has: what the model list says, or less where the server itself reports less."""
+"""What an upstream's list of models says of it: how much context it has, and which server it is."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ MIN_CONTEXT = 16  # tokens; a smaller number is no context
 FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
 
 
+# `owned_by`, as these servers write it, and what the model list calls them.
+OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
+
+
 class Context:
-    """The context of one target in tokens. `listed` is the model list's."""
+    """The context of one target in tokens (`listed`: the model list's), and what kind of server it calls itself."""
 
     def __init__(
         self, client: UpstreamClient, base_url: str, model: str, listed: int, clock: Clock, target: str
     ) -> None:
         self.tokens = listed
+        self.server = ""
         self._client = client
         self._base_url = base_url
         self._model = model
@@ -67,18 +72,22 @@ class Context:
             self._next_look = float("inf") if status < 500 else self._clock.monotonic() + RETRY_INTERVAL
             if status == 200:
                 with contextlib.suppress(ValueError):
-                    for tokens in _contexts(parse(body), self._model):
-                        self.reported(tokens)
+                    for model in _models(parse(body), self._model):
+                        self.server = OWNERS.get(str(model.get("owned_by")).lower(), self.server)
+                        for tokens in _contexts(model):
+                            self.reported(tokens)
         except TargetFailed:
             self._next_look = self._clock.monotonic() + RETRY_INTERVAL
         finally:
             self._looking = None
 
 
-def _contexts(body: Any, model: str) -> Iterator[int]:
+def _models(body: Any, model: str) -> list[dict[str, Any]]:
     """What the list of a server's models says of this one; of the only one, whatever it is called."""
     models = [mapping(each) for each in items(mapping(body).get("data"))]
-    named = [each for each in models if each.get("id") == model] or (models if len(models) == 1 else [])
-    for each in named:
-        for fields in (each, mapping(each.get("meta"))):
-            yield from (tokens for field in FIELDS if (tokens := count(fields.get(field))))
+    return [each for each in models if each.get("id") == model] or (models if len(models) == 1 else [])
+
+
+def _contexts(model: dict[str, Any]) -> Iterator[int]:
+    for fields in (model, mapping(model.get("meta"))):
+        yield from (tokens for field in FIELDS if (tokens := count(fields.get(field))))

@@ -111,6 +111,11 @@ class UpstreamEngine:
         return self.context.tokens
 
     @property
+    def server(self) -> str:
+        """What the list calls it, or what it calls itself where the list says nothing more than `openai`."""
+        return self.context.server or "openai" if self.config.server == "openai" else self.config.server
+
+    @property
     def _lacks_logprobs(self) -> bool:
         return "logprobs" in self.config.unsupported or self.clock.monotonic() < self._logprobs_missing_until
 
@@ -130,8 +135,8 @@ class UpstreamEngine:
         if request.sampling.logprobs and self._lacks_logprobs:
             raise LogprobsIgnored()
         with spent.counted():
-            body = words.chat_body(request, config.model, config.server, config.unsupported)
-        await self.context.settled()
+            await self.context.settled()
+        body = words.chat_body(request, config.model, self.server, config.unsupported)
         count = await self._counter.count(request, body)
         context_length = self.context_length
         if not count.estimated and count.tokens >= context_length:
