@@ -25,7 +25,8 @@ from services.inference.domain.chat import (
 )
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import InvalidRequest
-from services.inference.engines.llama.engine import PREPARING_AT_ONCE, LlamaEngine
+from services.inference.engines.llama.engine import LlamaEngine
+from services.inference.engines.llama.preparing import PREPARING_AT_ONCE
 from tests.fakes_engine import start_llama
 from training.topics.script import dialogues
 
