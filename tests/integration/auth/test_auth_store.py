@@ -18,6 +18,7 @@ from services.auth.domain.change import ChangeKind
 from services.auth.domain.errors import AccountUnknown, EmailTaken, HelloExpected, KeyNotFound, TooManyKeys
 from services.auth.domain.key import KeyTerms, NewKey, mint
 from services.auth.domain.page import Cursor
+from services.auth.domain.store import Known
 from services.auth.migrate import MIGRATIONS
 from services.auth.store.accounts import AccountTable
 from services.auth.store.changes import ChangeTable
@@ -233,3 +234,17 @@ async def test_many_digests_asked_for_at_once_cost_a_few_statements_and_each_has
     assert found[:300] == [None] * 300
     assert [each.key.key_id for each in found[300:] if each] == [key.key.key_id] * 2
     assert len([each for each in statements if "api_keys" in each]) <= 3
+
+
+async def test_a_session_resumes_a_living_one_and_is_as_silent_as_that_until_it_is_heard(store: Store) -> None:
+    account, changes = await store.account(), store.changes
+    await changes.open_session("first", "an edge", None, TTL)
+    _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
+    assert await changes.open_session("second", "an edge", Known(0, "first"), TTL) == 0
+    assert (await changes.unconfirmed(sequence, TTL)).alive == {"first", "second"}
+    assert await changes.open_session("of nobody", "an edge", Known(0, "unheard-of"), TTL) == sequence
+    assert await changes.open_session("of the future", "an edge", Known(sequence + 1, "first"), TTL) == sequence
+    assert await changes.touch_sessions({"second": sequence}, TTL) == {"second"}
+    assert (await changes.unconfirmed(sequence, TTL)).alive == {"first"}
+    assert (await changes.unconfirmed(sequence, -1.0)).lapsed == {"first"}  # as if the ttl had passed
+    assert await changes.open_session("too late", "an edge", Known(0, "first"), TTL) == sequence
