@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from importlib.metadata import version
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -27,8 +29,36 @@ CERTIFICATE_EXPIRES = Gauge(
 LOG_LINES_DROPPED = Counter(
     "muhgpt_log_lines_dropped_total", "Log lines that could not be written: a full disk, a reader that has gone"
 )
-LOG_LINES_DROPPED.inc(standard_error().dropped)
-standard_error().on_dropped = LOG_LINES_DROPPED.inc
+
+
+class _Dropped:
+    """Counts dropped lines from a thread of its own, begun with the first: whoever logs may hold prometheus_client's
+    lock, as a finalizer does that runs within it."""
+
+    def __init__(self, already: int) -> None:
+        self._counts = deque([already] if already else [])
+        self._some = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, lines: int) -> None:
+        """Never waits."""
+        self._counts.append(lines)
+        self._some.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="dropped log lines", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads: the next line tries again
+                self._thread = None
+
+    def _run(self) -> None:
+        while self._some.wait():
+            self._some.clear()
+            while self._counts:
+                LOG_LINES_DROPPED.inc(self._counts.popleft())
+
+
+standard_error().on_dropped = _Dropped(standard_error().dropped)
 
 
 def tell_build() -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import prometheus_client.values
@@ -71,6 +74,12 @@ def _take_room(filename: str, size: int) -> bool:
         finally:
             os.close(file)
     except OSError as error:
-        log.error("metrics_not_kept", file=os.path.basename(filename), error=error.strerror)
+        _report(file=os.path.basename(filename), error=error.strerror)
         return False
     return True
+
+
+def _report(**fields: object) -> None:
+    """From a thread: prometheus_client's lock is held here, and logging may wait for one that counts."""
+    with suppress(RuntimeError):  # no thread can be started
+        threading.Thread(target=partial(log.error, "metrics_not_kept", **fields), daemon=True).start()

@@ -231,8 +231,12 @@ def _runs(pid: int) -> bool:
         return False
 
 
-async def test_workers_whose_disk_has_no_room_for_metrics_and_logs_serve_all_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_bytes", [0, 9000], ids=["metrics", "metrics and logs"])
+async def test_workers_whose_disk_has_no_room_for_metrics_and_logs_serve_all_the_same(
+    tmp_path: Path, log_bytes: int
+) -> None:
     """Files may grow to 8 KiB, as on a disk that is full: the metrics' files are larger."""
+    (tmp_path / "edge.log").write_bytes(b"\n" * log_bytes)
     limited = (
         "sh",
         "-c",
@@ -246,7 +250,7 @@ async def test_workers_whose_disk_has_no_room_for_metrics_and_logs_serve_all_the
     )
     (tmp_path / "metrics").mkdir()
     settings = environment(tmp_path, METRICS_DIR=str(tmp_path / "metrics"))
-    with (tmp_path / "edge.log").open("wb") as output:
+    with (tmp_path / "edge.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(*limited, env=settings, stdout=output, stderr=output)
     try:
         await until(lambda: (tmp_path / "edge.address").exists() or process.returncode is not None)
@@ -255,7 +259,7 @@ async def test_workers_whose_disk_has_no_room_for_metrics_and_logs_serve_all_the
         for _ in range(100):
             assert (await edge.get("/v1/models")).status_code in (401, 429)
         assert edge.workers() == workers
-        assert "metrics_not_kept" in edge.log.read_text()
+        assert ("metrics_not_kept" in edge.log.read_text()) == (log_bytes == 0)
     finally:
         process.terminate()
         assert await asyncio.wait_for(process.wait(), ENOUGH) == 0

@@ -148,3 +148,22 @@ def test_no_file_takes_the_number_of_a_stream_that_was_closed(tmp_path: Path) ->
     done = subprocess.run(["sh", "-c", command], check=False)
     assert done.returncode == 7
     assert (tmp_path / "data").read_bytes() == b""
+
+
+def test_dropped_lines_are_counted() -> None:
+    program = """
+        import time
+        from prometheus_client import REGISTRY
+        from servicekit import metrics
+        from servicekit.logging import configure, get_logger
+        configure("auth")
+        get_logger("a").info("lost")
+        deadline = time.monotonic() + 20
+        while REGISTRY.get_sample_value("muhgpt_log_lines_dropped_total") != 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print(REGISTRY.get_sample_value("muhgpt_log_lines_dropped_total"))
+    """
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, timeout=60, check=False)
+    assert done.stdout == b"1.0\n"
