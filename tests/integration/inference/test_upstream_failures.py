@@ -175,6 +175,15 @@ async def test_a_429_alone_is_overloaded_until_the_time_that_the_upstream_names(
     assert engine.ready
 
 
+async def test_a_request_that_is_too_large_for_any_minute_is_the_clients_and_pauses_nobody() -> None:
+    reason = "Request too large for m on tokens per min (TPM): Limit 10000, Requested 20000."
+    async with serving(status(429, {"error": {"message": reason}}, Retry_After="3600")) as (server, engine):
+        with pytest.raises(InvalidRequest, match="Request too large"):
+            await run(engine)
+        server.play(stream(*HELLO))
+        await run(engine)
+
+
 @pytest.mark.parametrize(
     ("play", "what"),
     [(silence, "first"), (stream(done=False, hold=True), "first"), (stream(HELLO[0], done=False, hold=True), "first")],

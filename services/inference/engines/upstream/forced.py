@@ -6,6 +6,7 @@ it is repaired where that is certain, and otherwise the answer has failed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -52,13 +53,17 @@ class ForcedCall:
         async with aclosing(answer) as steps:
             async for step in steps:
                 if isinstance(step, Usage):
-                    yield [self._choice(_merged(index, held)) for index in range(choices)]
+                    # A client's schema may cost more than the event loop may stand still.
+                    yield await asyncio.to_thread(self._whole, held, choices)
                     yield step
                     return
                 held += step
                 if clock.monotonic() >= quiet_until:
                     quiet_until = math.inf
                     yield [Delta(0, "", 0)]
+
+    def _whole(self, deltas: Sequence[Delta], choices: int) -> list[Delta]:
+        return [self._choice(_merged(index, deltas)) for index in range(choices)]
 
     def _choice(self, delta: Delta) -> Delta:
         if delta.finish_reason not in (FinishReason.STOP, FinishReason.TOOL_CALLS):

@@ -27,6 +27,8 @@ CONTEXT = re.compile(
     r"|maximum (input|prompt|sequence) (length|tokens)",
     re.IGNORECASE,
 )
+# A 429 that no pause helps: this one request is above what the target takes in a minute.
+TOO_LARGE = re.compile(r"request (is )?too large|reduce (your|the) (prompt|message|input|request)", re.IGNORECASE)
 CONTEXT_LIMIT = re.compile(
     r"(?:context[ _](?:length|window|size)|max_model_len|n_ctx)[^\d\n]{0,24}(\d{2,9})(?![\d.])", re.IGNORECASE
 )
@@ -61,6 +63,8 @@ def failure_in_stream(error: Any) -> DomainError:
 def failure_of(status: int | None, error: Any, retry_after: str | None = None) -> DomainError:
     """An error's status, with its body or error object."""
     if status in CLIENTS:
+        return _invalid(error)
+    if status == 429 and TOO_LARGE.search(reason_of(error)):
         return _invalid(error)
     if status == 429:
         return TargetFailed("the upstream's limit is reached", "rate_limited", pause=_seconds(retry_after))
