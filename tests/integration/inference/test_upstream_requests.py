@@ -340,6 +340,25 @@ async def test_the_smaller_context_wins_where_the_server_reports_its_own(
     assert ("context_shortened" in capsys.readouterr().out) is (expected < 2048)
 
 
+async def test_what_an_error_quotes_of_one_client_shortens_no_other_clients_context() -> None:
+    """A client's own words stand in many a 400."""
+    clock = FakeClock()
+    async with upstream(status(400, {"error": {"message": "reasoning_effort: odd 'max_model_len=20'"}})) as server:
+        engine = RoutedEngine("muh-chat", [upstream_route(server.url, clock=clock)], clock, lambda: 0.0)
+        for _ in range(3):
+            with pytest.raises(InvalidRequest):
+                await run(engine)
+        assert engine.context_length == 2048
+        server.models = {"data": [{"id": "served-name", "max_model_len": 512}]}  # it was started anew with less
+        clock.advance(60)
+        with pytest.raises(InvalidRequest):
+            await run(engine)
+        server.play(stream(*HELLO))
+        await run(engine)
+        assert engine.context_length == 512
+        await engine.close()
+
+
 async def test_a_limit_above_what_the_server_has_is_asked_for_again_as_what_is_left() -> None:
     async def play(asked: Asked, writer: asyncio.StreamWriter) -> None:
         most = asked.body.get("max_tokens", 0)
@@ -349,9 +368,8 @@ async def test_a_limit_above_what_the_server_has_is_asked_for_again_as_what_is_l
     async with serving(play) as (server, engine):
         deltas, _ = await run(engine, most=1500)
         assert said(deltas) == "Hello"
-        assert engine.context_length == 1024
         await run(engine, most=900)
-    assert len(server.requests) == 3
+    assert [asked.body["max_tokens"] < 1024 for asked in server.requests] == [False, True, True]
     async with serving(status(400, {"error": {"message": "max_model_len=64"}})) as (server, engine):
         with pytest.raises(ContextTooLong, match="64 tokens"):
             await run(engine, ask("x" * 400))

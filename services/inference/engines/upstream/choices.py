@@ -117,7 +117,7 @@ async def _within_context(prompt: UpstreamPrompt, asked: Asked) -> Steps:
                 yield step
         return
     except ContextRefused as error:
-        prompt.engine.context.reported(error.limit)
+        prompt.engine.context.look_again()
         left = error.limit - prompt.prepared.prompt_tokens
         if started or not 0 < left < asked.max_tokens:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,12 +42,22 @@ class Context:
         self._clock = clock
         self._target = target
         self._next_look = 0.0  # monotonic; inf when the server has answered
+        self._looked = 0.0  # monotonic, when the server has answered last
         self._looking: asyncio.Task[None] | None = None
 
     def look(self) -> None:
         """Asks the server, once. One that cannot be asked is asked again with later requests."""
         if self._looking is None and self._clock.monotonic() >= self._next_look:
             self._looking = asyncio.create_task(self._look())
+
+    def look_again(self) -> None:
+        """The server found a request too long: it may have less context than before.
+
+        What its error says is not learnt from: it may quote the client's own words.
+        """
+        if self._next_look == math.inf and self._clock.monotonic() >= self._looked + RETRY_INTERVAL:
+            self._next_look = 0.0
+        self.look()
 
     async def settled(self) -> None:
         """Waits a little for an answer that is under way."""
@@ -69,7 +80,8 @@ class Context:
     async def _look(self) -> None:
         try:
             status, body = await self._client.get(f"{self._base_url}/models", TIMEOUT)
-            self._next_look = float("inf") if status < 500 else self._clock.monotonic() + RETRY_INTERVAL
+            self._looked = self._clock.monotonic()
+            self._next_look = math.inf if status < 500 else self._clock.monotonic() + RETRY_INTERVAL
             if status == 200:
                 with contextlib.suppress(ValueError):
                     for model in _models(parse(body), self._model):
