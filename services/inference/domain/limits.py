@@ -13,6 +13,7 @@ from services.inference.domain.errors import InvalidRequest
 from services.inference.domain.json_text import MAX_DEPTH, nests_deeper
 
 MAX_MESSAGES = 2048  # protos/muhgpt/inference/v1, ChatRequest.messages
+MAX_PARTS = 16_384  # of all messages, their calls included; the edge accepts fewer
 MAX_TOOLS = 128  # OpenAI's own bound
 MAX_STOPS = 4
 MAX_STOP_BYTES = 1024
@@ -27,6 +28,9 @@ def check(request: ChatRequest, max_prompt_bytes: int) -> None:
         raise InvalidRequest(
             f"messages must hold 1 to {MAX_MESSAGES:,} messages, not {len(request.messages):,}", param="messages"
         )
+    parts = sum(len(message.content) + len(message.tool_calls) for message in request.messages)
+    if parts > MAX_PARTS:
+        raise InvalidRequest(f"the messages have more than {MAX_PARTS:,} parts and calls", param="messages")
     for index, message in enumerate(request.messages):
         _check_message(message, f"messages[{index}]")
     _check_size(request, max_prompt_bytes)
@@ -55,8 +59,9 @@ def _check_message(message: Message, param: str) -> None:
 
 
 def _check_size(request: ChatRequest, max_prompt_bytes: int) -> None:
-    size = sum(len(message.text) + len(message.name) for message in request.messages)
-    size += sum(len(call.arguments) + len(call.name) for message in request.messages for call in message.tool_calls)
+    size = sum(len(message.text) + len(message.name) + len(message.tool_call_id) for message in request.messages)
+    calls = [call for message in request.messages for call in message.tool_calls]
+    size += sum(len(call.arguments) + len(call.name) + len(call.id) for call in calls)
     if size > max_prompt_bytes:
         raise InvalidRequest(
             f"the messages hold {size:,} characters of text; at most {max_prompt_bytes:,} are accepted",

@@ -91,3 +91,19 @@ def test_a_request_with_deep_json_is_refused_by_the_name_of_its_field(request_: 
     with pytest.raises(InvalidRequest) as refused:
         check(request_, 1024 * 1024)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(Role.USER, ("",) * 20_000),
+        Message(Role.ASSISTANT, (), tool_calls=(ToolCall("c", "f", "{}"),) * 20_000),
+        Message(Role.TOOL, ("x",), tool_call_id="i" * 2_000_000),
+        Message(Role.ASSISTANT, (), tool_calls=(ToolCall("i" * 2_000_000, "f", "{}"),)),
+    ],
+    ids=["parts", "calls", "an id", "a call's id"],
+)
+def test_messages_of_too_many_parts_or_too_long_ids_are_refused(message: Message) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check(ChatRequest("m", (message,)), 1024 * 1024)
+    assert refused.value.param == "messages"

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from servicekit.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.admission import Admission
 from services.inference.domain.chat import ChatRequest
@@ -14,6 +15,8 @@ from services.inference.domain.errors import EngineDied, EngineUnavailable
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.supervisor import Supervisor
 from services.inference.engines.llama.suspects import Suspects
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -74,6 +77,7 @@ class Preparing:
 
     def _blamed(self, request: ChatRequest, client: WorkerClient, *, others: bool) -> EngineUnavailable:
         """Raises InvalidRequest."""
+        log.warning("worker_died_under_request", others=others)
         self._suspects.died(request, client.address)
         return _PerhapsAnother() if others else EngineDied("the worker died while it prepared this request")
 
