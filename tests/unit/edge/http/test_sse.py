@@ -130,3 +130,14 @@ def test_an_error_is_one_event_without_done() -> None:
     [event] = events(data)
     assert event["error"]["code"] == "key_revoked"
     assert set(event["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_streams_usage_tells_cached_and_reasoning_tokens_too() -> None:
+    chunks = whole(encoder(), Batch([Delta(0, "a", finish_reason="stop")], Usage(7, 3, 5, 0)))
+    assert chunks[-2]["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 3,
+        "total_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 5},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
