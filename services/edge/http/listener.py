@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
+from servicekit.logging import get_logger
 from services.edge.http.descriptors import backlog
+
+log = get_logger(__name__)
+
+WRITE_AGAIN = 1.0  # seconds
 
 
 def listen(text: str) -> socket.socket:
@@ -42,9 +48,15 @@ def address_of(listener: socket.socket) -> str:
 
 
 def write_address(file: Path | None, address: str) -> None:
-    """Tells others where the edge serves; they see the whole file or none."""
+    """Tells others where the edge serves; they see the whole file or none. Where the disk is full, once it is not."""
     if file is None:
         return
-    scratch = file.with_suffix(".tmp")
-    scratch.write_text(address)
-    os.replace(scratch, file)
+    try:
+        scratch = file.with_suffix(".tmp")
+        scratch.write_text(address)
+        os.replace(scratch, file)
+    except OSError as error:
+        log.error("address_not_written", file=str(file), error=error.strerror)
+        again = threading.Timer(WRITE_AGAIN, write_address, (file, address))
+        again.daemon = True
+        again.start()

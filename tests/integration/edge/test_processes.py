@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -263,3 +264,22 @@ async def test_workers_whose_disk_has_no_room_for_metrics_and_logs_serve_all_the
     finally:
         process.terminate()
         assert await asyncio.wait_for(process.wait(), ENOUGH) == 0
+
+
+async def test_an_edge_whose_disk_is_full_at_start_says_where_it_is_once_there_is_room(tmp_path: Path) -> None:
+    """Of its own processes, of all files: none may grow, as on a disk that is full."""
+    limited = ("sh", "-c", 'ulimit -S -f 0; exec "$@"', "sh", sys.executable, "-m", "services.edge.main")
+    process = await asyncio.create_subprocess_exec(*limited, env=environment(tmp_path), stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(ENOUGH):
+            while b"address_not_written" not in await process.stderr.readline():
+                assert process.returncode is None
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await until(lambda: (tmp_path / "edge.address").exists())
+        host, _, port = (tmp_path / "edge.address").read_text().rpartition(":")
+        (await asyncio.open_connection(host, int(port)))[1].close()
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.communicate(), ENOUGH)
+    assert process.returncode == 0
