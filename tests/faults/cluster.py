@@ -7,9 +7,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -30,7 +30,8 @@ IN_A_ROW = 6  # answers of an edge's /readyz, each on a connection of its own, s
 class Shape:
     """What runs. Replicas need PostgreSQL, but for inference. With `tls` every service has a certificate.
 
-    Every edge but the first reaches auth and quota through proxies, unless `proxied` is False.
+    Every edge but the first reaches auth and quota through proxies, unless `proxied` is False. `data` is the folder of
+    SQLite's files, None: beside the logs. `environment` is for the processes of one role.
     """
 
     database: str
@@ -40,6 +41,8 @@ class Shape:
     workers: tuple[int, ...] = (4, 2)  # of each edge
     tls: bool = False
     proxied: bool = True
+    data: Path | None = None
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Cluster:
@@ -207,9 +210,9 @@ class Cluster:
     def _backend(self, name: str, kind: str) -> Service:
         settings = self._identity(kind)
         if kind != "inference":
-            file = self._folder / f"{kind}.db"
+            file = (self.shape.data or self._folder) / f"{kind}.db"
             settings["DATABASE_URL"] = self.postgres.url(kind) if self.postgres else f"sqlite:///{file}"
-        return self._add(Service(name, kind, self._folder, settings))
+        return self._add(Service(name, kind, self._folder, settings, self.shape.environment.get(name, {})))
 
     async def _edge(self, number: int, workers: int) -> Service:
         name = f"edge-{number}"

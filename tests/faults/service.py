@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +21,17 @@ STOP = 45.0
 class Service:
     """`python -m services.<kind>.main` with settings from its environment. Its log is `<name>.log` in the folder."""
 
-    def __init__(self, name: str, kind: str, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        folder: Path,
+        settings: dict[str, str],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` is what the process has besides."""
         self.name = name
+        self._environment = environment or {}
         self.address = f"127.0.0.1:{free_port()}"
         self.settings = settings
         self.log = folder / f"{name}.log"
@@ -51,6 +60,7 @@ class Service:
             **other,
         }
         environment = {**kept, **{f"MUHGPT_{self._kind.upper()}_{name}": value for name, value in ours.items()}}
+        environment |= self._environment
         # Through the command line's own child.py, so that nothing outlives a test run that is killed.
         tied = (sys.executable, "-m", "muhgpt_cli.local.child", str(os.getpid()))
         with self.log.open("ab") as log:

@@ -15,6 +15,7 @@ from typing import Any
 from services.quota.domain.records import EntryKind, State
 
 MAX_DIFFERENCES = 100
+MAX_CARRIED = 50  # accounts in one transaction that adds to what is carried: in SQLite others cannot write meanwhile
 SLICE = 5_000  # lines of one account that one transaction adds to what is carried
 
 OPEN = (  # grouped by what no index is ordered by, so that SQLite takes the index of the open ones and not that
@@ -75,25 +76,40 @@ def names(within: Range, *, full: bool) -> str:
     return (
         "names AS MATERIALIZED (SELECT i.id, coalesce(c.seq, 0) AS seq, coalesce(c.ledger_id, 0) AS ledger_id,"
         f" CASE WHEN c.account_id IS NULL THEN 0 ELSE 1 END AS carried FROM ({ids}) i"
-        " LEFT JOIN counted c ON c.account_id = i.id AND c.number >= :number)"
+        f" LEFT JOIN {_counted(within)} ON c.account_id = i.id)"
     )
 
 
-# Joins are written so that both databases begin with the accounts' names.
-LINES = (
-    "(SELECT e.account_id, e.kind, e.credits FROM names n CROSS JOIN counted_entries e"
-    " WHERE e.account_id = n.id AND n.carried = 1"
-    " UNION ALL SELECT l.account_id, l.kind, l.credits FROM names n CROSS JOIN ledger l"
-    " WHERE l.account_id = n.id AND l.id > n.ledger_id) l"
-)
-CHARGED = (
-    "(SELECT k.account_id, k.key_id, k.month, k.credits, k.refunded, 0 AS held FROM names n CROSS JOIN counted_keys k"
-    " WHERE k.account_id = n.id AND n.carried = 1"
-    " UNION ALL SELECT c.account_id, c.key_id, c.month, c.credits, c.refunded, c.held FROM names n CROSS JOIN charges c"
-    " WHERE c.account_id = n.id AND c.seq > n.seq"
-    " UNION ALL SELECT f.account_id, f.key_id, f.month, f.credits, f.refunded, 0 FROM names n"
-    " CROSS JOIN carried_forward f WHERE f.account_id = n.id AND n.carried = 0) c"
-)
+# Joins are written so that both databases begin with the accounts' names. PostgreSQL may not, while it has no
+# statistics of a table that a count has just filled; so each table is bounded by the range, too.
+def lines(within: Range) -> str:
+    """The ledger's lines of a range, those that are carried as their sums."""
+    return (
+        "(SELECT e.account_id, e.kind, e.credits FROM names n CROSS JOIN counted_entries e"
+        f" WHERE e.account_id = n.id AND n.carried = 1 AND {within.covers('e.account_id')}"
+        " UNION ALL SELECT l.account_id, l.kind, l.credits FROM names n CROSS JOIN ledger l"
+        f" WHERE l.account_id = n.id AND l.id > n.ledger_id AND {within.covers('l.account_id')}) l"
+    )
+
+
+def charged(within: Range) -> str:
+    """The charges of a range, those that are carried or no longer kept as their sums."""
+    return (
+        "(SELECT k.account_id, k.key_id, k.month, k.credits, k.refunded, 0 AS held"
+        " FROM names n CROSS JOIN counted_keys k"
+        f" WHERE k.account_id = n.id AND n.carried = 1 AND {within.covers('k.account_id')}"
+        " UNION ALL SELECT c.account_id, c.key_id, c.month, c.credits, c.refunded, c.held"
+        " FROM names n CROSS JOIN charges c"
+        f" WHERE c.account_id = n.id AND c.seq > n.seq AND {within.covers('c.account_id')}"
+        " UNION ALL SELECT f.account_id, f.key_id, f.month, f.credits, f.refunded, 0"
+        " FROM names n CROSS JOIN carried_forward f"
+        f" WHERE f.account_id = n.id AND n.carried = 0 AND {within.covers('f.account_id')}) c"
+    )
+
+
+def _counted(within: Range) -> str:
+    """What a count not older than :number carried of a range, for a join by account."""
+    return f"(SELECT * FROM counted WHERE number >= :number AND {within.covers('account_id')}) c"
 
 
 def _part(source: str, subject: str, **values: str) -> str:
@@ -106,8 +122,8 @@ def compare(within: Range, *, full: bool) -> str:
     kinds = {column: f"CASE WHEN kind = {kind:d} THEN credits ELSE 0 END" for column, kind in KINDS.items()}
     parts = (
         _part(f"accounts WHERE {within.covers('id')}", "id", accounts="1", balance="balance", held="held"),
-        _part(LINES, "account_id", lines="credits", **kinds),
-        _part(CHARGED, "account_id", charged="credits", refunded="refunded", open_held="held"),
+        _part(lines(within), "account_id", lines="credits", **kinds),
+        _part(charged(within), "account_id", charged="credits", refunded="refunded", open_held="held"),
         _part(f"usage_daily WHERE {within.covers('account_id')}", "account_id", used="credits"),
     )
     totals = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
@@ -125,7 +141,7 @@ def compare_months(within: Range, *, full: bool) -> str:
     """Each key and month of a range that differs, with what its charges and what its own row say."""
     return (
         f"WITH {names(within, full=full)} SELECT key_id, month, sum(expected), sum(found) FROM"
-        f" (SELECT key_id, month, credits + held AS expected, 0 AS found FROM {CHARGED} WHERE key_id <> ''"
+        f" (SELECT key_id, month, credits + held AS expected, 0 AS found FROM {charged(within)} WHERE key_id <> ''"
         " UNION ALL SELECT m.key_id, m.month, 0, m.spent + m.held FROM names n CROSS JOIN keys k"
         " CROSS JOIN key_months m WHERE k.account_id = n.id AND m.key_id = k.id) both_sides"
         f" GROUP BY key_id, month HAVING sum(expected) <> sum(found) ORDER BY key_id, month LIMIT {MAX_DIFFERENCES}"
@@ -155,13 +171,13 @@ def due(within: Range) -> str:
     """How many accounts have :least lines or more to carry, and a number that changes as they are carried."""
     return (
         "SELECT count(*), coalesce(sum(coalesce(c.seq, 0) + coalesce(c.ledger_id, 0)), 0) FROM accounts a"
-        " LEFT JOIN counted c ON c.account_id = a.id AND c.number >= :number"
+        f" LEFT JOIN {_counted(within)} ON c.account_id = a.id"
         f" WHERE {within.covers('a.id')} AND a.last_seq - coalesce(c.seq, 0) >= :least"
     )
 
 
 def carry(within: Range) -> list[str]:
-    """Statements, in one transaction: adds up to SLICE lines of each account that has :least to what is carried.
+    """Statements, in one transaction: adds up to SLICE lines each of some accounts that have :least to what is carried.
 
     Charges count up to the first that can still change. What an older count than :number carried is begun anew.
     """
@@ -172,8 +188,10 @@ def carry(within: Range) -> list[str]:
         f" ORDER BY l.id LIMIT {SLICE}) s), d.ledger_id) AS upto_id FROM (SELECT a.id, coalesce(c.seq, 0) AS seq,"
         " coalesce(c.ledger_id, 0) AS ledger_id, CASE WHEN c.account_id IS NULL THEN 0 ELSE 1 END AS carried,"
         f" CASE WHEN a.last_seq - coalesce(c.seq, 0) > {SLICE} THEN coalesce(c.seq, 0) + {SLICE} ELSE a.last_seq END"
-        " AS most FROM accounts a LEFT JOIN counted c ON c.account_id = a.id AND c.number >= :number"
-        f" WHERE {within.covers('a.id')} AND a.last_seq - coalesce(c.seq, 0) >= :least) d)"
+        " AS most FROM accounts a"
+        f" LEFT JOIN {_counted(within)} ON c.account_id = a.id"
+        f" WHERE {within.covers('a.id')} AND a.last_seq - coalesce(c.seq, 0) >= :least"
+        f" ORDER BY a.id LIMIT {MAX_CARRIED}) d)"
     )
     keys = (
         "ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = counted_keys.credits + excluded.credits,"

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
+from services.quota.domain.operations import Settle
+from services.quota.domain.outcomes import Reserved
 from services.quota.store.reader import Reader
 from tests.fakes import FakeClock
-from tests.integration.quota.conftest import opened
+from tests.integration.quota.conftest import opened, patiently, reserve
 from tests.integration.quota.test_retention import DAY, Books
 
 LARGE = "UPDATE book_counts SET full_seconds = 3600, full_us = :now"
@@ -148,7 +150,9 @@ async def test_requests_beside_a_count_make_no_difference(books: Books, large: b
     async def spend(account: str) -> None:
         number = 0
         while not stopped.is_set():
-            await books.spend(f"{account}{number}", account)
+            operation = reserve(f"{account}{number}", account, made_us=books.clock.now_us())
+            assert isinstance((await patiently(books.store, operation))[0], Reserved)
+            await patiently(books.store, Settle(operation.hold_id, 5))
             books.clock.advance(1)
             number += 1
 
@@ -181,7 +185,7 @@ async def test_an_account_with_many_lines_is_carried_in_slices(books: Books) -> 
 
 async def many_charges(books: Books, count: int) -> None:
     """More charges of account a, all like its first, in bulk."""
-    async with books.database.write() as session:
+    async with books.database.write(timeout=60) as session:
         connection = await session.connection()
         row = (
             (await connection.execute(text("SELECT * FROM charges WHERE account_id = 'a' AND seq = 1")))
