@@ -18,8 +18,7 @@ from services.inference.domain.admission import Admission
 log = get_logger(__name__)
 
 LONG = 128 * 1024  # bytes of a task; at up to 0.7 µs a byte the others take less than 100 ms
-TIMEOUT = 10.0  # seconds for one long count
-SHORT_TIMEOUT = 3.0
+TIMEOUT = 10.0  # seconds for one count; on a machine that is short of CPU a new process would not be faster
 START_TIMEOUT = 30.0  # seconds to start Python, on a busy machine
 QUEUE_LIMIT = 256  # tasks that may wait, of each kind
 TRIES = 2  # a process that died may have died of something else
@@ -34,7 +33,7 @@ class CountingProcesses:
     """Counts conversations in processes that are started when they are first needed, and again when they died."""
 
     def __init__(self, timeout: float = TIMEOUT) -> None:
-        self._short = _Lane(min(timeout, SHORT_TIMEOUT))
+        self._short = _Lane(timeout)
         self._long = _Lane(timeout)
 
     async def count(self, account: str, tokenizer: str, conversation: dict[str, Any]) -> tuple[int, bool]:
