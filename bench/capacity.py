@@ -118,11 +118,12 @@ class Platform:
         models = self._folder / "models.yaml"
         models.write_text(MODELS.format(port=port_file.read_text()))
         base = self._server.get_uri()
-        databases = {
+        settings = {
             f"MUHGPT_{name.upper()}_DATABASE_URL": base.replace("/postgres?", f"/{name}?") for name in ("auth", "quota")
         }
+        settings["MUHGPT_EDGE_MAX_CONNECTIONS_PER_SOURCE"] = "100000"  # all clients have this machine's address
         arguments = ("up", "--json", "--port", "0", "--data-dir", str(self._folder / "data"), "--models", str(models))
-        up = self._spawn("-m", "muhgpt_cli.main", *arguments, env=os.environ | databases, stdout=subprocess.PIPE)
+        up = self._spawn("-m", "muhgpt_cli.main", *arguments, env=os.environ | settings, stdout=subprocess.PIPE)
         assert up.stdout is not None
         self.base_url: str = json.loads(await asyncio.to_thread(up.stdout.readline))["base_url"]
         pids = json.loads((self._folder / "data" / "run.json").read_text())["pids"]
