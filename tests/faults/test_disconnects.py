@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from services.edge.http.protocol import UNSENT_MOST
+from services.edge.http.polite import UNSENT_MOST
 from tests.faults.client import SMALL_BUFFER, Client, Moment, Received, at_token
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
