@@ -25,15 +25,15 @@ UNSUPPORTED = {
     "function_call": "'function_call' is not supported. Send 'tool_choice', which replaced it, with 'tools'.",
     "web_search_options": "'web_search_options' is not supported: the models search nothing. Leave it out.",
 }
-# What other vendors call a function's schema or what holds its arguments, in lower case and without _ and -.
-# Fields that mean something else (cache_control, …) are ignored.
-DIALECTS_OF_TOOLS = frozenset(
-    {
-        *("inputschema", "parametersjsonschema", "jsonschema", "schema", "argsschema", "argumentsschema"),
-        *("responseschema", "responsejsonschema", "outputschema"),
-        *("grammar", "guidedgrammar", "guidedjson", "guidedregex", "regex", "pattern", "structuraltag"),
-    }
+# What other vendors call a function's schema or what holds its arguments. Fields that mean something else
+# (cache_control, …) are ignored.
+_SNAKES = (
+    *("input_schema", "parameters_json_schema", "json_schema", "schema", "args_schema", "arguments_schema"),
+    *("response_schema", "response_json_schema", "output_schema"),
+    *("grammar", "guided_grammar", "guided_json", "guided_regex", "regex", "pattern", "structural_tag"),
 )
+_CAMELS = (name[0] + name.title().replace("_", "")[1:] for name in _SNAKES)
+DIALECTS_OF_TOOLS = frozenset((*_SNAKES, *_CAMELS))
 MISPLACED_IN_TOOLS = frozenset({"parameters", "strict"})  # they belong in the tool's function
 UNSUPPORTED_IN_MESSAGES = {
     "function_call": "'{path}' is not supported. Send 'tool_calls', which replaced it.",
@@ -173,7 +173,7 @@ def _check_dialect(value: OpenBody, path: str, refused: frozenset[str]) -> None:
     if len(value.model_extra or ()) > MAX_UNKNOWN:
         raise ApiError.invalid(f"'{path}' has more than {MAX_UNKNOWN} unknown fields.", param=path)
     for name in value.extra:
-        if len(name) <= MAX_NAME and name.replace("_", "").replace("-", "").lower() in refused:
+        if name in refused:
             raise _unknown(path, name)
 
 

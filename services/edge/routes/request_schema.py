@@ -51,7 +51,7 @@ def chat_request_schemas() -> dict[str, Schema]:
     for name in _CLOSED:
         schemas[name]["additionalProperties"] = _REFUSED  # null is absent, here too
     for name, refused in (("Tool", DIALECTS_OF_TOOLS | MISPLACED_IN_TOOLS), ("FunctionDefinition", DIALECTS_OF_TOOLS)):
-        schemas[name]["propertyNames"] = {"not": {"enum": sorted(refused)}}
+        schemas[name]["not"] = {"anyOf": [{"required": [dialect]} for dialect in sorted(refused)]}
     schemas["ChatRequest"] = _request(request)
     return schemas
 
