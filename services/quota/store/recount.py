@@ -140,10 +140,12 @@ def compare(within: Range, *, full: bool) -> str:
 def compare_months(within: Range, *, full: bool) -> str:
     """Each key and month of a range that differs, with what its charges and what its own row say."""
     return (
-        f"WITH {names(within, full=full)} SELECT key_id, month, sum(expected), sum(found) FROM"
+        f"WITH {names(within, full=full)}, own AS MATERIALIZED (SELECT k.id FROM names n CROSS JOIN keys k"
+        f" WHERE k.account_id = n.id AND {within.covers('k.account_id')})"
+        " SELECT key_id, month, sum(expected), sum(found) FROM"
         f" (SELECT key_id, month, credits + held AS expected, 0 AS found FROM {charged(within)} WHERE key_id <> ''"
-        " UNION ALL SELECT m.key_id, m.month, 0, m.spent + m.held FROM names n CROSS JOIN keys k"
-        " CROSS JOIN key_months m WHERE k.account_id = n.id AND m.key_id = k.id) both_sides"
+        " UNION ALL SELECT m.key_id, m.month, 0, m.spent + m.held FROM own CROSS JOIN key_months m"
+        " WHERE m.key_id = own.id) both_sides"
         f" GROUP BY key_id, month HAVING sum(expected) <> sum(found) ORDER BY key_id, month LIMIT {MAX_DIFFERENCES}"
     )
 
