@@ -59,7 +59,7 @@ class EdgeSettings(ProcessSettings):
     max_parts: int = Field(4096, ge=1, le=1_000_000, description="content parts of one request")
     max_nesting: int = Field(64, ge=1, le=256, description="depth of JSON inside strings of a request")
     max_validation_errors: int = Field(5, ge=1, le=1000, description="findings collected about one request")
-    parsers: int = Field(2, ge=1, le=64, description="processes that parse large bodies; started when first needed")
+    parsers: int = Field(2, ge=1, le=64, description="processes that parse large bodies")
     parse_timeout: float = Field(10.0, gt=0, le=600, description="for one of them to parse one body")
     parser_memory_bytes: int = Field(
         256 * MIB,

@@ -49,6 +49,7 @@ async def serve(
     server = make_server(settings, pipeline, clock, on_started, budget=budget, parser=parser)
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
+    parser.start()
     try:
         serving = asyncio.create_task(server.run_on(listener))
         stopping = asyncio.create_task(asked.wait())

@@ -36,6 +36,10 @@ class BodyParser:
         """The processes that run."""
         return self._pool.pids
 
+    def start(self) -> None:
+        """Starts the processes in the background."""
+        self._pool.start()
+
     async def parse(self, body: bytes | bytearray, account_id: str) -> ParsedChat:
         """Raises ApiError: 400 with what is wrong, 429 or 503 when the pool has no room."""
         if len(body) <= MAX_IN_PLACE_BYTES and predicted_seconds(body) < MAX_IN_PLACE_SECONDS:

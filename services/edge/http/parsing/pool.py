@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from servicekit.logging import get_logger
@@ -48,8 +48,8 @@ class BodyUnreadable(Exception):
 class ParserPool:
     """Accounts take turns, and one account has at most all processes but one (of several) at a time.
 
-    Processes start when they are first needed. A job that its client left is finished all the same, so that leaving
-    cannot cost the pool a process.
+    Processes start with start(), else when they are first needed. A job that its client left is finished all the
+    same, so that leaving cannot cost the pool a process.
     """
 
     def __init__(self, limits: RequestLimits, numbers: PoolNumbers | None = None) -> None:
@@ -65,6 +65,11 @@ class ParserPool:
     def pids(self) -> list[int]:
         """The process ids of those that run."""
         return [pid for process in self._all if (pid := process.pid) is not None]
+
+    def start(self) -> None:
+        """Starts all in the background, so that the first large body need not wait for one."""
+        while self._idle:
+            self._keep(self._warm(self._idle.pop()))
 
     async def parse(self, body: bytes | bytearray, account_id: str) -> Answer:
         """What a process found. Raises ApiError 429 and 503 for a full queue, 503 when no process can be started, and
@@ -97,9 +102,21 @@ class ParserPool:
     def _dispatch(self) -> None:
         while self._idle and (job := self._next()) is not None:
             self._running[job.account_id] = self._running.get(job.account_id, 0) + 1
-            task = asyncio.create_task(self._work(self._idle.pop(), job))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._work(self._idle.pop(), job))
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _warm(self, process: ParserProcess) -> None:
+        try:
+            await process.start()
+        except (OSError, EOFError, TimeoutError) as error:  # the first body tries again
+            log.error("body_parser_not_started", cause=type(error).__name__)
+        finally:
+            self._idle.append(process)
+            self._dispatch()
 
     def _next(self) -> _Job | None:
         """The oldest job of the account whose turn it is; that account is the last in line then."""
