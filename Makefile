@@ -14,7 +14,7 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 IMAGE_EXTRAS := otel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults bench bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
+.PHONY: help setup run test conformance golden faults hostile bench bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -33,11 +33,12 @@ setup: .venv/installed ## makes the environment in .venv, every package pinned b
 run: setup ## starts everything on this machine and prints a key (ARGS="--port 8080" passes options)
 	@$(BIN)/muhgpt up $(ARGS)
 
-# The stress tests start clusters of twenty processes and hold them to seconds: they have the machine to themselves.
+# The stress tests start clusters of twenty processes and hold them to seconds, the attacks measure a client beside them:
+# they have the machine to themselves.
 # Exit code 5: of one of the two, ARGS selects nothing.
 test: setup ## all tests
-	$(BIN)/pytest -n auto --ignore=tests/faults $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/pytest $(ARGS) -m faults || [ $$? -eq 5 ]
+	$(BIN)/pytest -n auto --ignore=tests/faults --ignore=tests/hostile $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/pytest $(ARGS) -m "faults or hostile" || [ $$? -eq 5 ]
 
 conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
 	@$(BIN)/python -m tests.conformance.run $(ARGS)
@@ -49,6 +50,9 @@ faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite a
 	MUHGPT_FAULTS=long MUHGPT_TEST_EXAMPLES=200 MUHGPT_TEST_HISTORY=1000000 \
 		$(BIN)/pytest tests/faults tests/integration/quota/test_history.py $(ARGS)
 	TEST_OVERCHARGING=all $(BIN)/pytest tests/e2e/test_overcharging.py
+
+hostile: setup ## attacks on the running platform beside a client that measures, and ten minutes of fuzzing (about 30 minutes)
+	HOSTILE_LONG=1 FUZZ_SECONDS=600 $(BIN)/pytest tests/hostile $(ARGS)
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -11,19 +12,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
-from tests.e2e.platform import Account, Platform, running, until
+from tests.e2e.platform import Platform, running, until
 from tests.hostile.attack import Attack, Attacker
 from tests.hostile.memory import SERVICES, Peaks, family
 from tests.hostile.report import Row, Times
 from tests.hostile.wire import Target
 
-PATIENT = 10**9
+PATIENT = 10**9  # credits
+ACCOUNTS = 4  # of one attacker, each with an address
+HELPERS = ("images.worker", "http.parsing", "upstream.tokens")  # modules
 QUIET = 2.0  # seconds of the victim's ordinary life that are measured before each attack
 ENOUGH = 8  # short requests after which the victim is warm
 CALM = 20.0  # seconds within which the platform serves as before, once an attack is over
@@ -36,8 +40,7 @@ class Arena:
     platform: Platform
     workers: int
     victim: subprocess.Popen[str]
-    poor: Account
-    rich: Account
+    _attacks: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def target(self) -> Target:
@@ -52,13 +55,21 @@ class Arena:
         self.period()
         await asyncio.sleep(QUIET)
         before = self.period()
-        attacker = Attacker(self.target, self.poor.key, self.rich.key, seconds)
+        attacker = self.attacker(seconds)
         peaks = Peaks(self.roots)
         with peaks.watched():
             await attack.run(attacker)
         during = self.period()
         sizes = peaks.whole if self.workers == 1 else peaks.single
         return Row(attack.name, attack.case, self.workers, before, during, sizes, attacker.outcomes)
+
+    def attacker(self, seconds: float) -> Attacker:
+        """Somebody whom the platform has not met: accounts and addresses are new for each attack."""
+        number = next(self._attacks)
+        keys = [self.platform.account(credits=0).key for _ in range(ACCOUNTS)]
+        rich = self.platform.account(credits=PATIENT, per_minute=100_000).key
+        sources = [f"127.1.{number}.{each}" for each in range(1, ACCOUNTS + 1)]
+        return Attacker(self.target, keys, rich, sources, seconds)
 
     def settle(self) -> None:
         """Waits until the victim is served again as usual, so that one attack is not measured in the next one's row."""
@@ -84,7 +95,8 @@ class Arena:
 
     def processes(self) -> set[int]:
         """All that serves: a service or a worker that died and was started again has another number."""
-        return {pid for root in self.roots().values() for pid in family(root)}
+        pids = {pid for root in self.roots().values() for pid in family(root)}
+        return {pid for pid in pids if not is_helper(pid)}
 
     def books(self) -> dict[str, object]:
         """What `muhgpt doctor` reports."""
@@ -97,7 +109,6 @@ def arena(folder: Path, workers: int) -> Iterator[Arena]:
     """Starts a platform and its victim, and ends both."""
     with running(folder / "data", "--workers", str(workers)) as platform:
         mine = platform.account(credits=PATIENT, per_minute=100_000)
-        poor, rich = platform.account(credits=0), platform.account(credits=PATIENT, per_minute=100_000)
         command = [sys.executable, "-m", "tests.hostile.victim", platform.base_url]
         environment = {**os.environ, "VICTIM_KEY": mine.key}
         root = Path(__file__).parents[2]
@@ -105,9 +116,18 @@ def arena(folder: Path, workers: int) -> Iterator[Arena]:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=root
         ) as victim:
             try:
-                yield Arena(platform, workers, victim, poor, rich)
+                yield Arena(platform, workers, victim)
             finally:
                 victim.kill()
+
+
+def is_helper(pid: int) -> bool:
+    """Whether a process does one client's work at a time (a picture, a large body, a count) and may be ended for it."""
+    try:
+        words = " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return True
+    return any(helper in words for helper in HELPERS)
 
 
 def counted(outcomes: Counter[str]) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.hostile.wire import ANSWER_TIMEOUT, Target, exchange
@@ -18,14 +19,26 @@ class Attacker:
     """Who attacks, for how long, and what came of it so far."""
 
     target: Target
-    poor: str  # a key without credits
+    keys: Sequence[str]  # of accounts without credits
     rich: str  # a key with credits and hardly a rate limit
+    sources: Sequence[str]  # addresses of loopback; the victim is at 127.0.0.1
     seconds: float
-    source: str = "127.0.0.2"  # the victim is at 127.0.0.1
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._ends = asyncio.get_running_loop().time() + self.seconds
+        self._keys = itertools.cycle(self.keys)
+        self._sources = itertools.cycle(self.sources)
+
+    @property
+    def poor(self) -> str:
+        """The next key without credits: a few accounts take turns, so that one's bounds are not all that helps."""
+        return next(self._keys)
+
+    @property
+    def source(self) -> str:
+        """The next address."""
+        return next(self._sources)
 
     @property
     def left(self) -> float:

@@ -139,7 +139,7 @@ async def send_all(
     make: Callable[[], tuple[bytes, ...]], connections: int, headers: dict[str, str], me: Attacker
 ) -> None:
     """Each body in turn, from a key without credits."""
-    await me.flood(*(post(body, me.poor, **headers) for body in make()), connections=connections)
+    await me.flood(*(post(body, me.poor, **headers) for body in make() for _ in me.keys), connections=connections)
 
 
 def attack(

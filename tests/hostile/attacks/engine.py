@@ -41,7 +41,7 @@ def schemas() -> tuple[bytes, ...]:
 
 
 async def send_many_tools(me: Attacker) -> None:
-    await me.flood(*(post(body, me.poor) for body in many_tools()), connections=4)
+    await me.flood(*(post(body, me.poor) for body in many_tools() for _ in me.keys), connections=4)
 
 
 async def send_schemas(me: Attacker) -> None:

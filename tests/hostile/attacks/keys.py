@@ -33,7 +33,7 @@ async def malformed_keys(me: Attacker) -> None:
 
 async def no_credits(me: Attacker) -> None:
     """A key that can pay nothing, from 64 connections."""
-    await me.flood(post(BODY, me.poor), connections=64)
+    await me.flood(*(post(BODY, key) for key in me.keys), connections=64)
 
 
 ATTACKS = (

@@ -57,7 +57,7 @@ async def _pipelined(me: Attacker, data: bytes) -> None:
             sending = asyncio.ensure_future(connection.send(data))
             async with asyncio.timeout(max(0.5, me.left)):
                 while await connection.reader.read(1_000_000):
-                    pass  # what each of them is answered is another test's subject
+                    continue  # what each of them is answered is another test's subject
             await sending
         finally:
             connection.close()
@@ -93,7 +93,7 @@ async def malformed(me: Attacker) -> None:
 async def ids_of_clients(me: Attacker) -> None:
     """Control characters, terminals' codes and keys where a client names its request (A20)."""
     names = ("\x9b31m", "x" * 60_000, "mghp_" + "a" * 36, "\t\t", "%0d%0a", "\xff\xfe")
-    requests = [post(HELLO, me.poor, X_Client_Request_Id=name) for name in names]
+    requests = [post(HELLO, key, X_Client_Request_Id=name) for name in names for key in me.keys]
     await me.flood(*requests, connections=4)
 
 

@@ -45,19 +45,19 @@ def looking_at(*urls: str) -> bytes:
 
 async def send_large_pictures(me: Attacker) -> None:
     """Sixteen lossless WebP of 40 megapixels in a request (A8)."""
-    await me.flood(post(looking_at(*[flat("webp")] * 16), me.poor), connections=4)
+    await me.flood(*(post(looking_at(*[flat("webp")] * 16), key) for key in me.keys), connections=4)
 
 
 async def send_bad_pictures(me: Attacker) -> None:
     broken = uri("png", b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000)
     urls = (lying_png(), broken, "data:image/png;base64," + "A" * 2_000_000, flat("png"))
-    await me.flood(*(post(looking_at(*[each] * 8), me.poor) for each in urls), connections=4)
+    await me.flood(*(post(looking_at(*[each] * 8), key) for each in urls for key in me.keys), connections=4)
 
 
 async def send_inner_addresses(me: Attacker) -> None:
     """Pictures at addresses that must not be asked."""
     urls = ("http://127.0.0.1:1/x.png", "http://169.254.169.254/latest", "http://[::1]/x", "file:///etc/passwd")
-    await me.flood(*(post(looking_at(each), me.poor) for each in urls), connections=8)
+    await me.flood(*(post(looking_at(each), key) for each in urls for key in me.keys), connections=8)
 
 
 ATTACKS = (

@@ -29,7 +29,10 @@ SILENCE = 0.3  # seconds after which a server is taken to wait for more
 
 def test_chat_bodies(shared: Arena) -> None:
     before = shared.processes()
-    headers = {"authorization": f"Bearer {shared.rich.key}", "content-type": "application/json"}
+    headers = {
+        "authorization": f"Bearer {shared.platform.account(credits=10**9, per_minute=100_000).key}",
+        "content-type": "application/json",
+    }
     with httpx.Client(base_url=shared.platform.base_url, headers=headers, timeout=60) as client:
 
         def check(body: bytes) -> None:
