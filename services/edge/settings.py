@@ -53,6 +53,9 @@ class EdgeSettings(ProcessSettings):
     held_body_bytes_per_account: int = Field(64 * MIB, ge=MIB, description="the same of one account")
     max_connections: int = Field(4096, ge=1, le=1_000_000, description="open connections")
     max_connections_per_source: int = Field(256, ge=1, le=1_000_000, description="the same from one address")
+    discarded_bytes_per_second: int = Field(
+        32 * 1024 * 1024, ge=1024 * 1024, le=1024**4, description="read of requests that were answered while they came"
+    )
     unauthorized_per_minute: int = Field(60, ge=1, le=1_000_000, description="401s for one source address")
     refused_cpu_seconds: float = Field(2.0, gt=0, le=3600, description="CPU of a sender's refused requests a minute")
     max_preparations_per_account: int = Field(3, ge=1, le=1024, description="prompts of an account prepared at once")

@@ -121,6 +121,7 @@ def numbers_of(settings: EdgeSettings) -> LimitNumbers:
         connections=connections_that_fit(settings.max_connections),
         connections_per_source=settings.max_connections_per_source,
         unauthorized_per_minute=settings.unauthorized_per_minute,
+        discarded_bytes_per_second=settings.discarded_bytes_per_second,
         preparations_per_account=settings.max_preparations_per_account,
         refused_cpu_seconds=settings.refused_cpu_seconds,
         trusted_proxies=settings.trusted_proxies,

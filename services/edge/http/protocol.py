@@ -359,6 +359,13 @@ class EdgeProtocol(HttpToolsProtocol):
         self._discarding = (self._discarding or 0) + count
         if self._discarding > self.bounds.linger_bytes:
             self.transport.abort()
+        elif (pause := self.limits.discards.take(count)) > 0 and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(pause, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Writing
 

@@ -222,3 +222,15 @@ def test_a_long_list_of_proxies_ends_somewhere() -> None:
 def test_what_is_no_address_among_the_proxies_is_named_by_its_place() -> None:
     with pytest.raises(StartupError, match="entry 2 of MUHGPT_EDGE_TRUSTED_PROXIES"):
         Sources.parse("10.0.0.1, nginx")
+
+
+def test_a_burst_that_is_thrown_away_is_read_at_once_and_more_at_the_rate_of_all_connections() -> None:
+    clock = FakeClock()
+    discards = limits(clock, discarded_bytes_per_second=1000).discards
+    assert discards.take(1000) == 0
+    assert discards.take(500) == pytest.approx(0.5)
+    assert discards.take(500) == pytest.approx(1.0)
+    clock.advance(1.0)
+    assert discards.take(0) == 0
+    clock.advance(100)
+    assert discards.take(1500) == pytest.approx(0.5), "no more is saved up than one second's worth"
