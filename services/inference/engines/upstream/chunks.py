@@ -20,6 +20,7 @@ from services.inference.engines.upstream.tokens.counter import PromptTokens, Tok
 from services.inference.engines.upstream.values import count, items, mapping, parse
 
 DONE = b"[DONE]"
+COUNTS = ("prompt", "output")  # of a usage, each believed or not
 
 
 class ChunkReader:
@@ -41,7 +42,7 @@ class ChunkReader:
         `logprobs`: they were asked for.
         """
         self.done = False
-        self.disbelieved: list[str] = []  # which of the upstream's counts were not believed: prompt, output
+        self.disbelieved: list[str] = []  # of COUNTS
         self._choices = [
             ChoiceReader(index, ChoiceCount(max_tokens, tokens), stops, new_call_id, logprobs)
             for index in range(choices)

@@ -22,7 +22,7 @@ from services.inference.domain.errors import ContextExceeded, ContextTooLong, In
 from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.choice import LogprobsIgnored
 from services.inference.engines.upstream.choices import Asked, every_choice
-from services.inference.engines.upstream.chunks import ChunkReader
+from services.inference.engines.upstream.chunks import COUNTS, ChunkReader
 from services.inference.engines.upstream.client import MAX_SILENT, UpstreamClient
 from services.inference.engines.upstream.context import Context
 from services.inference.engines.upstream.forced import ForcedCall
@@ -104,6 +104,8 @@ class UpstreamEngine:
         self.context = Context(self.client, config.base_url, config.model, config.context_length, clock, config.target)
         self.context.look()
         self._logprobs_missing_until = 0.0  # monotonic
+        for count in COUNTS:  # initialised to 0 so that rate() sees the first increment
+            metrics.USAGE_DISBELIEVED.labels(config.model_id, config.target, count)
 
     @property
     def context_length(self) -> int:
