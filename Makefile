@@ -52,7 +52,9 @@ faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite a
 	TEST_OVERCHARGING=all $(BIN)/pytest tests/e2e/test_overcharging.py
 
 hostile: setup ## attacks on the running platform beside a client that measures, and ten minutes of fuzzing (about 30 minutes)
-	HOSTILE_LONG=1 FUZZ_SECONDS=600 $(BIN)/pytest tests/hostile $(ARGS)
+	HOSTILE_LONG=1 FUZZ_SECONDS=480 $(BIN)/pytest tests/hostile $(ARGS)
+	MUHGPT_TEST_EXAMPLES=3000 $(BIN)/pytest --timeout 600 tests/integration/inference/test_upstream_fuzz.py \
+		tests/unit/edge/http/test_body_costs.py
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)

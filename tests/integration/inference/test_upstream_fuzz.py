@@ -7,6 +7,7 @@ import contextlib
 import copy
 import gzip
 import json
+import os
 import tracemalloc
 from contextlib import aclosing
 from typing import Any
@@ -42,6 +43,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
+EXAMPLES = int(os.environ.get("MUHGPT_TEST_EXAMPLES", "150"))  # `make hostile` asks for more
 MAX_SECONDS = 30
 MAX_MEMORY = 32 * 1024 * 1024  # bytes
 REQUESTS = [
@@ -117,7 +119,7 @@ def check_sound(request: ChatRequest, deltas: list[Delta], total: Usage) -> None
         convert.from_event(1, delta).SerializeToString()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(spoilt(), st.sampled_from([None, 1, 7, 100]), st.sampled_from(REQUESTS), st.sampled_from(["openai", "vllm"]))
 async def test_a_spoilt_stream_is_a_sound_answer_or_a_failure(
     data: bytes, size: int | None, request: ChatRequest, server: str
