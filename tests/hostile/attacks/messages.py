@@ -108,7 +108,9 @@ async def odd_methods(me: Attacker) -> None:
         "BREW /v1/models",
         "GET http://x/",
     )
-    await me.flood(*(f"{each} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for each in starts), connections=8)
+    await me.flood(
+        *(f"{each} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode() for each in starts), connections=8
+    )
 
 
 async def documents(me: Attacker) -> None:

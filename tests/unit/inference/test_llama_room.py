@@ -34,12 +34,25 @@ def test_text_of_more_bytes_than_the_longest_tokens_could_hold_is_refused() -> N
 
 
 def test_what_templates_leave_out_does_not_count() -> None:
-    check(Message(Role.USER, (" " * 100_000 + "x" + "\n" * 100_000,)))
-    check(Message(Role.ASSISTANT, ("<think>" + "x" * 100_000 + "</think>yes",)), HELLO)
+    check(Message(Role.USER, (" " * 3_000 + "x" + "\n" * 3_000,)))
+    check(Message(Role.ASSISTANT, ("<think>" + "x" * 5_000 + "</think>yes",)), HELLO)
     check(tools=(Tool("f", "x" * 100_000),), tool_choice=ToolChoice(ToolMode.NONE))
-    check(calling("{" + " " * 100_000 + "}"))
+    check(calling("{" + " " * 5_000 + "}"))
     check(calling('{"a": "' + "\\u0061" * 1000 + '"}'))
-    check(tools=(Tool("f", "", of(1, description="x" * 100_000)),))
+    check(tools=(Tool("f", "", of(1, description="x" * 5_000)),))
+
+
+def test_what_templates_leave_out_is_bounded_by_what_reading_it_costs() -> None:
+    for message in (
+        Message(Role.USER, (" " * 100_000,)),
+        Message(Role.ASSISTANT, ("x" * 100_000 + "</think>yes",)),
+        calling("{" + " " * 100_000 + "}"),
+        calling('{"a": "' + "\\u0061" * 1_400 + '"}'),
+    ):
+        with pytest.raises(InvalidRequest, match="more than 6,400 cannot fit"):
+            check(message)
+    with pytest.raises(InvalidRequest, match="more than 6,400 cannot fit"):
+        check(tools=(Tool("f", "", of(1, description="x" * 100_000)),))
 
 
 @pytest.mark.parametrize(

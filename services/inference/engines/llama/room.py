@@ -7,6 +7,7 @@ import orjson
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import ContextTooLong, InvalidRequest
 
+MAX_LEFT_OUT = 4  # times what fits: templates may leave that much out, and reading more keeps others waiting
 MAX_PIECES = 4096  # properties and enum values of all tools together: templates spend 0.15 ms on each
 WHITE_SPACE = {ord(letter): None for letter in " \t\n\r"}
 
@@ -27,6 +28,14 @@ class Room:
             raise ContextTooLong(least, context_length, at_least=True)
         if pieces > MAX_PIECES:
             raise InvalidRequest(f"the tools have more than {MAX_PIECES:,} properties and enum values", param="tools")
+        self._check_whole(request, context_length)
+
+    def _check_whole(self, request: ChatRequest, context_length: int) -> None:
+        """What a template leaves out is read by it all the same, white space and earlier thoughts too."""
+        most = MAX_LEFT_OUT * context_length * self._longest
+        if (whole := _whole_bytes(request)) > most:
+            text = f"messages and tools have {whole:,} bytes; more than {most:,} cannot fit the model's context"
+            raise InvalidRequest(text, param="messages")
 
 
 def _rendered_bytes(request: ChatRequest) -> int:
@@ -36,6 +45,15 @@ def _rendered_bytes(request: ChatRequest) -> int:
     size += sum(len(call.name) + _called_bytes(call.arguments) for call in calls)
     if request.may_call_tools:
         size += sum(len(tool.name) + len(tool.description.encode()) for tool in request.tools)
+    return size
+
+
+def _whole_bytes(request: ChatRequest) -> int:
+    """Everything that a template is given."""
+    size = sum(len(message.text.encode()) + len(message.name or "") for message in request.messages)
+    size += sum(len(call.name) + len(call.arguments) for message in request.messages for call in message.tool_calls)
+    if request.may_call_tools:
+        size += sum(len(tool.description.encode()) + len(tool.parameters or "") for tool in request.tools)
     return size
 
 
