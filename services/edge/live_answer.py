@@ -196,6 +196,16 @@ class LiveAnswer:
         if hold.covered - self.delivered <= window // 2 and hold.covered < self.max_tokens * self._choices:
             hold.progress(self._reached(), self._written)
 
+    def slide_withheld(self) -> None:
+        """The engine holds output back to check it: a whole answer's hold slides along, so that it is paid when the
+        client leaves. A stream's does not: it pays for a window more than was written."""
+        hold, window = self.hold, self._link.window_tokens if self._link else 0
+        if self._streamed or hold is None or self.generation is None or hold.asked > hold.answered:
+            return
+        reached = min(self.generation.withheld, hold.covered)
+        if hold.covered - reached <= window // 2 and hold.covered < self.max_tokens * self._choices:
+            hold.progress(reached, 0)
+
     def _reached(self) -> int:
         """What the hold slides ahead of. For a stream it is what was written, so that a crash of this process cannot
         leave more than one window between what the client has and what it pays."""
@@ -283,7 +293,7 @@ class LiveAnswer:
             if not self._done:  # charged, and nobody will write it: the client left meanwhile
                 self._confirm()
             return
-        received = self.generation.received if self.generation else 0
+        received = self.generation.received + self.generation.withheld if self.generation else 0
         covered = self.hold.covered if self.hold else 0
         worked = self.generation is not None and self.generation.go_written
         self._leave(min(received, covered), 0, abandoned=worked)

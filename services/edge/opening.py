@@ -98,6 +98,7 @@ class Opening:
         generation.go(max_tokens, answer.generating.traceparent, implied=implied)
         while not generation.events and not generation.lost:
             await self._wait()
+            answer.slide_withheld()
         if generation.lost:
             answer.generating.end("lost")
             return False

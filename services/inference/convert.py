@@ -13,6 +13,7 @@ from services.inference.domain.engine import (
     Prepared,
     TokenLogprob,
     ToolCallDelta,
+    Withheld,
 )
 from services.inference.domain.errors import ENGINE_DIED, InvalidRequest
 from services.inference.domain.load import Load
@@ -136,6 +137,8 @@ def from_event(generation_id: int, event: Event) -> pb.Event:
             reasoning_tokens=event.reasoning_tokens,
         )
         return pb.Event(generation_id=generation_id, finished=finished)
+    if isinstance(event, Withheld):
+        return pb.Event(generation_id=generation_id, withheld=pb.Withheld(output_tokens=event.output_tokens))
     return pb.Event(generation_id=generation_id, failed=_from_failed(event))
 
 

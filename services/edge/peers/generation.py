@@ -47,6 +47,7 @@ class Generation:
         "prepared",
         "received",
         "wake",
+        "withheld",
     )
 
     def __init__(self, generation_id: int, model: str, carrier: Carrier, wake: Callable[[], None]) -> None:
@@ -56,6 +57,7 @@ class Generation:
         self.prepared: inference_pb2.Prepared | None = None
         self.events: deque[Output] = deque()
         self.received = 0  # output tokens, all choices, that the engine has sent
+        self.withheld = 0  # output tokens that the engine has generated beside these, and checks before it sends them
         self.lost = False  # the stream broke before the start: it may be prepared again elsewhere
         self.left = False
         self.prepare_written = self.go_written = False
@@ -106,11 +108,15 @@ class Generation:
         if which == "delta":
             delta = event.delta
             self.received += delta.tokens
+            if delta.tokens:
+                self.withheld = 0
             self._bytes += len(delta.text) + 64
             self.events.append(delta)
             if len(self.events) > DELTAS_MOST or self._bytes > BYTES_MOST:
                 self.events.append(OVERFLOWN)
                 self.leave()
+        elif which == "withheld":
+            self.withheld = event.withheld.output_tokens
         elif which == "prepared":
             self.prepared = event.prepared
         elif which == "finished":

@@ -106,7 +106,15 @@ class Failed:
     output_tokens: int = 0
 
 
-Event = Prepared | Delta | Finished | Failed
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """`output_tokens` were generated so far, of all choices, and are given out once they are checked."""
+
+    output_tokens: int
+
+
+Event = Prepared | Delta | Withheld | Finished | Failed
+Step = Sequence[Delta] | Usage | Withheld
 
 
 class Prompt(Protocol):
@@ -117,8 +125,10 @@ class Prompt(Protocol):
         """Its counts."""
         ...
 
-    def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Step]:
         """Yields what each step of the engine gave, at last one Usage; never more than max_tokens a choice.
+
+        Withheld comes before the first output only, and is none.
 
         `implied`: nobody asked for that limit, so another server need not be told of it.
 

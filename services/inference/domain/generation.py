@@ -13,7 +13,7 @@ from servicekit.clock import Clock
 from servicekit.errors import DomainError
 from servicekit.logging import get_logger
 from services.inference import metrics
-from services.inference.domain.engine import Delta, Failed, Finished, FinishReason, Prompt, Usage
+from services.inference.domain.engine import Delta, Failed, Finished, FinishReason, Prompt, Usage, Withheld
 from services.inference.domain.errors import DeadlineExceeded, Defect, EngineUnavailable
 from services.inference.domain.outbox import Lane
 from services.inference.domain.registry import Target
@@ -144,6 +144,10 @@ class Generation:
                 if isinstance(step, Usage):
                     self._observe_speed(self._tokens - said_first, self._clock.monotonic() - first)
                     return step
+                if isinstance(step, Withheld):
+                    self._lane.put(step)
+                    await self._lane.room()
+                    continue
                 for delta in step:
                     self._say(delta)
                 if waiting_for_first:

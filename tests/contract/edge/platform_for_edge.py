@@ -47,14 +47,14 @@ class Platform:
         return await self.pipeline.authenticate(f"Bearer {key or self.key}")
 
     async def open(self, key: str | None = None, **options: Any) -> Answer:
-        """The whole way to a running answer; `seconds` is its deadline from now."""
+        """The whole way to a running answer; `seconds` is its deadline from now, `request` instead of `text`."""
         caller = await self.caller(key)
         model = self.pipeline.resolve(caller, "muh-chat")
         choices = options.get("choices", 1)
         return await self.pipeline.open(
             caller,
             model,
-            chat_request(model.model, options.get("text", self.text), choices),
+            options.get("request") or chat_request(model.model, options.get("text", self.text), choices),
             alias="muh-chat",
             max_tokens=options.get("max_tokens"),
             choices=choices,

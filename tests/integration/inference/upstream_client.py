@@ -13,7 +13,7 @@ from services.inference.domain.chat import (
     Role,
     Sampling,
 )
-from services.inference.domain.engine import Delta, Usage
+from services.inference.domain.engine import Delta, Usage, Withheld
 from services.inference.engines.routed.engine import RoutedEngine
 from tests.fakes_engine import start_upstream
 from tests.upstreams import (
@@ -50,7 +50,8 @@ async def run(
         async for step in steps:
             if isinstance(step, Usage):
                 return deltas, step
-            deltas += step
+            if not isinstance(step, Withheld):
+                deltas += step
     raise AssertionError("no usage at the end")
 
 

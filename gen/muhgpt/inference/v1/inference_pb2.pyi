@@ -139,18 +139,26 @@ class Events(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("generation_id", "prepared", "delta", "finished", "failed")
+    __slots__ = ("generation_id", "prepared", "delta", "finished", "failed", "withheld")
     GENERATION_ID_FIELD_NUMBER: _ClassVar[int]
     PREPARED_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
     generation_id: int
     prepared: Prepared
     delta: Delta
     finished: Finished
     failed: Failed
-    def __init__(self, generation_id: _Optional[int] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ...) -> None: ...
+    withheld: Withheld
+    def __init__(self, generation_id: _Optional[int] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., withheld: _Optional[_Union[Withheld, _Mapping]] = ...) -> None: ...
+
+class Withheld(_message.Message):
+    __slots__ = ("output_tokens",)
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    output_tokens: int
+    def __init__(self, output_tokens: _Optional[int] = ...) -> None: ...
 
 class Prepared(_message.Message):
     __slots__ = ("prompt_tokens", "max_tokens", "estimated")

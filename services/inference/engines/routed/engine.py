@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from servicekit.clock import Clock
 from services.inference import metrics
 from services.inference.domain.chat import ChatRequest
-from services.inference.domain.engine import Delta, Prepared, Prompt, Usage
+from services.inference.domain.engine import Prepared, Prompt, Step, Withheld
 from services.inference.domain.errors import EngineDied, EngineUnavailable, InvalidRequest, TargetFailed
 from services.inference.engines.routed.budget import MOST_ATTEMPTS, RetryBudget, backoff
 from services.inference.engines.routed.choosing import Routes
@@ -86,7 +86,7 @@ class RoutedPrompt:
         """As the first target counted. Another that answers counts for itself (Usage)."""
         return self.prompt.prepared
 
-    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Step]:
         """See domain/engine.py."""
         engine, choices = self.engine, self.request.sampling.choices
         engine.budget.request()
@@ -97,7 +97,8 @@ class RoutedPrompt:
             try:
                 async with aclosing(self._steps(route, max_tokens, implied)) as steps:
                     async for step in steps:
-                        attempt.answered()
+                        if not isinstance(step, Withheld):
+                            attempt.answered()
                         yield step
                 return
             except EngineUnavailable as error:
@@ -115,7 +116,7 @@ class RoutedPrompt:
             metrics.TARGET_RETRIES.labels(engine.model).inc()
             await engine.sleep(backoff(len(tried), engine.random()))
 
-    async def _steps(self, route: Route, max_tokens: int, implied: bool) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def _steps(self, route: Route, max_tokens: int, implied: bool) -> AsyncGenerator[Step]:
         prompt = self.prompt if route is self.route else await route.engine.prepare(self.request)
         most = min(max_tokens, prompt.prepared.max_tokens)
         async with aclosing(prompt.generate(most, implied=implied)) as steps:

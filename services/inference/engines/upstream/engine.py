@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from services.inference import metrics
 from services.inference.domain import spent
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
-from services.inference.domain.engine import Delta, Prepared, Usage
+from services.inference.domain.engine import Delta, Prepared, Step, Usage
 from services.inference.domain.errors import ContextExceeded, ContextTooLong, InvalidRequest, TargetFailed
 from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.choice import LogprobsIgnored
@@ -173,12 +173,13 @@ class UpstreamPrompt:
     body: dict[str, Any]
     count: PromptTokens
 
-    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Step]:
         """See domain/engine.py."""
         config = self.engine.config
-        answer = every_choice(self, max_tokens, implied)
+        choices = every_choice(self, max_tokens, implied)
+        answer: AsyncGenerator[Step] = choices
         if (forced := ForcedCall.of(self.request)) is not None:
-            answer = forced.checked(answer, self.request.sampling.choices, self.engine.clock)
+            answer = forced.checked(choices, self.request.sampling.choices, self.engine.clock)
         try:
             async with aclosing(answer) as steps:
                 async for step in steps:

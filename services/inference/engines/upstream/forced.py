@@ -18,12 +18,12 @@ import orjson
 
 from servicekit.clock import Clock
 from services.inference.domain.chat import ChatRequest, ToolMode
-from services.inference.domain.engine import Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
+from services.inference.domain.engine import Delta, FinishReason, Step, TokenLogprob, ToolCallDelta, Usage, Withheld
 from services.inference.domain.errors import TargetFailed
 from services.inference.domain.json_fit import fits
 
 QUIET = 10.0  # seconds that a client's connection stays without a byte while a call is collected
-Steps = AsyncGenerator[Sequence[Delta] | Usage]
+REPORTED = 8  # tokens between two reports of what is held back
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,16 @@ class ForcedCall:
         schemas = {tool.name: orjson.loads(tool.parameters or "{}") for tool in named}
         return cls(schemas, request.parallel_tool_calls is False)
 
-    async def checked(self, answer: Steps, choices: int, clock: Clock) -> Steps:
+    async def checked(
+        self, answer: AsyncGenerator[Sequence[Delta] | Usage], choices: int, clock: Clock
+    ) -> AsyncGenerator[Step]:
         """The answer as one delta a choice at its end. Raises TargetFailed when one that was not cut does not fit.
 
-        When that takes long an empty delta says that it has begun, so that the client's connection is kept alive.
+        Withheld says meanwhile what a client that leaves has had generated. When it takes long an empty delta says that
+        it has begun, so that the client's connection is kept alive.
         """
         held: list[Delta] = []
+        tokens = reported = 0
         quiet_until = clock.monotonic() + QUIET
         async with aclosing(answer) as steps:
             async for step in steps:
@@ -58,6 +62,10 @@ class ForcedCall:
                     yield step
                     return
                 held += step
+                tokens += sum(delta.tokens for delta in step)
+                if tokens >= reported + (REPORTED if reported else 1):
+                    reported = tokens
+                    yield Withheld(tokens)
                 if clock.monotonic() >= quiet_until:
                     quiet_until = math.inf
                     yield [Delta(0, "", 0)]
