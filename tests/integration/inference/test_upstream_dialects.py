@@ -316,6 +316,16 @@ async def test_a_stop_sequence_that_the_upstream_left_in_the_text_is_cut_here_an
         assert total.estimated
 
 
+@pytest.mark.parametrize("stop, choices", [(("Hel",), 1), (("H",), 1), (("lo", "Hello"), 1), (("Hel",), 2)])
+async def test_an_answer_that_begins_with_a_stop_sequence_is_not_free(stop: tuple[str, ...], choices: int) -> None:
+    """It tells its client something, so a stop sequence must not make requests free."""
+    pieces = [text(piece, index) for index in range(choices) for piece in ("Hel", "lo")]
+    for more in ([], [usage(7, 0)], [usage(7, 2 * choices)]):
+        async with serving(stream(*pieces, *(end(index=index) for index in range(choices)), *more)) as (_, engine):
+            deltas, total = await run(engine, ask(stop=stop, choices=choices))
+        assert (said(deltas), counted(deltas), total.output_tokens) == ("", 1, 1)
+
+
 async def test_what_only_begins_like_a_stop_sequence_stays() -> None:
     for answer in ([text("a EN"), text("D of"), text(" it E"), end()], [text("a END of it E"), end()]):
         async with serving(stream(*answer, usage(7, 4))) as (_, engine):

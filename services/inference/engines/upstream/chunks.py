@@ -164,6 +164,8 @@ class ChunkReader:
         known = self._usage.output if not (self.overrun or self.cut) else None
         deltas = [choice.finish() for choice in self._choices if choice.seen]
         shown = sum(choice.shown_tokens for choice in self._choices)
+        if self.cut and not shown:  # a stop sequence stood at the very beginning: it was generated, and is an answer
+            deltas[0].tokens = shown = 1
         if believes_output := plausible_output(known, self._max_tokens * len(self._choices)):
             deltas[0].tokens += max(0, believes_output - shown)
         believes_prompt = plausible_prompt(self._usage.prompt, prompt)
