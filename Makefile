@@ -14,7 +14,7 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 IMAGE_EXTRAS := otel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults hostile bench bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
+.PHONY: help setup run test conformance golden faults hostile upgrade-test bench bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -55,6 +55,9 @@ hostile: setup ## attacks on the running platform beside a client that measures,
 	HOSTILE_LONG=1 FUZZ_SECONDS=480 $(BIN)/pytest tests/hostile $(ARGS)
 	MUHGPT_TEST_EXAMPLES=3000 $(BIN)/pytest --timeout 600 tests/integration/inference/test_upstream_fuzz.py \
 		tests/unit/edge/http/test_body_costs.py
+
+upgrade-test: setup ## the version before this one beside this one, under load (6 minutes; ARGS="sqlite" runs those)
+	@$(BIN)/python -m tests.upgrade.run $(ARGS)
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)

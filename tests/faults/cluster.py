@@ -31,7 +31,8 @@ class Shape:
     """What runs. Replicas need PostgreSQL, but for inference. With `tls` every service has a certificate.
 
     Every edge but the first reaches auth and quota through proxies, unless `proxied` is False. `data` is the folder of
-    SQLite's files, None: beside the logs. `environment` is for the processes of one role.
+    SQLite's files, None: beside the logs. `environment` is for the processes of one role; `pythons` are interpreters
+    of environments with another version in them, by the kind of service that they run.
     """
 
     database: str
@@ -43,6 +44,7 @@ class Shape:
     proxied: bool = True
     data: Path | None = None
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pythons: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Cluster:
@@ -212,7 +214,7 @@ class Cluster:
         if kind != "inference":
             file = (self.shape.data or self._folder) / f"{kind}.db"
             settings["DATABASE_URL"] = self.postgres.url(kind) if self.postgres else f"sqlite:///{file}"
-        return self._add(Service(name, kind, self._folder, settings, self.shape.environment.get(name, {})))
+        return self._add(self._service(name, kind, settings))
 
     async def _edge(self, number: int, workers: int) -> Service:
         name = f"edge-{number}"
@@ -229,7 +231,11 @@ class Cluster:
             "QUOTA_ADDRESS": ",".join(quotas),
             "INFERENCE_ADDRESS": ",".join(inferences),
         }
-        return self._add(Service(name, "edge", self._folder, settings))
+        return self._add(self._service(name, "edge", settings))
+
+    def _service(self, name: str, kind: str, settings: dict[str, str]) -> Service:
+        besides = self.shape.environment.get(name, {})
+        return Service(name, kind, self._folder, settings, besides, self.shape.pythons.get(kind))
 
     def _identity(self, kind: str) -> dict[str, str]:
         """How a service knows its callers, or is known."""

@@ -28,9 +28,11 @@ class Service:
         folder: Path,
         settings: dict[str, str],
         environment: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
-        """`environment` is what the process has besides."""
+        """`environment` is what the process has besides. `python`: of an environment with another version in it."""
         self.name = name
+        self.python = python  # from the next start on
         self._environment = environment or {}
         self.address = f"127.0.0.1:{free_port()}"
         self.settings = settings
@@ -61,15 +63,21 @@ class Service:
         }
         environment = {**kept, **{f"MUHGPT_{self._kind.upper()}_{name}": value for name, value in ours.items()}}
         environment |= self._environment
+        python, place = sys.executable, None
+        if self.python is not None:  # which must not find the code that lies here
+            environment.pop("PYTHONPATH", None)
+            environment["PYTHONSAFEPATH"] = "1"
+            python, place = str(self.python), self.log.parent
         # Through the command line's own child.py, so that nothing outlives a test run that is killed.
-        tied = (sys.executable, "-m", "muhgpt_cli.local.child", str(os.getpid()))
+        tied = (python, "-m", "muhgpt_cli.local.child", str(os.getpid()))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*tied, sys.executable, "-m", f"services.{self._kind}.main"],
+                [*tied, python, "-m", f"services.{self._kind}.main"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment,
+                cwd=place,
             )
 
     async def serving(self) -> None:
