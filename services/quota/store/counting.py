@@ -8,6 +8,7 @@ is believed only when the range's lines were read anew, all of them in one snaps
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,8 +30,9 @@ log = get_logger(__name__)
 
 FULL_AT_ONCE = 10.0  # seconds of a full count that is no burden
 FULL_EVERY = 86_400.0  # seconds
-FIRST_SIZE, MAX_SIZE = 128, 4096  # accounts in a range
-SHORT, LONG = 0.02, 0.08  # seconds that a range should take
+# Accounts in a range. Statements cost something themselves: on a busy machine smaller ranges would only take longer.
+FIRST_SIZE, MIN_SIZE, MAX_SIZE = 128, 64, 4096
+SHORT, LONG = 0.05, 0.25  # seconds that a range's snapshot should be held
 REST = 3.0  # times as long as a range took, until the next, where nobody waits for the result
 CARRY_FROM = 8  # lines of an account that are worth rows of their own; in small books SLICE
 TRIES, BETWEEN_TRIES = 30, 1.0  # of a range, and seconds, while the database is away and nobody waits
@@ -46,7 +48,15 @@ ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('books:' || current_schema
 NEXT_ONE = "SELECT pg_advisory_unlock(hashtext('books:' || current_schema()))"
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 # Everything is found by index; a planner that thinks a range is all of a table would read the table for each.
-PLANS = tuple(f"SET LOCAL {name} = off" for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"))
+# A range's bounds are parameters, so one plan does for all ranges, and partitions are planned over once a connection.
+PLANS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+SET_PLANS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in PLANS.items())
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Counting:
         self._tally = _Tally()
         self._number = last.number + 1 if full else last.number
         self._oldest = self._number if full else 1  # of the counts that sums are taken from
+        self._held = 0.0  # seconds that the last range's snapshot was
 
     async def run(self) -> Recount:
         """Counts all ranges. Raises DatabaseUnavailable."""
@@ -108,7 +119,8 @@ class Counting:
             self._tally.busy += took
             if within.high is None:
                 break
-            size = min(MAX_SIZE, size * 2) if took < SHORT else max(1, size // 2) if took > LONG else size
+            held = self._held
+            size = min(MAX_SIZE, size * 2) if held < SHORT else max(MIN_SIZE, size // 2) if held > LONG else size
             within = Range(within.high, None)
             await asyncio.sleep(took * REST if self._patient else 0)
         return await self._result()
@@ -139,31 +151,39 @@ class Counting:
 
     async def _compare(self, within: Range, *, full: bool, oldest: int) -> tuple[list[Any], list[Any]]:
         parameters = {**within.parameters, "number": oldest}
+        dialect, began = self._database.dialect, self._clock.monotonic()
+        statements = [make(within, dialect, full=full) for make in (recount.compare, recount.compare_months)]
         async with self._snapshot() as connection:
-            rows = (await connection.execute(text(recount.compare(within, full=full)), parameters)).all()
-            months = (await connection.execute(text(recount.compare_months(within, full=full)), parameters)).all()
+            rows, months = [(await connection.execute(text(each), parameters)).all() for each in statements]
+        self._held = self._clock.monotonic() - began
         return list(rows), list(months)
 
     async def _carry(self, within: Range) -> None:
         """Until no account has more to carry than the next count may read, or the rest is held back by open holds."""
         busy = self._last.full_seconds >= FULL_AT_ONCE or self._tally.busy >= FULL_AT_ONCE
-        least, before = CARRY_FROM if busy else SLICE, None
-        parameters = {**within.parameters, "number": self._oldest, "least": least}
-        while (due := await self._due(within, parameters)) and due != before:
-            before = due
-            try:
-                async with self._write() as connection:
-                    for statement in recount.carry(within):
-                        new = {"new_number": self._number} if ":new_number" in statement else {}
-                        await connection.execute(text(statement), parameters | new)
-            except DatabaseUnavailable:
-                return  # read only, a full disk, or another replica at it: the lines themselves are read
-
-    async def _due(self, within: Range, parameters: dict[str, Any]) -> tuple[int, int]:
-        statement = recount.due(within)
+        least = CARRY_FROM if busy else SLICE
+        limits = {"number": self._oldest, "least": least}
         async with self._snapshot() as connection:
-            count, place = (await connection.execute(text(statement), parameters)).one()
-        return (int(count), int(place)) if count else ()  # type: ignore[return-value]
+            due = (await connection.execute(text(recount.due(within)), within.parameters | limits)).all()
+        with suppress(DatabaseUnavailable):  # read only, a full disk, or another replica at it: the lines are read
+            for chunk in recount.chunks(due, within, self._database.dialect):
+                while await self._carry_some(chunk, limits):
+                    pass
+
+    async def _carry_some(self, within: Range, limits: dict[str, int]) -> bool:
+        """One transaction; true when there is more to carry."""
+        parameters = within.parameters | limits
+        async with self._write() as connection:
+            rows = (await connection.execute(text(recount.bounds(within)), parameters)).all()
+            due = [row[: len(recount.BOUNDS)] for row in rows if row.upto > row.seq]
+            if not due:
+                return False
+            parameters |= {"due": json.dumps([[each[0], *map(int, each[1:])] for each in due])}
+            parameters |= {"new_number": self._number}
+            for statement in recount.carry(within, self._database.dialect):
+                used = {name: value for name, value in parameters.items() if f":{name}" in statement}
+                await connection.execute(text(statement), used)
+        return any(row.upto - row.seq == recount.SLICE and row.last_seq > row.upto for row in rows)
 
     async def _forget(self, within: Range) -> None:
         with suppress(DatabaseUnavailable):
@@ -226,7 +246,7 @@ class Counting:
 
     async def _plan(self, connection: AsyncConnection, isolation: str) -> None:
         if self._database.dialect == "postgresql":
-            for statement in (isolation, *PLANS):
+            for statement in (isolation, SET_PLANS):
                 await connection.exec_driver_sql(statement)
 
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from servicekit.database import Dialect
 from services.quota.domain.records import EntryKind, State
 
 MAX_DIFFERENCES = 100
-MAX_CARRIED = 50  # accounts in one transaction that adds to what is carried: in SQLite others cannot write meanwhile
+# Accounts in one transaction that adds to what is carried. In SQLite others cannot write meanwhile.
+MAX_CARRIED = {"sqlite": 50, "postgresql": 500}
 SLICE = 5_000  # lines of one account that one transaction adds to what is carried
 
 OPEN = (  # grouped by what no index is ordered by, so that SQLite takes the index of the open ones and not that
@@ -66,50 +68,65 @@ DERIVED = {
 
 
 def names(within: Range, *, full: bool) -> str:
-    """The accounts of a range, and up to where they are carried by a count not older than :number."""
-    tables = [("accounts", "id"), ("counted", "account_id")]
+    """The accounts of a range, and up to where they are carried by a count not older than :number.
+
+    Grouped rather than joined: while PostgreSQL has no statistics of `counted`, it joins row by row without an index.
+    """
+    tables = [("accounts", "id")]
     if full:  # lines of accounts that have no row themselves
         tables += [(table, "account_id") for table in ("ledger", "charges", "carried_forward")]
-    ids = " UNION ".join(
-        f"SELECT {column} AS id FROM {table} WHERE {within.covers(column)}" for table, column in tables
+    ids = " UNION ALL ".join(
+        f"SELECT DISTINCT {column} AS id, 0 AS seq, 0 AS ledger_id, 0 AS carried"
+        f" FROM {table} WHERE {within.covers(column)}"
+        for table, column in tables
     )
     return (
-        "names AS MATERIALIZED (SELECT i.id, coalesce(c.seq, 0) AS seq, coalesce(c.ledger_id, 0) AS ledger_id,"
-        f" CASE WHEN c.account_id IS NULL THEN 0 ELSE 1 END AS carried FROM ({ids}) i"
-        f" LEFT JOIN {_counted(within)} ON c.account_id = i.id)"
+        "names AS MATERIALIZED (SELECT id, max(seq) AS seq, max(ledger_id) AS ledger_id, max(carried) AS carried"
+        f" FROM ({ids} UNION ALL {_counted(within)}) i GROUP BY id)"
     )
 
 
-# Joins are written so that both databases begin with the accounts' names. PostgreSQL may not, while it has no
-# statistics of a table that a count has just filled; so each table is bounded by the range, too.
-def lines(within: Range) -> str:
-    """The ledger's lines of a range, those that are carried as their sums."""
+def _of_each(source: str, table: str, columns: str, condition: str, dialect: Dialect) -> str:
+    """The rows `t` of a table that belong to the rows `n` of `source`, found by index for each, whatever is planned.
+
+    SQLite keeps the order of a CROSS JOIN. PostgreSQL does not, but plans a subquery with OFFSET by itself.
+    """
+    if dialect == "sqlite":
+        return f"SELECT {columns} FROM {source} n CROSS JOIN {table} t WHERE {condition}"
     return (
-        "(SELECT e.account_id, e.kind, e.credits FROM names n CROSS JOIN counted_entries e"
-        f" WHERE e.account_id = n.id AND n.carried = 1 AND {within.covers('e.account_id')}"
-        " UNION ALL SELECT l.account_id, l.kind, l.credits FROM names n CROSS JOIN ledger l"
-        f" WHERE l.account_id = n.id AND l.id > n.ledger_id AND {within.covers('l.account_id')}) l"
+        f"SELECT {columns} FROM {source} n CROSS JOIN LATERAL (SELECT t.* FROM {table} t WHERE {condition} OFFSET 0) t"
     )
 
 
-def charged(within: Range) -> str:
-    """The charges of a range, those that are carried or no longer kept as their sums."""
-    return (
-        "(SELECT k.account_id, k.key_id, k.month, k.credits, k.refunded, 0 AS held"
-        " FROM names n CROSS JOIN counted_keys k"
-        f" WHERE k.account_id = n.id AND n.carried = 1 AND {within.covers('k.account_id')}"
-        " UNION ALL SELECT c.account_id, c.key_id, c.month, c.credits, c.refunded, c.held"
-        " FROM names n CROSS JOIN charges c"
-        f" WHERE c.account_id = n.id AND c.seq > n.seq AND {within.covers('c.account_id')}"
-        " UNION ALL SELECT f.account_id, f.key_id, f.month, f.credits, f.refunded, 0"
-        " FROM names n CROSS JOIN carried_forward f"
-        f" WHERE f.account_id = n.id AND n.carried = 0 AND {within.covers('f.account_id')}) c"
+def lines(dialect: Dialect) -> str:
+    """The ledger's lines of `names`, those that are carried as their sums."""
+    columns = "t.account_id, t.kind, t.credits"
+    carried = _of_each("names", "counted_entries", columns, "t.account_id = n.id AND n.carried = 1", dialect)
+    later = _of_each("names", "ledger", columns, "t.account_id = n.id AND t.id > n.ledger_id", dialect)
+    return f"({carried} UNION ALL {later}) l"
+
+
+def charged(dialect: Dialect) -> str:
+    """The charges of `names`, those that are carried or no longer kept as their sums."""
+    columns = "t.account_id, t.key_id, t.month, t.credits, t.refunded"
+    parts = (
+        ("counted_keys", "0 AS held", "n.carried = 1"),
+        ("charges", "t.held", "t.seq > n.seq"),
+        ("carried_forward", "0", "n.carried = 0"),
     )
+    rows = " UNION ALL ".join(
+        _of_each("names", table, f"{columns}, {held}", f"t.account_id = n.id AND {condition}", dialect)
+        for table, held, condition in parts
+    )
+    return f"({rows}) c"
 
 
 def _counted(within: Range) -> str:
-    """What a count not older than :number carried of a range, for a join by account."""
-    return f"(SELECT * FROM counted WHERE number >= :number AND {within.covers('account_id')}) c"
+    """Up to where a count not older than :number carried the accounts of a range."""
+    return (
+        "SELECT account_id AS id, seq, ledger_id, 1 AS carried FROM counted"
+        f" WHERE number >= :number AND {within.covers('account_id')}"
+    )
 
 
 def _part(source: str, subject: str, **values: str) -> str:
@@ -117,13 +134,13 @@ def _part(source: str, subject: str, **values: str) -> str:
     return f"SELECT {subject} AS id, {columns} FROM {source}"
 
 
-def compare(within: Range, *, full: bool) -> str:
+def compare(within: Range, dialect: Dialect, *, full: bool) -> str:
     """The sums over a range, in the order of SUMS, as a row whose id is NULL, and those of accounts that differ."""
     kinds = {column: f"CASE WHEN kind = {kind:d} THEN credits ELSE 0 END" for column, kind in KINDS.items()}
     parts = (
         _part(f"accounts WHERE {within.covers('id')}", "id", accounts="1", balance="balance", held="held"),
-        _part(lines(within), "account_id", lines="credits", **kinds),
-        _part(charged(within), "account_id", charged="credits", refunded="refunded", open_held="held"),
+        _part(lines(dialect), "account_id", lines="credits", **kinds),
+        _part(charged(dialect), "account_id", charged="credits", refunded="refunded", open_held="held"),
         _part(f"usage_daily WHERE {within.covers('account_id')}", "account_id", used="credits"),
     )
     totals = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
@@ -137,15 +154,15 @@ def compare(within: Range, *, full: bool) -> str:
     )
 
 
-def compare_months(within: Range, *, full: bool) -> str:
+def compare_months(within: Range, dialect: Dialect, *, full: bool) -> str:
     """Each key and month of a range that differs, with what its charges and what its own row say."""
+    own = _of_each("names", "keys", "t.id", "t.account_id = n.id", dialect)
+    months = _of_each("own", "key_months", "t.key_id, t.month, 0, t.spent + t.held", "t.key_id = n.id", dialect)
     return (
-        f"WITH {names(within, full=full)}, own AS MATERIALIZED (SELECT k.id FROM names n CROSS JOIN keys k"
-        f" WHERE k.account_id = n.id AND {within.covers('k.account_id')})"
+        f"WITH {names(within, full=full)}, own AS MATERIALIZED ({own})"
         " SELECT key_id, month, sum(expected), sum(found) FROM"
-        f" (SELECT key_id, month, credits + held AS expected, 0 AS found FROM {charged(within)} WHERE key_id <> ''"
-        " UNION ALL SELECT m.key_id, m.month, 0, m.spent + m.held FROM own CROSS JOIN key_months m"
-        " WHERE m.key_id = own.id) both_sides"
+        f" (SELECT key_id, month, credits + held AS expected, 0 AS found FROM {charged(dialect)} WHERE key_id <> ''"
+        f" UNION ALL {months}) both_sides"
         f" GROUP BY key_id, month HAVING sum(expected) <> sum(found) ORDER BY key_id, month LIMIT {MAX_DIFFERENCES}"
     )
 
@@ -170,31 +187,63 @@ def differences(rows: Sequence[Sequence[Any]]) -> Iterator[Difference]:
 
 
 def due(within: Range) -> str:
-    """How many accounts have :least lines or more to carry, and a number that changes as they are carried."""
+    """The accounts that have :least charges or more to carry, by their ids, and up to where they are carried."""
     return (
-        "SELECT count(*), coalesce(sum(coalesce(c.seq, 0) + coalesce(c.ledger_id, 0)), 0) FROM accounts a"
-        f" LEFT JOIN {_counted(within)} ON c.account_id = a.id"
-        f" WHERE {within.covers('a.id')} AND a.last_seq - coalesce(c.seq, 0) >= :least"
+        "SELECT id, max(last_seq) AS last_seq, max(seq) AS seq, max(ledger_id) AS ledger_id, max(carried) AS carried"
+        " FROM (SELECT id, last_seq, 0 AS seq, 0 AS ledger_id, 0 AS carried FROM accounts"
+        f" WHERE {within.covers('id')} UNION ALL SELECT id, 0, seq, ledger_id, carried FROM ({_counted(within)}) c) a"
+        " GROUP BY id HAVING max(last_seq) - max(seq) >= :least ORDER BY id"
     )
 
 
-def carry(within: Range) -> list[str]:
-    """Statements, in one transaction: adds up to SLICE lines each of some accounts that have :least to what is carried.
+def chunks(accounts: Sequence[Sequence[Any]], within: Range, dialect: Dialect) -> Iterator[Range]:
+    """Ranges of what due() found, each for one transaction."""
+    low, count, lines = within.low, 0, 0
+    for position, (account, last_seq, seq, *_) in enumerate(accounts, 1):
+        count, lines = count + 1, lines + min(last_seq - seq, SLICE)
+        if count == MAX_CARRIED[dialect] or lines >= SLICE or position == len(accounts):
+            yield Range(low, account)
+            low, count, lines = account, 0, 0
 
-    Charges count up to the first that can still change. What an older count than :number carried is begun anew.
+
+def bounds(within: Range) -> str:
+    """What due() finds, and up to where the next step carries it: up to SLICE lines each.
+
+    Charges count up to the first that can still change.
     """
-    due = (
-        "WITH due AS MATERIALIZED (SELECT d.*, coalesce((SELECT min(o.seq) - 1 FROM charges o WHERE o.account_id = d.id"
-        f" AND o.seq > d.seq AND o.seq <= d.most AND (o.state = {State.HELD:d} OR o.unconfirmed)), d.most) AS upto,"
+    changing = f"(o.state = {State.HELD:d} OR o.unconfirmed)"
+    return (
+        "SELECT d.id, d.seq, d.ledger_id, d.carried, coalesce((SELECT min(o.seq) - 1 FROM charges o"
+        f" WHERE o.account_id = d.id AND o.seq > d.seq AND o.seq <= d.most AND {changing}), d.most) AS upto,"
         " coalesce((SELECT max(s.id) FROM (SELECT l.id FROM ledger l WHERE l.account_id = d.id AND l.id > d.ledger_id"
-        f" ORDER BY l.id LIMIT {SLICE}) s), d.ledger_id) AS upto_id FROM (SELECT a.id, coalesce(c.seq, 0) AS seq,"
-        " coalesce(c.ledger_id, 0) AS ledger_id, CASE WHEN c.account_id IS NULL THEN 0 ELSE 1 END AS carried,"
-        f" CASE WHEN a.last_seq - coalesce(c.seq, 0) > {SLICE} THEN coalesce(c.seq, 0) + {SLICE} ELSE a.last_seq END"
-        " AS most FROM accounts a"
-        f" LEFT JOIN {_counted(within)} ON c.account_id = a.id"
-        f" WHERE {within.covers('a.id')} AND a.last_seq - coalesce(c.seq, 0) >= :least"
-        f" ORDER BY a.id LIMIT {MAX_CARRIED}) d)"
+        f" ORDER BY l.id LIMIT {SLICE}) s), d.ledger_id) AS upto_id, d.last_seq FROM"
+        f" (SELECT a.*, CASE WHEN last_seq - seq > {SLICE} THEN seq + {SLICE} ELSE last_seq END AS most"
+        f" FROM ({due(within)}) a) d"
     )
+
+
+BOUNDS = ("id", "seq", "ledger_id", "carried", "upto", "upto_id")
+# The rows of bounds(), as JSON, in :due.
+DUE = {
+    "sqlite": ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(BOUNDS)),
+    "postgresql": "value ->> 0 AS id, "
+    + ", ".join(f"CAST(value ->> {place} AS bigint) AS {name}" for place, name in enumerate(BOUNDS) if place),
+}
+ROWS = {"sqlite": "json_each(:due)", "postgresql": "jsonb_array_elements(CAST(:due AS jsonb)) AS value"}
+
+
+def carry(within: Range, dialect: Dialect) -> list[str]:
+    """Statements, in one transaction: adds the lines between the bounds in :due to what is carried.
+
+    What an older count than :number carried is begun anew.
+    """
+    due = f"WITH due AS MATERIALIZED (SELECT {DUE[dialect]} FROM {ROWS[dialect]})"
+    columns = "t.account_id, t.key_id, t.month, t.credits, t.refunded"
+    kept = _of_each("due", "carried_forward", columns, "t.account_id = n.id AND n.carried = 0", dialect)
+    own = "t.account_id = n.id"
+    charges = _of_each("due", "charges", columns, f"{own} AND t.seq > n.seq AND t.seq <= n.upto", dialect)
+    booked = f"{own} AND t.id > n.ledger_id AND t.id <= n.upto_id"
+    ledger = _of_each("due", "ledger", "t.account_id, t.kind, t.credits", booked, dialect)
     keys = (
         "ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = counted_keys.credits + excluded.credits,"
         " refunded = counted_keys.refunded + excluded.refunded"
@@ -202,20 +251,15 @@ def carry(within: Range) -> list[str]:
     entries = "ON CONFLICT (account_id, kind) DO UPDATE SET credits = counted_entries.credits + excluded.credits"
     return [
         *(
-            f"{due} DELETE FROM {table} WHERE account_id IN (SELECT id FROM due WHERE carried = 0)"
+            f"{due} DELETE FROM {table} WHERE {within.covers('account_id')}"
+            " AND account_id IN (SELECT id FROM due WHERE carried = 0)"
             for table in ("counted_keys", "counted_entries")
         ),
         f"{due} INSERT INTO counted_keys (account_id, key_id, month, credits, refunded)"
-        " SELECT f.account_id, f.key_id, f.month, f.credits, f.refunded FROM due d CROSS JOIN carried_forward f"
-        " WHERE f.account_id = d.id AND d.carried = 0",
-        f"{due} INSERT INTO counted_keys (account_id, key_id, month, credits, refunded)"
-        " SELECT c.account_id, c.key_id, c.month, sum(c.credits), sum(c.refunded) FROM due d CROSS JOIN charges c"
-        " WHERE c.account_id = d.id AND c.seq > d.seq AND c.seq <= d.upto AND c.credits + c.refunded <> 0"
-        f" GROUP BY c.account_id, c.key_id, c.month {keys}",
+        " SELECT account_id, key_id, month, sum(credits), sum(refunded)"
+        f" FROM ({kept} UNION ALL {charges}) c WHERE credits + refunded <> 0 GROUP BY account_id, key_id, month {keys}",
         f"{due} INSERT INTO counted_entries (account_id, kind, credits)"
-        " SELECT l.account_id, l.kind, sum(l.credits) FROM due d CROSS JOIN ledger l"
-        " WHERE l.account_id = d.id AND l.id > d.ledger_id AND l.id <= d.upto_id"
-        f" GROUP BY l.account_id, l.kind {entries}",
+        f" SELECT account_id, kind, sum(credits) FROM ({ledger}) l WHERE true GROUP BY account_id, kind {entries}",
         f"{due} INSERT INTO counted (account_id, number, seq, ledger_id) SELECT id, :new_number, upto, upto_id FROM due"
         " WHERE true ON CONFLICT (account_id) DO UPDATE SET seq = excluded.seq, ledger_id = excluded.ledger_id,"
         " number = CASE WHEN counted.number >= :number THEN counted.number ELSE excluded.number END",

@@ -9,10 +9,11 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from servicekit.database import Database
 from services.quota.domain.operations import Grant, Settle
@@ -144,3 +145,27 @@ async def test_large_books_are_counted_beside_requests(database_url: str, clock:
             assert slowest < MAX_WAIT
         requests.cancel()
         await asyncio.gather(requests, return_exceptions=True)
+
+
+@pytest.fixture
+async def statements(postgres_url: str, clock: FakeClock) -> AsyncIterator[tuple[Ledger, list[str]]]:
+    """Books on PostgreSQL that are large enough to be carried, and the statements that are executed from here on."""
+    executed: list[str] = []
+    async with opened(postgres_url, clock) as (database, store):
+        await fill(database)
+        ledger = Ledger(store, Reader(database), clock)
+        await ledger.reader.recount(full=True)
+        async with database.write() as session:
+            await session.execute(text("UPDATE book_counts SET full_seconds = 3600"))
+        for engine in (database.engine, database.patient_engine):
+            event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: executed.append(given[2]))
+        yield ledger, executed
+
+
+async def test_carrying_sums_of_many_accounts_takes_few_statements(statements: tuple[Ledger, list[str]]) -> None:
+    ledger, executed = statements
+    counted = await ledger.reader.recount(full=True)
+    assert counted.accounts == ACCOUNTS
+    assert counted.differences == []
+    assert any("INSERT INTO counted_keys" in each for each in executed)
+    assert len(executed) < ACCOUNTS / 5
