@@ -43,7 +43,7 @@ class Presented:
     def agreed(self, name: str, version: int, now: float) -> bool:
         """Notes that a version was presented; True: none higher was for AGREED_AFTER, and this one was all the time."""
         latest = self._latest.get(name)
-        if latest is not None and version < latest.version and now - latest.last < AGREED_AFTER:
+        if latest is not None and now - latest.last < AGREED_AFTER and _outdone(version, latest.version):
             return False
         if latest is None or version != latest.version:
             latest = self._latest[name] = _Presented(version, now, now)
@@ -52,3 +52,8 @@ class Presented:
         self._latest.move_to_end(name)
         latest.last = now
         return now - latest.since >= AGREED_AFTER
+
+
+def _outdone(version: int, other: int) -> bool:
+    """Whether a version is not believed beside another: it is older, or so much newer that it was made up."""
+    return other - MAX_STEP <= version < other or version > other + MAX_STEP

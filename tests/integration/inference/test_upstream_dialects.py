@@ -316,7 +316,7 @@ async def test_a_stop_sequence_that_the_upstream_left_in_the_text_is_cut_here_an
         assert total.estimated
 
 
-@pytest.mark.parametrize("stop, choices", [(("Hel",), 1), (("H",), 1), (("lo", "Hello"), 1), (("Hel",), 2)])
+@pytest.mark.parametrize(("stop", "choices"), [(("Hel",), 1), (("H",), 1), (("lo", "Hello"), 1), (("Hel",), 2)])
 async def test_an_answer_that_begins_with_a_stop_sequence_is_not_free(stop: tuple[str, ...], choices: int) -> None:
     """It tells its client something, so a stop sequence must not make requests free."""
     pieces = [text(piece, index) for index in range(choices) for piece in ("Hel", "lo")]

@@ -59,6 +59,24 @@ async def test_an_operators_change_wins_over_a_version_that_was_made_up(
     assert await edges.limit(3, 60) == 60
 
 
+@pytest.mark.parametrize("made_up", [MAX_STEP + 3, MAX_VERSION])
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_edge_that_goes_on_presenting_a_version_far_from_the_others_never_wins(
+    edges: Edges, ledger: Ledger, made_up: int, first: bool
+) -> None:
+    """Were it there first and alone, it wins until the others come."""
+    for _ in range(int(2 * AGREED_AFTER) if first else 0):
+        await edges.present(made_up, 7777)
+        ledger.clock.advance(1)
+    for second in range(int(3 * AGREED_AFTER)):
+        await edges.present(made_up, 7777)
+        limit = await edges.limit(2 if second > AGREED_AFTER else 1, 500)
+        assert limit == 500 or (first and second <= AGREED_AFTER)
+        assert await edges.limit(made_up, 7777) == limit
+        ledger.clock.advance(1)
+    assert await edges.limit(3, 600) == 600
+
+
 @pytest.mark.parametrize("made_up", [MAX_STEP + 1, MAX_VERSION])
 async def test_a_version_that_was_made_up_for_an_account_never_seen_gives_way_at_once(
     edges: Edges, made_up: int
