@@ -157,6 +157,7 @@ def endless(head: str, piece: bytes) -> Play:
 
 OK = "HTTP/1.1 200 OK\r\n"
 EVENTS = encoded(*HELLO)
+PAD = "x" * 500  # fewer events until the bound in bytes is reached: each costs much while memory is traced
 CHUNKED = OK + "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -189,7 +190,7 @@ CHUNKED = OK + "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\
         endless(SSE, b"data:\n" * 1000),
         endless(SSE, b"data: {}\n\n" * 100),
         endless(SSE, encoded(chunk({}), done=False) * 50),
-        endless(SSE, encoded(chunk({"role": "assistant", "content": ""}), usage(7, 0), done=False) * 50),
+        endless(SSE, encoded(chunk({"role": "assistant", "content": ""}, pad=PAD), usage(7, 0), done=False) * 50),
         endless(SSE, encoded(chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x" * 900}}]}), done=False)),
         endless(SSE, encoded(chunk({"tool_calls": [{"id": "c", "function": {"name": "f"}}]}), done=False)),
         endless(OK + "X: ", b"a" * 1000),
