@@ -274,12 +274,14 @@ class LiveAnswer:
     def end(self, error: ApiError) -> None:
         """Ends with an error: the engine stops, what was delivered is charged. After the end of the output: nothing.
 
-        An answer that was to be sent whole has delivered nothing.
+        An answer that was to be sent whole has delivered nothing. What an engine held back and then gave up (a forced
+        call that failed its check, which a client can bring about) is in the loss book.
         """
         if self._left:
             return
         self.error = error
-        self._leave(self.delivered if self._streamed else 0, 0)
+        given_up = self.generation is not None and self.generation.withheld > 0 and self.generation.failed
+        self._leave(self.delivered if self._streamed else 0, 0, abandoned=given_up)
         self._let_go()
         metrics.OUTCOMES.labels("failed").inc()
 

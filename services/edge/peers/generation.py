@@ -38,6 +38,7 @@ class Generation:
         "_carrier",
         "_gone",
         "events",
+        "failed",
         "go_written",
         "id",
         "left",
@@ -58,6 +59,7 @@ class Generation:
         self.events: deque[Output] = deque()
         self.received = 0  # output tokens, all choices, that the engine has sent
         self.withheld = 0  # output tokens that the engine has generated beside these, and checks before it sends them
+        self.failed = False  # the engine said so
         self.lost = False  # the stream broke before the start: it may be prepared again elsewhere
         self.left = False
         self.prepare_written = self.go_written = False
@@ -123,6 +125,7 @@ class Generation:
             self.events.append(event.finished)
             self._end()
         elif which == "failed":
+            self.failed = True
             self.events.append(event.failed)
             self._end()
         self.wake()

@@ -99,6 +99,7 @@ async def test_a_forced_call_that_fails_its_check_costs_nothing_however_much_was
             await platform.open(request=forced_request(), streamed=False)
         await until(lambda: platform.quota.released == 1)
         assert platform.quota.settled == []
+        assert [each.abandoned for each in platform.quota.releases] == [True], "the loss book has it"
 
 
 async def test_a_forced_call_is_paid_once_when_it_comes_at_last() -> None:
