@@ -79,7 +79,7 @@ class Client:
         """
         self.account = account
         self.received = Received()
-        self._address = address
+        self.address = address
         self._leave = leave
         self._stall = stall
         self._small = small_buffers
@@ -145,7 +145,7 @@ class Client:
     async def _converse(self) -> None:
         with self._socket() as raw:
             loop = asyncio.get_running_loop()
-            host, _, port = self._address.rpartition(":")
+            host, _, port = self.address.rpartition(":")
             await loop.sock_connect(raw, (host, int(port)))
             await loop.sock_sendall(raw, self._request())
             if self._wants(self._leave):
@@ -202,7 +202,7 @@ class Client:
         body = orjson.dumps(self._body)
         lines = [
             "POST /v1/chat/completions HTTP/1.1",
-            f"host: {self._address}",
+            f"host: {self.address}",
             f"authorization: Bearer {self.account.key}",
             "content-type: application/json",
             f"content-length: {len(body)}",

@@ -62,7 +62,7 @@ class Cluster:
         self.proxies: dict[str, Proxy] = {}
         self._folder = folder
         self._hurt = False
-        self.edge_kills: list[float] = []  # Unix seconds
+        self.edge_kills: list[tuple[str, float]] = []  # the edge's address, Unix seconds
         self._services: dict[str, Service] = {}
         self._replaced: dict[str, set[int]] = {}  # role of a worker: pids before the kill
         self.authority = Authority()
@@ -167,7 +167,7 @@ class Cluster:
         """kill -9. Of a service with all its processes, of a worker only one, the first."""
         self._hurt = True
         if role.startswith("edge"):
-            self.edge_kills.append(time.time())
+            self.edge_kills.append((self.address(role.partition("/")[0]), time.time()))
         if role == "postgres":
             assert self.postgres is not None
             self.postgres.signal(signal.SIGKILL)

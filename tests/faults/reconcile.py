@@ -28,6 +28,7 @@ class Verdict:
 
     row: Row = field(default_factory=Row)
     problems: list[str] = field(default_factory=list)
+    unpaid: list[Client] = field(default_factory=list)  # whose whole answer was read and given back
 
     def lost(self, problem: str) -> None:
         self.row.lost += 1
@@ -51,6 +52,7 @@ async def reconcile(cluster: Cluster, scenario: str, clients: Sequence[Client], 
     await _confirmed(cluster, clients, verdict)
     for client in clients:
         await _check(cluster, client, verdict, unsent)
+    _check_unpaid(cluster, clients, verdict)
     books = await cluster.office.books()
     for each in books.differences:
         verdict.wrong(f"books of {each.account_id}: {each.check}: expected {each.expected}, found {each.found}")
@@ -103,8 +105,9 @@ async def _check(cluster: Cluster, client: Client, verdict: Verdict, unsent: int
     if balance != account.credits - paid or held:
         verdict.wrong(f"balance {balance} and held {held} after {account.credits} granted and {paid} paid; {told}")
     problem = compare(received, sum(charge.output_tokens for charge in charges if charge.credits), unsent)
-    if problem is not None and client.whole and _read_at_the_last_moment(received, charges, cluster.edge_kills):
-        verdict.row.unpaid += 1
+    given_back = len(charges) == 1 and charges[0].refunded_credits > 0
+    if problem is not None and client.whole and received.usage is not None and given_back:
+        verdict.unpaid.append(client)
     elif problem is not None:
         verdict.row.unseen += client.whole and _paid_at_the_last_moment(received, charges)
         verdict.lost(f"{problem}; {told}; {charges}")
@@ -120,13 +123,19 @@ def _paid_at_the_last_moment(received: Received, charges: list[quota_pb2.Charge]
     return received.status == 0 and len(ends) == 1 and 0 <= received.ended_at - ends[0] < MOMENT
 
 
-def _read_at_the_last_moment(received: Received, charges: list[quota_pb2.Charge], kills: Sequence[float]) -> bool:
-    """Whether a whole answer that was given back was read so shortly before an edge's end that its confirmation can
-    have been under way."""
-    refunded = [charge.refunded_credits for charge in charges]
-    if received.usage is None or len(refunded) != 1 or not refunded[0]:
-        return False
-    return any(-LATE < kill - received.ended_at <= UNDER_WAY for kill in kills)
+def _check_unpaid(cluster: Cluster, clients: Sequence[Client], verdict: Verdict) -> None:
+    """What was read and given back, kill by kill: at most the whole answers of the killed edge that were read so
+    shortly before that their confirmations can have been under way."""
+    verdict.row.unpaid = len(verdict.unpaid)
+    explained: set[Client] = set()
+    for address, kill in cluster.edge_kills:
+        there = [each for each in clients if each.whole and each.address == address and each.received.usage]
+        late = {each for each in there if -LATE < kill - each.received.ended_at <= UNDER_WAY}
+        verdict.row.read_late += len(late)
+        explained |= late
+    for client in verdict.unpaid:
+        if client not in explained:
+            verdict.lost(f"an answer was read long before its edge was killed, and given back: {client.received}")
 
 
 async def _check_ledger(cluster: Cluster, account: Account, charges: list[quota_pb2.Charge], verdict: Verdict) -> None:

@@ -11,7 +11,8 @@ class Row:
     """Counts of one scenario. `stuck` is the longest that a hold outlived its request, in seconds.
 
     `unseen`: whole answers that were paid and whose edge was killed before it wrote them: none may be. `unpaid`: whole
-    answers that were read just before their edge was killed, and given back (docs/guarantees.md).
+    answers that were read just before their edge was killed, and given back (docs/guarantees.md); `read_late`: all that
+    were read then.
     """
 
     faults: int = 0
@@ -21,6 +22,7 @@ class Row:
     negative: int = 0
     unseen: int = 0
     unpaid: int = 0
+    read_late: int = 0
     stuck: float = 0.0
 
     def __iadd__(self, other: Row) -> Row:
@@ -31,6 +33,7 @@ class Row:
         self.negative += other.negative
         self.unseen += other.unseen
         self.unpaid += other.unpaid
+        self.read_late += other.read_late
         self.stuck = max(self.stuck, other.stuck)
         return self
 
@@ -50,7 +53,7 @@ class Report:
         """The table as Markdown, with a sum below it; nothing when there is nothing to tell."""
         if not self._rows:
             return
-        counts = "faults injected | requests | lost | doubled | negative | paid unseen | seen, not paid"
+        counts = "faults injected | requests | lost | doubled | negative | paid unseen | seen, not paid / read late"
         yield f"| scenario | database | {counts} | longest stuck hold |"
         yield "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
         total = Row()
@@ -63,6 +66,7 @@ class Report:
 def _line(scenario: str, database: str, row: Row) -> str:
     counts = (
         f"{row.faults} | {row.requests} | {row.lost} | {row.doubled} | {row.negative} | {row.unseen} | {row.unpaid}"
+        f" / {row.read_late}"
     )
     return f"| {scenario} | {database} | {counts} | {row.stuck:.1f} s |"
 
