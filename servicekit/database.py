@@ -26,6 +26,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.address import Address
 from servicekit.errors import StartupError
+from servicekit.file_copy import copy_before_upgrade, copy_place
 from servicekit.logging import get_logger
 from servicekit.outages import OUTAGES, is_outage, note_gone, outages_translated
 from servicekit.schema import Schema
@@ -35,6 +36,7 @@ __all__ = ["CONNECT_TIMEOUT", "Database", "migrate_database", "open_database", "
 log = get_logger(__name__)
 
 Dialect = Literal["sqlite", "postgresql"]
+NewerSchema = Literal["serve", "refuse"]
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, with % codes for what is special in a URL"
 TLS_OPTIONS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"}  # of a URL, as libpq knows them
@@ -115,14 +117,16 @@ async def open_database(
     migrate: bool = True,
     migrate_command: str = "the service's migrate command",
     ca_file: Path | None = None,
+    newer_schema: NewerSchema = "serve",
 ) -> AsyncIterator[Database]:
     """Opens, locks (SQLite) and migrates a database. Raises StartupError: names the setting, hides the password.
 
     migrate=False only checks: StartupError when the schema is older than this version needs. `ca_file`: PostgreSQL must
-    show a certificate for the host in the URL, signed by an authority in this file.
+    show a certificate for the host in the URL, signed by an authority in this file. `newer_schema`: whether to serve on
+    a schema that a later version made. A SQLite file is copied before it is migrated (servicekit/file_copy.py).
     """
     parsed, dialect = _parse(url, setting, ca_file)
-    versions = Schema(migrations, schema)
+    versions = Schema(migrations, schema, refuse=_instead(parsed, dialect, setting) if newer_schema == "refuse" else "")
     async with _single_process(parsed, wait=0) if dialect == "sqlite" else nullcontext():
         if migrate:
             await _upgrade(parsed, dialect, versions, schema, setting, wait=MIGRATE_WAIT)
@@ -171,9 +175,23 @@ async def _upgrade(
     engine = _engine(url, dialect, schema, "NORMAL", command_timeout=None)
     try:
         with _failures(setting, engine):
+            if dialect == "sqlite" and await versions.outdated(engine):
+                copy = await asyncio.to_thread(copy_before_upgrade, Path(str(url.database)))
+                log.info("database_copied", copy=str(copy))
             await versions.upgrade(engine, wait=wait)
     finally:
         await engine.dispose()
+
+
+def _instead(url: URL, dialect: Dialect, setting: str) -> str:
+    """What to do where a schema is too new."""
+    what = "install the version that made it"
+    if dialect == "sqlite":
+        file = Path(str(url.database))
+        # A log that belongs to another file would be written into the copy.
+        what += f", or delete {file}-wal and {file}-shm and put {copy_place(file)} in the place of {file}, which loses"
+        what += " what came after the upgrade"
+    return f"{what}; or serve on it with {setting.removesuffix('DATABASE_URL')}NEWER_SCHEMA=serve"
 
 
 async def _file_is_current(url: URL, versions: Schema, schema: str | None) -> bool:

@@ -36,7 +36,9 @@ SCHEMA_EXISTS = "SELECT count(*) FROM pg_namespace WHERE nspname = :schema"
 class Schema:
     """The migrations in one folder, against one database. `name` is PostgreSQL's schema, None: the default one."""
 
-    def __init__(self, migrations: Path, name: str | None = None) -> None:
+    def __init__(self, migrations: Path, name: str | None = None, *, refuse: str = "") -> None:
+        """`refuse`: what to do instead of serving on a schema that is newer than this version; empty: it serves."""
+        self._refuse = refuse
         self._migrations = migrations
         self._name = name
         self._scripts = ScriptDirectory(str(migrations))
@@ -54,6 +56,12 @@ class Schema:
         """Whether nothing is left to do. Raises StartupError: the schema is too new for this version."""
         async with engine.connect() as connection:
             return self._serves(await self.revision(connection))
+
+    async def outdated(self, engine: AsyncEngine) -> bool:
+        """Whether an upgrade would change tables that are there."""
+        async with engine.connect() as connection:
+            found = await self.revision(connection)
+        return found is not None and found != self.newest and self._knows(found)
 
     async def check(self, engine: AsyncEngine, command: str) -> None:
         """Raises StartupError naming `command`: the database is behind; or it is too new."""
@@ -114,15 +122,22 @@ class Schema:
         """Whether this version can serve on what was found; False: it must be brought up to date first."""
         if found == self.newest:
             return True
-        if found is None or found in {each.revision for each in self._scripts.walk_revisions()}:
+        if found is None or self._knows(found):
             return False
         if (needs := least_needed(found)) is not None and _number(self.newest) < needs:
             raise StartupError(
                 f"the database's schema is {found}, for versions with schema {needs:04d} or newer; this one has"
                 f" {self.newest}: install a newer version, or restore the backup that was made before the upgrade"
             )
+        if self._refuse:
+            raise StartupError(
+                f"the database's schema is {found}, which is newer than this version's, {self.newest}: {self._refuse}"
+            )
         log.warning("schema_is_newer", found=found, known=self.newest)
         return True
+
+    def _knows(self, revision: str) -> bool:
+        return revision in {each.revision for each in self._scripts.walk_revisions()}
 
 
 def lock_table(connection: Connection, table: str) -> None:

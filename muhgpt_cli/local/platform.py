@@ -35,7 +35,7 @@ from servicekit.errors import StartupError
 from services.model_list import load_model_list
 
 START_TIMEOUT = 60.0  # seconds
-MODEL_START_TIMEOUT = 900.0  # a large model takes minutes to load from a slow disk
+LONG_START_TIMEOUT = 900.0  # a large model is loaded, or a large database copied and migrated, from a slow disk
 READY_TIMEOUT = 30.0
 WRITE_AGAIN = 5.0  # seconds
 POLL = 0.05
@@ -186,11 +186,12 @@ class Platform:
             f"{prefix}OPERATOR_TOKEN_FILE": str(self._data_dir.operator_token),
         }
         if name != "inference":
-            environment.setdefault(f"{prefix}DATABASE_URL", self._data_dir.database(name))
+            url = environment.setdefault(f"{prefix}DATABASE_URL", self._data_dir.database(name))
+            if url.startswith("sqlite"):  # nothing older runs beside it, and there is a copy to go back to
+                environment.setdefault(f"{prefix}NEWER_SCHEMA", "refuse")
         if name != "auth" and self._models is not None:
             environment[f"{prefix}MODELS_FILE"] = str(self._models)
-        timeout = MODEL_START_TIMEOUT if name == "inference" else START_TIMEOUT
-        return self._service(name, environment, timeout)
+        return self._service(name, environment, LONG_START_TIMEOUT)
 
     def _service(self, name: str, environment: dict[str, str], timeout: float) -> ServiceProcess:
         return ServiceProcess(name, python("-m", f"services.{name}.main"), environment, self._data_dir, timeout)

@@ -74,6 +74,7 @@ async def main() -> None:
         migrate=settings.migrate,
         migrate_command=COMMAND,
         ca_file=settings.database_ca_file,
+        newer_schema=settings.newer_schema,
     ) as database:
         server = Server(
             name="auth",

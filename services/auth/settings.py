@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -23,6 +25,9 @@ class AuthSettings(ServiceSettings, AuthDatabaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="MUHGPT_AUTH_")
 
     migrate: bool = Field(True, description="bring the database up to date at start; else only check that it is")
+    newer_schema: Literal["serve", "refuse"] = Field(
+        "serve", description="what to do when a later version has changed the database's schema"
+    )
     default_requests_per_minute: int = Field(
         60, ge=1, le=MAX_REQUESTS_PER_MINUTE, description="for accounts that have no limit of their own"
     )

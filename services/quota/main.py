@@ -130,6 +130,7 @@ async def opened(settings: QuotaSettings) -> AsyncIterator[tuple[Database, Store
         migrate_command=COMMAND,
         synchronous=settings.database_synchronous,
         ca_file=settings.database_ca_file,
+        newer_schema=settings.newer_schema,
     ) as database:
         try:
             store = await _store(settings, database)

@@ -23,6 +23,9 @@ class QuotaSettings(ServiceSettings, QuotaDatabaseSettings):
     model_config = SettingsConfigDict(env_prefix="MUHGPT_QUOTA_", frozen=True, extra="forbid")
 
     migrate: bool = Field(True, description="bring the database up to date at start; else only check that it is")
+    newer_schema: Literal["serve", "refuse"] = Field(
+        "serve", description="what to do when a later version has changed the database's schema"
+    )
     database_synchronous: Literal["NORMAL", "FULL"] = Field(
         "NORMAL", description="SQLite: NORMAL survives a crash of the process, FULL a power cut too"
     )

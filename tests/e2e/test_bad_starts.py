@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.platform import run_muhgpt
+from tests.e2e.platform import run_muhgpt, running
 
 LIST = """models:
   muh-chat:
@@ -108,3 +110,16 @@ def test_a_setting_that_is_missing_is_named(tmp_path: Path) -> None:
     )
     assert answer.returncode == 2
     assert "error: setting MUHGPT_AUTH_EDGE_TOKEN_FILE is missing" in answer.stderr
+
+
+def test_books_of_a_later_version_are_refused_with_what_to_do_and_served_when_that_is_wanted(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(data):
+        pass
+    with closing(sqlite3.connect(data / "quota.db")) as books, books:
+        books.execute("UPDATE alembic_version SET version_num = '9999'")
+    said = refused(tmp_path)
+    assert "the database's schema is 9999, which is newer than this version's" in said
+    assert f"put {data}/quota.db.before-upgrade in the place of {data}/quota.db" in said
+    with running(data, env={"MUHGPT_QUOTA_NEWER_SCHEMA": "serve"}) as platform:
+        assert platform.muhgpt("doctor")
