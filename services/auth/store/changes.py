@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, extract, func, literal
+from sqlalchemy import case, delete
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,6 +17,7 @@ from services.auth.domain.errors import HelloExpected
 from services.auth.domain.store import MAX_REPLAY, Known, Unconfirmed
 from services.auth.store.rows import to_change
 from services.auth.store.sequence import LockedSequence
+from services.auth.store.session_clock import SessionClock
 from services.auth.tables import ChangeRow, SequenceRow, SessionRow
 
 # Rows of sessions that ended without a goodbye are of no use after their ttl; they go when the next session opens.
@@ -24,16 +25,11 @@ FORGET_AFTER = 3600 * MICROSECONDS
 
 
 class ChangeTable:
-    """The domain's ChangeStore.
-
-    Times come from the database's clock on PostgreSQL, since replicas' clocks differ. SQLite has one process, so there
-    they are counted from its start: a clock that is set right meanwhile makes no session older or younger.
-    """
+    """The domain's ChangeStore. Sessions' times come from a SessionClock."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._clock = clock
-        self._started_us, self._started = clock.now_us(), clock.monotonic()
+        self._clock = SessionClock(database.dialect, clock)
 
     async def last_sequence(self) -> int:
         """One row by its primary key."""
@@ -55,13 +51,11 @@ class ChangeTable:
         no wait takes longer for it. Raises HelloExpected when the id was used before.
         """
         try:
-            async with self._database.write() as session:
+            async with self._write() as session:
                 newest = (await LockedSequence.take(session)).last
-                await session.exec(
-                    delete(SessionRow).where(col(SessionRow.last_seen_us) < self._now_us() - FORGET_AFTER)
-                )
-                seen_us = await self._resumable(session, known, newest, ttl)
-                now_us = (await session.exec(select(self._now_us()))).one()
+                now_us = await self._clock.read(session)
+                await session.exec(delete(SessionRow).where(col(SessionRow.last_seen_us) < now_us - FORGET_AFTER))
+                seen_us = await self._resumable(session, known, newest, _floor_us(now_us, ttl))
                 row = SessionRow(
                     session_id=session_id,
                     edge_name=edge_name,
@@ -73,21 +67,22 @@ class ChangeTable:
         except IntegrityError:
             raise HelloExpected("session_id was used before; take 16 new random bytes for every stream") from None
 
-    async def _resumable(self, session: AsyncSession, known: Known | None, newest: int, ttl: float) -> int | None:
+    async def _resumable(self, session: AsyncSession, known: Known | None, newest: int, floor_us: int) -> int | None:
         """When the session that knew of `known` was last heard; None: it, or the change, cannot be resumed from."""
         if known is None or not max(0, newest - MAX_REPLAY) <= known.sequence <= newest:
             return None
         statement = select(SessionRow.last_seen_us).where(
             col(SessionRow.session_id) == known.session_id,
             col(SessionRow.lapsed).is_(False),
-            col(SessionRow.last_seen_us) >= self._floor_us(ttl),
+            col(SessionRow.last_seen_us) >= floor_us,
         )
         return (await session.exec(statement)).first()
 
     async def touch_sessions(self, acknowledged: Mapping[str, int], ttl: float) -> frozenset[str]:
         """In order of ids, so that two writers cannot deadlock. A lapsed session stays lapsed."""
         alive = set()
-        async with self._database.write() as session:
+        async with self._write() as session:
+            now_us = await self._clock.read(session)
             for session_id in sorted(acknowledged):
                 acked, sequence = col(SessionRow.acked_sequence), acknowledged[session_id]
                 statement = (
@@ -95,9 +90,9 @@ class ChangeTable:
                     .where(
                         col(SessionRow.session_id) == session_id,
                         col(SessionRow.lapsed).is_(False),
-                        col(SessionRow.last_seen_us) >= self._floor_us(ttl),
+                        col(SessionRow.last_seen_us) >= _floor_us(now_us, ttl),
                     )
-                    .values(last_seen_us=self._now_us(), acked_sequence=case((acked < sequence, sequence), else_=acked))
+                    .values(last_seen_us=now_us, acked_sequence=case((acked < sequence, sequence), else_=acked))
                 )
                 if (await session.exec(statement)).rowcount:
                     alive.add(session_id)
@@ -115,12 +110,13 @@ class ChangeTable:
         up here and prolonged there. A row that a heartbeat holds right now is skipped: it is looked at next time.
         """
         late = col(SessionRow.acked_sequence) < sequence
-        silent = (
-            select(SessionRow.session_id)
-            .where(late, col(SessionRow.lapsed).is_(False), col(SessionRow.last_seen_us) < self._floor_us(ttl))
-            .with_for_update(skip_locked=True)
-        )
-        async with self._database.write() as session:
+        async with self._write() as session:
+            floor_us = _floor_us(await self._clock.read(session), ttl)
+            silent = (
+                select(SessionRow.session_id)
+                .where(late, col(SessionRow.lapsed).is_(False), col(SessionRow.last_seen_us) < floor_us)
+                .with_for_update(skip_locked=True)
+            )
             await session.exec(update(SessionRow).where(col(SessionRow.session_id).in_(silent)).values(lapsed=True))
             rows = (await session.exec(select(SessionRow.session_id, SessionRow.lapsed).where(late))).all()
         return Unconfirmed(
@@ -128,13 +124,17 @@ class ChangeTable:
             lapsed=frozenset(session_id for session_id, lapsed in rows if lapsed),
         )
 
-    def _now_us(self) -> ColumnElement[int]:
-        if self._database.dialect == "sqlite":
-            return literal(
-                self._started_us + round((self._clock.monotonic() - self._started) * MICROSECONDS), BigInteger
-            )
-        # Not now(): that is the transaction's start, before it waited for a lock.
-        return cast(extract("epoch", func.clock_timestamp()) * MICROSECONDS, BigInteger)
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that reads the sessions' clock."""
+        try:
+            async with self._database.write() as session:
+                yield session
+        except BaseException:
+            self._clock.distrust()
+            raise
 
-    def _floor_us(self, ttl: float) -> ColumnElement[Any]:
-        return self._now_us() - round(ttl * MICROSECONDS)
+
+def _floor_us(now_us: int, ttl: float) -> int:
+    """A session that was last heard before this is silent for longer than the ttl."""
+    return now_us - round(ttl * MICROSECONDS)

@@ -129,3 +129,47 @@ async def test_with_other_defaults_every_principal_is_another_one(sqlite_url: st
         assert resumed.sequence == 1
         assert resumed.cache_mark != first.cache_mark
         resumed.call.cancel()
+
+
+@pytest.mark.parametrize("step", [3600, 150, -150, -3600])
+async def test_a_clock_that_was_set_before_auth_started_again_neither_ends_trust_nor_holds_up_a_revocation(
+    sqlite_url: str, clock: FakeClock, step: float
+) -> None:
+    async with running_auth(sqlite_url, clock, ttl=FAKE_TTL) as auth:
+        account = await auth.account()
+        key = await auth.key(account)
+        first, silent = [await Edge.open(auth.edge_peer) for _ in range(2)]
+        for edge in (first, silent):
+            edge.call.cancel()
+    clock.set(step)
+    async with running_auth(sqlite_url, clock, ttl=FAKE_TTL) as again:
+        await change_limits(again, account, 1)
+        resumed = await first.resume(again.edge_peer)
+        assert resumed.sequence == first.sequence
+        await resumed.ack((await resumed.read("change")).sequence)
+        await resumed.beat_answered(1)
+        revoking = again.revoking(key.key.key_id)
+        await resumed.ack((await resumed.read("change")).sequence)
+        clock.advance(FAKE_TTL - 1)
+        assert await still_waiting(revoking)
+        clock.advance(1.001)
+        assert (await revoking).sessions_timed_out == 1
+        resumed.call.cancel()
+
+
+@pytest.mark.parametrize("step", [3600, 150, -150, -3600])
+async def test_a_clock_that_is_set_under_way_changes_nothing_for_sessions(
+    auth: Auth, clock: FakeClock, step: float
+) -> None:
+    key = await auth.key(await auth.account())
+    edge, silent = [await Edge.open(auth.edge_peer) for _ in range(2)]
+    clock.set(step)
+    await edge.beat_answered(1)
+    silent.call.cancel()
+    revoking = auth.revoking(key.key.key_id)
+    await edge.ack((await edge.read("change")).sequence)
+    clock.advance(FAKE_TTL - 1)
+    assert await still_waiting(revoking)
+    clock.advance(1.001)
+    assert (await revoking).sessions_timed_out == 1
+    edge.call.cancel()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
 import grpc
 import pytest
 
@@ -58,6 +59,51 @@ async def test_an_edge_cut_off_from_the_other_replica_is_waited_out_by_the_datab
     assert (await here.revoking(key.key.key_id)).sessions_timed_out == 1
     assert TTL * 0.99 <= time.monotonic() - started < TTL + 5
     assert (await here.revoking(key.key.key_id)).sessions_timed_out == 0
+
+
+@pytest.fixture
+async def set_clock(postgres_url: str) -> Callable[[int], Awaitable[None]]:
+    """Sets the database's clock, so many seconds from the right time, for whoever connects from now on."""
+
+    async def run(*statements: str) -> None:
+        connection = await asyncpg.connect(postgres_url, timeout=10)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    await run(
+        "CREATE SCHEMA clock",
+        "CREATE TABLE clock.step (seconds integer)",
+        "INSERT INTO clock.step VALUES (0)",
+        "CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT"
+        " pg_catalog.clock_timestamp() + (SELECT seconds FROM clock.step) * interval '1 second' $$",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = clock, pg_catalog', current_database());"
+        " END $$",
+    )
+    return lambda seconds: run(f"UPDATE clock.step SET seconds = {seconds}")
+
+
+@pytest.mark.parametrize("step", [3600, 150, -150, -3600])
+async def test_a_clock_of_the_database_that_is_set_neither_ends_trust_nor_holds_up_a_revocation(
+    set_clock: Callable[[int], Awaitable[None]], replicas: list[Auth], step: int
+) -> None:
+    here, there = replicas
+    key = await here.key(await here.account())
+    edge, silent = await Edge.open(here.edge_peer), await Edge.open(there.edge_peer)
+    await edge.beat_answered(1)
+    await set_clock(step)
+    started = time.monotonic()
+    silent.call.cancel()
+    revoking = here.revoking(key.key.key_id)
+    await edge.ack((await edge.read("change")).sequence)
+    for number in (2, 3, 4):
+        await asyncio.wait([revoking], timeout=TTL / 4)
+        await edge.beat_answered(number)
+    assert not revoking.done()  # the silent edge may still trust its cache
+    assert (await revoking).sessions_timed_out == 1
+    assert TTL * 0.9 <= time.monotonic() - started < TTL + 5
+    await edge.beat_answered(5)
+    await edge.leave()
 
 
 async def test_a_goodbye_at_the_other_replica_ends_the_wait(replicas: list[Auth]) -> None:
