@@ -55,7 +55,8 @@ def outcome(client: OpenAI) -> int:
     return 200
 
 
-def test_killing_the_llama_worker_gives_502_for_what_it_had_and_it_is_back_within_seconds(own: Platform) -> None:
+def test_killing_the_llama_worker_ends_the_stream_it_had_and_it_is_back_within_seconds(own: Platform) -> None:
+    """Requests that it was preparing beside each other are prepared once more by its successor: 502, or answered."""
     account = own.account()
     worker = own.llama_worker()
     with own.openai(account.key) as client, ThreadPoolExecutor(3) as pool:
@@ -67,7 +68,7 @@ def test_killing_the_llama_worker_gives_502_for_what_it_had_and_it_is_back_withi
         worker.kill()
         with pytest.raises(openai.APIError):
             list(stream)
-        assert {future.result(30) for future in had} <= {502}
+        assert {future.result(30) for future in had} <= {200, 502}
         until(lambda: works(client), 15, "the worker is back")
     assert own.llama_worker().pid != worker.pid
     until(lambda: own.muhgpt("usage", "--account", account.email)["held"] == 0, 35, "all holds have ended")
