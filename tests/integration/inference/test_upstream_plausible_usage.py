@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client import REGISTRY
 from services.inference.domain.chat import ChatRequest, Message, Picture, Role
 from services.inference.domain.engine import Usage
 from tests.integration.inference.upstream_client import ask, run, serving
-from tests.upstreams import chunk, end, stream, text, usage
+from tests.upstreams import Asked, Play, chunk, end, status, stream, text, usage
 
 PROMPT = "hello " * 193  # 200 tokens as OpenAI frames it: 193 words, a role and 6 around, but for the space at the end
 
@@ -103,3 +104,26 @@ async def test_a_whole_answer_in_one_event_counts_as_in_many() -> None:
     async with serving(stream(text(words), end()), context_length=100_000) as (_, engine):
         _, total = await run(engine, most=30_000)
     assert total.output_tokens == 20_001
+
+
+@pytest.mark.parametrize("server", ["vllm", "llama.cpp", "sglang"])
+async def test_a_server_that_leaves_out_the_running_counts_it_should_bring_makes_estimates(server: str) -> None:
+    """What a client pays that leaves is counted here then, and its receipt says so."""
+    counts = {"vllm": {"count": 7}, "llama.cpp": {"input_tokens": 7}, "sglang": {}}[server]
+    told = {"usage": {"prompt_tokens": 7, "completion_tokens": 1}, "timings": {"predicted_n": 1}}
+
+    def playing(*chunks: Any) -> Play:
+        async def play(asked: Asked, writer: asyncio.StreamWriter) -> None:
+            whole = asked.path.endswith("/chat/completions")
+            await (stream(*chunks, end(), usage(7, 1)) if whole else status(200, counts))(asked, writer)
+
+        return play
+
+    prompt_guessed = server == "sglang"
+    async with serving(playing(text("Hello")), server=server) as (upstream, engine):
+        assert (await engine.prepare(ask())).prepared.estimated is prompt_guessed
+        await run(engine)
+        assert (await engine.prepare(ask())).prepared.estimated
+        upstream.play(playing(text("Hello", **told)))
+        await run(engine)
+        assert (await engine.prepare(ask())).prepared.estimated is prompt_guessed

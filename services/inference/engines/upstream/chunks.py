@@ -73,6 +73,11 @@ class ChunkReader:
         return self.done or self.overrun or (self.cut and self.complete)
 
     @property
+    def guesses(self) -> bool:
+        """Whether tokens of a choice are estimated so far."""
+        return any(choice.count.guessed for choice in self._choices if choice.count.tokens)
+
+    @property
     def progress(self) -> int:
         """Grows with all output, also with what is held back."""
         return sum(choice.output_bytes + choice.count.tokens for choice in self._choices)

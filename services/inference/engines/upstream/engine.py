@@ -103,6 +103,7 @@ class UpstreamEngine:
 
         self.context = Context(self.client, config.base_url, config.model, config.context_length, clock, config.target)
         self.context.look()
+        self.counts_meanwhile = config.server in RUNNING_COUNT  # the server's answers bring running counts
         self._logprobs_missing_until = 0.0  # monotonic
         for count in COUNTS:  # initialised to 0 so that rate() sees the first increment
             metrics.USAGE_DISBELIEVED.labels(config.model_id, config.target, count)
@@ -152,8 +153,8 @@ class UpstreamEngine:
 
     @property
     def _guesses_output(self) -> bool:
-        """Whether nobody knows the tokens of a running answer."""
-        return self.tokens.estimates and self.config.server not in RUNNING_COUNT
+        """Whether nobody knows the tokens of a running answer, as far as the last one showed."""
+        return self.tokens.estimates and not self.counts_meanwhile
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -211,6 +212,8 @@ class UpstreamPrompt:
             aclosing(_timed(events, reader, self.engine)) as steps,
         ):
             async for deltas in steps:
+                if config.server in RUNNING_COUNT and not self.request.sampling.logprobs:
+                    self.engine.counts_meanwhile = not reader.guesses
                 yield deltas
         last, usage = reader.finish(self.count)
         asked.unseen = reader.unseen
