@@ -34,7 +34,7 @@ FULL_EVERY = 86_400.0  # seconds
 FIRST_SIZE, MIN_SIZE, MAX_SIZE = 128, 64, 4096
 SHORT, LONG = 0.05, 0.25  # seconds that a range's snapshot should be held
 REST = 3.0  # times as long as a range took, until the next, where nobody waits for the result
-CARRY_FROM = 8  # lines of an account that are worth rows of their own; in small books SLICE
+CARRY_FROM = 16  # lines of an account that are worth rows of their own; in small books SLICE
 TRIES, BETWEEN_TRIES = 30, 1.0  # of a range, and seconds, while the database is away and nobody waits
 ANEW = 2**62  # no count has this number: nothing is taken from an earlier one
 
@@ -167,8 +167,12 @@ class Counting:
             due = (await connection.execute(text(recount.due(within)), within.parameters | limits)).all()
         with suppress(DatabaseUnavailable):  # read only, a full disk, or another replica at it: the lines are read
             for chunk in recount.chunks(due, within, self._database.dialect):
-                while await self._carry_some(chunk, limits):
-                    pass
+                more = True
+                while more:
+                    began = self._clock.monotonic()
+                    more = await self._carry_some(chunk, limits)
+                    if self._database.dialect == "sqlite":  # requests poll for the lock: leave them as long as it took
+                        await asyncio.sleep(self._clock.monotonic() - began)
 
     async def _carry_some(self, within: Range, limits: dict[str, int]) -> bool:
         """One transaction; true when there is more to carry."""
