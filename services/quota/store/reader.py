@@ -30,9 +30,7 @@ LAST_INSTANT_US = 253_402_300_799_000_000  # the end of the year 9999; a cursor 
 
 # Grouped by the database: a year of hundreds of models is more rows than this process should make objects of. One
 # statement, so that days and models are of one snapshot. Of a day whose every answer was refunded nothing is left.
-_OF_DAYS = (
-    " FROM usage_daily WHERE account_id = :account_id AND day BETWEEN :start_day AND :end_day AND requests > 0 GROUP BY"
-)
+_OF_DAYS = " FROM usage_daily WHERE account_id = :account_id AND day BETWEEN :first AND :last AND requests > 0 GROUP BY"
 USAGE = (
     "SELECT day, NULL AS model, sum(credits), sum(requests), sum(prompt_tokens + output_tokens)"
     f"{_OF_DAYS} day UNION ALL SELECT NULL, model, sum(credits), NULL, NULL{_OF_DAYS} model"
