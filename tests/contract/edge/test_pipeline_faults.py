@@ -185,7 +185,8 @@ async def test_a_hold_that_quota_has_ended_ends_its_answer() -> None:
         pause = platform.engine.pause_after(5)
         answer = await platform.open()
         await pause.reached()
-        platform.quota.refusals = [REFUSED(reason=REFUSED.REASON_HOLD_ENDED)]
+        # Whatever is asked of it from now on, and again when the stream breaks meanwhile.
+        platform.quota.refusals = [REFUSED(reason=REFUSED.REASON_HOLD_ENDED)] * 9
         pause.resume()
         with pytest.raises(ApiError) as caught:
             await collect(answer)
