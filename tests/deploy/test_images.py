@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, requires
+import zipfile
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -94,6 +98,53 @@ def test_an_image_has_all_that_its_extra_needs_and_nothing_else(target: str) -> 
 def _applies(name: str, rest: str) -> bool:
     marker = Requirement(f"{name}=={rest}").marker
     return marker is None or marker.evaluate()
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a file imports wherever it does so, but for types only."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = []
+    nodes = list(ast.walk(tree))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_has_every_package_that_its_code_imports(target: str) -> None:
+    folder = ROOT / ("muhgpt_cli" if target == "cli" else f"services/{target}")
+    names = {name for path in folder.rglob("*.py") for name in imported(path)}
+    owners = packages_distributions()
+    others = {name for name in names if name in owners} - {"muhgpt", "servicekit", "services", "muhgpt_cli"}
+    assert others
+    pinned = locked(FOLDER / f"requirements-{target}.lock")
+    missing = {name for name in others if not {str(canonicalize_name(each)) for each in owners[name]} & set(pinned)}
+    assert missing == set()
+
+
+def test_the_distribution_holds_every_file_of_its_packages(tmp_path: Path) -> None:
+    """Data files too, such as the tokenizers' ranks: what setuptools is not told of is missing in an image only."""
+    source = tmp_path / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "gen", "servicekit", "services", "muhgpt_cli", "pyproject.toml", "README.md", "LICENSE"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+    for name in listed:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(source)], check=True, capture_output=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    packaged = {name.removeprefix("gen/") for name in listed if "/" in name}
+    assert sorted(packaged - held) == []
 
 
 def test_there_is_a_target_for_each_image_and_each_begins_its_service() -> None:
