@@ -14,6 +14,22 @@ NEIGHBOURS = [
     Peer("prometheus", "monitoring", {NAME: "prometheus"}),
     Peer("grafana", "monitoring", {NAME: "grafana"}),
     Peer("ingress controller", "ingress-nginx", {NAME: "ingress-nginx"}),
+    Peer(
+        "gateway",
+        "envoy-gateway-system",
+        {
+            "gateway.envoyproxy.io/owning-gateway-namespace": "muhgpt",
+            "gateway.envoyproxy.io/owning-gateway-name": "edge",
+        },
+    ),
+    Peer(
+        "another's gateway",
+        "envoy-gateway-system",
+        {
+            "gateway.envoyproxy.io/owning-gateway-namespace": "default",
+            "gateway.envoyproxy.io/owning-gateway-name": "edge",
+        },
+    ),
     Peer("cnpg operator", "cnpg-system", {NAME: "cloudnative-pg"}),
     Peer("stranger", "default", {NAME: "edge"}),  # whatever label it gives itself
     Peer("stray pod", "muhgpt", {NAME: "stray"}),  # in our namespace, and nobody's
@@ -33,6 +49,7 @@ ALWAYS = REQUEST | OPERATOR | METRICS | PUBLIC
 POSTGRES = {("auth", "postgres", 5432), ("quota", "postgres", 5432)}
 BOOTSTRAP_PORTS = (443, 6443, 8443)  # of the Kubernetes API, wherever it is
 INGRESS = {("ingress controller", "edge", 8000), ("ingress controller", "acme solver", 8089)}
+GATEWAY = {("gateway", "edge", 8000), ("gateway", "acme solver", 8089)}
 VLLM = {("inference", "vllm", 8000), ("vllm", "internet", 443), ("vllm", "internet, IPv6", 443)}
 CNPG = {
     *{(name, f"{name}-db", 5432) for name in ("auth", "quota")},
@@ -53,6 +70,7 @@ def expected(overlay: str, manifests: Manifests) -> set[Arrow]:
         # Only ports can be named, so the Job may knock at these ports of everybody; ours let nobody in there.
         return ALWAYS | dns | POSTGRES | {("bootstrap", name, port) for name in outside for port in BOOTSTRAP_PORTS}
     if overlay == "own-database":
-        return ALWAYS | dns | INGRESS | {(name, "private network", 5432) for name in ("auth", "quota")}
+        return ALWAYS | dns | GATEWAY | {(name, "private network", 5432) for name in ("auth", "quota")}
     api = {(f"{name}-db", other, port) for name in ("auth", "quota") for other in outside for port in (443, 6443)}
-    return ALWAYS | dns | INGRESS | CNPG | api | (VLLM if overlay == "vllm" else set())
+    entrance = INGRESS if overlay == "ingress" else GATEWAY
+    return ALWAYS | dns | entrance | CNPG | api | (VLLM if overlay == "vllm" else set())

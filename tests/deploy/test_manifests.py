@@ -9,8 +9,11 @@ import pytest
 from services.inference import metrics
 from services.model_list import load_model_list
 from tests.deploy.checks import (
+    entrance,
     images,
+    memory,
     probes,
+    production,
     references,
     schemas,
     security,
@@ -23,7 +26,20 @@ from tests.deploy.checks.secrets import BY_HAND
 from tests.deploy.conftest import rendered
 from tests.deploy.rendered import ROOT, Manifests
 
-CHECKS = [schemas, selectors, references, settings, probes, shutdown, security, images, tls]
+CHECKS = [
+    schemas,
+    selectors,
+    references,
+    settings,
+    probes,
+    shutdown,
+    security,
+    images,
+    tls,
+    entrance,
+    memory,
+    production,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.rpartition(".")[2])

@@ -9,12 +9,16 @@ import pytest
 from tests.deploy import arrows
 from tests.deploy.checks import policies
 from tests.deploy.conftest import rendered
-from tests.deploy.mutations import pods, references
+from tests.deploy.mutations import entrance, pods, production, references
 from tests.deploy.mutations.mutation import Change, Mutation, drop, spec
 from tests.deploy.rendered import Manifests
 
 
-@pytest.mark.parametrize("mutation", [*references.CLUSTER, *pods.PODS], ids=lambda mutation: mutation.what)
+@pytest.mark.parametrize(
+    "mutation",
+    [*references.CLUSTER, *pods.PODS, *entrance.ENTRANCE, *production.PRODUCTION],
+    ids=lambda mutation: mutation.what,
+)
 def test_a_mistake_is_found(mutation: Mutation) -> None:
     manifests = rendered(mutation.overlay)
     assert mutation.check.problems(manifests) == []
@@ -32,7 +36,7 @@ REWIRED = [
     ("no edge", lambda m: policy(m, "quota")["ingress"][0]["from"].pop(0), ("edge", "quota", 7000)),
     ("a door too many", lambda m: policy(m, "metrics")["ingress"][0].pop("ports"), ("prometheus", "auth", 7000)),
     ("everybody", lambda m: policy(m, "edge")["ingress"][0].pop("from"), ("stranger", "edge", 8000)),
-    ("every namespace", lambda m: policy(m, "ingress")["ingress"][0]["from"].append({"namespaceSelector": {}}), None),
+    ("every namespace", lambda m: policy(m, "gateway")["ingress"][0]["from"].append({"namespaceSelector": {}}), None),
     ("the inside", lambda m: policy(m, "inference")["egress"][0]["to"][0]["ipBlock"].pop("except"), None),
     ("no scraper", lambda m: policy(m, "metrics").update(ingress=[]), ("prometheus", "auth", 9090)),
     ("a misspelt port", lambda m: policy(m, "auth")["ingress"][0]["ports"][0].update(port="grcp"), None),

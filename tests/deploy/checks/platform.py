@@ -22,7 +22,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "cli": CliSettings,
 }
 SERVICES = ("auth", "quota", "inference", "edge")
-OURS = re.compile(r"^(?:[a-z0-9.-]+(?::\d+)?/)?muhgpt/(?P<target>[a-z]+):(?P<tag>[A-Za-z0-9._-]+)$")
+OURS = re.compile(r"^(?:[a-z0-9.-]+(?::\d+)?/)?muhgpt/(?P<target>[a-z]+)(?::[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$")
 
 
 def target(container: Document) -> str | None:

@@ -13,6 +13,7 @@ from tests.deploy.rendered import Document, Manifests, Workload
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 HEALTH_PATHS = {route.path for route in health.router.routes if isinstance(route, APIRoute)}
+PROBE_TIMEOUT = 3  # seconds: one, the default, is too short for a process that is starting on a busy node
 # The setting that says where each port is.
 LISTEN = {"grpc": "LISTEN", "http": "LISTEN", "health": "HEALTH_LISTEN", "metrics": "METRICS_LISTEN"}
 
@@ -37,6 +38,8 @@ def _probes(workload: Workload, container: Document) -> Iterator[str]:
         probe = container.get(kind)
         if probe is None:
             yield f"{workload} has no {kind}"
+        elif probe.get("timeoutSeconds", 1) < PROBE_TIMEOUT:
+            yield f"{workload}: {kind} waits {probe.get('timeoutSeconds', 1)} s for its answer"
         elif "grpc" in probe and workload.ports.get("health") != probe["grpc"]["port"]:
             yield f"{workload}: {kind} asks port {probe['grpc']['port']}, which is not its port `health`"
         elif "grpc" in probe and probe["grpc"].get("service") != (LIVENESS if kind == "livenessProbe" else READINESS):

@@ -17,6 +17,7 @@ VERSIONS = ("1.33", "1.35", "1.37")
 CUSTOM = {
     "cert-manager.io/v1": ("Issuer", "Certificate"),
     "postgresql.cnpg.io/v1": ("Cluster",),
+    "gateway.networking.k8s.io/v1": ("Gateway", "HTTPRoute"),
     "monitoring.coreos.com/v1": ("ServiceMonitor", "PodMonitor", "PrometheusRule"),
 }
 

@@ -12,7 +12,7 @@ from tests.deploy.rendered import Manifests
 TLS_KEYS = {"tls.crt", "tls.key", "ca.crt"}
 CNPG_KEYS = {"uri", "username", "password", "dbname", "host", "port", "jdbc-uri", "pgpass", "user"}
 # What docs/kubernetes.md has the operator make who does without CloudNativePG; a test looks for each there.
-BY_HAND = {"auth-database": {"url"}, "quota-database": {"url"}}
+BY_HAND = {"auth-database": {"url"}, "quota-database": {"url"}, "database-ca": {"ca.crt"}}
 
 
 def expected(manifests: Manifests) -> dict[str, set[str]]:
@@ -20,7 +20,10 @@ def expected(manifests: Manifests) -> dict[str, set[str]]:
     if manifests.named("Job", "bootstrap") is not None:
         return _bootstrapped()
     found = {each["spec"]["secretName"]: set(TLS_KEYS) for each in manifests.of("Certificate")}
-    clusters = {f"{each['metadata']['name']}-app": set(CNPG_KEYS) for each in manifests.of("Cluster")}
+    clusters = {}
+    for each in manifests.of("Cluster"):
+        name = each["metadata"]["name"]
+        clusters |= {f"{name}-app": set(CNPG_KEYS), f"{name}-ca": {"ca.crt", "ca.key"}}
     return found | (clusters or BY_HAND)
 
 

@@ -18,7 +18,7 @@ STAND_IN = "postgresql://user:password@host/database"  # for values that come fr
 
 def problems(manifests: Manifests) -> list[str]:
     """Each variable that a service would refuse at its start, or that leads nowhere."""
-    found = []
+    found = list(_headless(manifests))
     for workload in manifests.workloads:
         for container in workload.all_containers:
             name = target(container)
@@ -75,3 +75,14 @@ def _addresses(manifests: Manifests, workload: Workload, values: dict[str, str |
             yield f"{workload}: {key} is {value}, and there is no such Service with that port"
         elif key.startswith("MUHGPT_EDGE_") and service and service["spec"].get("clusterIP") != "None":
             yield f"{workload}: {key} is {value}, and that Service is not headless, so the edge would see one replica"
+
+
+def _headless(manifests: Manifests) -> Iterator[str]:
+    """Services without an address of their own, but for those whose replicas edges balance among."""
+    edge = manifests.workload("edge").containers[0]
+    values = [str(value) for key, value in manifests.environment(edge).items() if key.endswith("_ADDRESS")]
+    balanced = {value.partition(":")[0] for value in values}
+    for service in manifests.of("Service"):
+        name = service["metadata"]["name"]
+        if service["spec"].get("clusterIP") == "None" and name not in balanced:
+            yield f"Service {name} is headless: a pod that comes back is found when DNS caches expire"

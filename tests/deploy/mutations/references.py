@@ -11,9 +11,18 @@ CLUSTER = [
     Mutation(
         "a text for a number", schemas, lambda m: spec(m, "Service", "edge")["ports"][0].update(port="http"), "port"
     ),
-    Mutation("a kind that is not", schemas, lambda m: m.get("Ingress", "edge").update(kind="Ingres"), "there is no"),
     Mutation(
-        "a withdrawn API", schemas, lambda m: m.get("Ingress", "edge").update(apiVersion="extensions/v1beta1"), "no"
+        "a kind that is not",
+        schemas,
+        lambda m: m.get("PodDisruptionBudget", "edge").update(kind="Budget"),
+        "there is no",
+    ),
+    Mutation(
+        "a withdrawn API",
+        schemas,
+        lambda m: m.get("Ingress", "edge").update(apiVersion="extensions/v1beta1"),
+        "no",
+        "ingress",
     ),
     Mutation("other labels on pods", selectors, lambda m: relabel(m, "auth"), "does not select its own pods"),
     Mutation(
@@ -59,12 +68,14 @@ CLUSTER = [
             name="https"
         ),
         "no Service edge with port",
+        "ingress",
     ),
     Mutation(
         "a host without certificate",
         selectors,
         lambda m: spec(m, "Ingress", "edge")["rules"][0].update(host="other.example.com"),
         "have certificates for",
+        "ingress",
     ),
     Mutation(
         "an account that is not",

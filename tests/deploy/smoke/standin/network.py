@@ -18,7 +18,7 @@ def address(workload: str, replica: int = 1) -> str:
 
 class Names:
     """What a cluster's DNS does, done to the text: a headless Service's name becomes the list of its replicas'
-    addresses, which edges take as it is; another's becomes its virtual address."""
+    addresses, which edges take as it is; the edge's becomes its virtual address, another's its one pod's."""
 
     def __init__(self, manifests: Manifests, replicas: dict[str, int]) -> None:
         self._manifests = manifests
@@ -35,10 +35,11 @@ class Names:
         return value
 
     def _addresses(self, service: dict, port: str, all_replicas: bool) -> str:  # type: ignore[type-arg]
-        if service["spec"].get("clusterIP") != "None":
-            return f"{VIRTUAL}:{port}"
         behind = self._behind(service)
-        number = self._replicas[behind.name] if all_replicas else 1
+        if behind.name == "edge":
+            return f"{VIRTUAL}:{port}"
+        headless = service["spec"].get("clusterIP") == "None"
+        number = self._replicas[behind.name] if headless and all_replicas else 1
         return ",".join(f"{address(behind.name, each)}:{port}" for each in range(1, number + 1))
 
     def _behind(self, service: dict) -> Workload:  # type: ignore[type-arg]
