@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.inference.domain import json_patterns
-from services.inference.domain.json_references import KEYWORDS, ROOT, name_of
+from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, name_of, plain
 
 MAX_JOINS = 4  # of `allOf` within `allOf`, or in what it refers to
 MAX_WALK = 16  # levels; what lies deeper is refused where the schema is checked
@@ -21,6 +21,8 @@ KEPT = RISKY | {
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
 }
 MAX_MULTIPLE = 1000
+COUNTED = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+MAX_COUNTED = 4096  # each is a counter in the grammar
 FRACTIONS = (0.1, 0.01, 0.001, 0.0001)
 
 
@@ -43,21 +45,26 @@ def loosened(schema: Any, hold: Hold) -> Any:
     """The schema without what no grammar holds. What is malformed stays, to be refused."""
     if hold is Hold.FORM:
         return _form(schema)
-    given: dict[str, Any] = {}
-    if isinstance(schema, dict):
-        for keyword in KEYWORDS:
-            if isinstance(part := schema.get(keyword), dict):
-                given |= part
+    given = _definitions(schema)
     loosening = _Loosening(given, hold)
     root = loosening.schema(schema, 0)
     if not isinstance(root, dict) or not isinstance(schema, dict):
         return root
-    for keyword in KEYWORDS:
-        if keyword in schema:
-            part = schema[keyword]
-            is_map = isinstance(part, dict)
-            root[keyword] = {name: loosening.schema(value, 1) for name, value in part.items()} if is_map else part
+    root |= {keyword: schema[keyword] for keyword in KEYWORDS if not isinstance(schema.get(keyword, {}), dict)}
+    if given:
+        root[KEYWORDS[0]] = {name: loosening.schema(value, 1) for name, value in given.items()}
     return root
+
+
+def _definitions(schema: Any) -> dict[str, Any]:
+    """Those that a grammar can refer to. What refers to another one may be anything."""
+    given: dict[str, Any] = {}
+    for keyword in KEYWORDS:
+        part = schema.get(keyword) if isinstance(schema, dict) else None
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if plain(name) and len(given) < MAX_DEFINITIONS:
+                given.setdefault(name, value)
+    return given
 
 
 def _form(schema: Any) -> Any:
@@ -97,6 +104,8 @@ class _Loosening:
     def _holds(self, keyword: str, value: Any) -> bool:
         if self._plain and keyword in RISKY:
             return False
+        if keyword in COUNTED:
+            return not isinstance(value, int) or value <= MAX_COUNTED
         if keyword == "format":
             if value == URI:
                 return not self._plain and self._pays(json_patterns.cost(json_patterns.URI))
@@ -187,8 +196,16 @@ class _Loosening:
 
 
 def _modern(schema: dict[str, Any]) -> dict[str, Any]:
-    """Older forms in today's words: lists in `items`, OpenAPI's `nullable`, and `oneOf`, whose branches grammars know
-    only where they exclude each other."""
+    """Older forms in today's words: lists in `items`, OpenAPI's `nullable`, `exclusiveMinimum: true`, whole numbers
+    with a fraction of zero, and `oneOf`, whose branches grammars know only where they exclude each other."""
+    for keyword in COUNTED:
+        if isinstance(value := schema.get(keyword), float) and value.is_integer():
+            schema[keyword] = int(value)
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(is_exclusive := schema.get(exclusive), bool):
+            del schema[exclusive]
+            if is_exclusive and bound in schema:
+                schema[exclusive] = schema.pop(bound)
     if isinstance(schema.get("items"), list):
         schema["prefixItems"] = schema.pop("items")
         if "additionalItems" in schema:

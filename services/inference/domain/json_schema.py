@@ -12,14 +12,21 @@ from typing import Any
 
 from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_loosening import FORMATS, MAX_MULTIPLE, URI, Hold, loosened, states_of_multiples
+from services.inference.domain.json_loosening import (
+    FORMATS,
+    MAX_COUNTED,
+    MAX_MULTIPLE,
+    URI,
+    Hold,
+    loosened,
+    states_of_multiples,
+)
 from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, endless, name_of, path_of, plain
 
 MAX_BYTES = 32 * 1024
 MAX_DEPTH = 12
 MAX_PROPERTIES = 256  # of the whole schema
 MAX_VALUES = 512  # of all enums together
-MAX_LENGTH = 4096  # for minLength, minItems and their like: each is a counter in the grammar
 MAX_ITEMS = (
     16_384  # for the items of all lists, summed: wherever they stand, 60 lists of 4,096 stopped all slots for 4 s
 )
@@ -243,6 +250,6 @@ class _Checker:
     def _number(self, value: Any, where: str, *, whole: bool) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not isinstance(value, int)):
             raise self.fail(where, "is not a whole number" if whole else "is not a number")
-        if whole and not 0 <= value <= MAX_LENGTH:
-            raise self.fail(where, f"must lie between 0 and {MAX_LENGTH}")
+        if whole and not 0 <= value <= MAX_COUNTED:
+            raise self.fail(where, f"must lie between 0 and {MAX_COUNTED}")
         return value

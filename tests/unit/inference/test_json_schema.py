@@ -198,6 +198,41 @@ def loose(schema: Any, hold: Hold = Hold.WHOLE) -> dict[str, Any]:
     return parse_schema(json.dumps(schema), "p", strict=False, hold=hold)
 
 
+LENGTHS = {"minLength": "string", "maxLength": "string", "minItems": "array", "maxItems": "array"}
+
+
+@pytest.mark.parametrize(("keyword", "kind"), LENGTHS.items())
+def test_a_length_beyond_what_a_grammar_counts_is_left_to_the_model_unless_strict(keyword: str, kind: str) -> None:
+    for size in (4097, 10_000, 10**30):
+        schema = {"type": kind, keyword: size}
+        assert keyword not in loose(schema)
+        with pytest.raises(InvalidRequest, match=keyword):
+            parse_schema(json.dumps(schema), "p", strict=True)
+    assert loose({"type": kind, keyword: 100.0})[keyword] == 100, "a whole number, however it is written"
+
+
+def test_exclusive_bounds_of_older_drafts_are_held() -> None:
+    older = {"type": "integer", "minimum": 1, "exclusiveMinimum": True, "maximum": 9, "exclusiveMaximum": False}
+    assert loose(older) == {"type": "integer", "exclusiveMinimum": 1, "maximum": 9}
+
+
+@pytest.mark.parametrize("name", ["R<string,int>", "My Model", "Größe", "a/b"])
+def test_definitions_under_other_names_are_left_to_the_model_and_the_others_held(name: str) -> None:
+    properties = {"a": {"$ref": f"#/$defs/{name}"}, "b": {"$ref": "#/$defs/plain"}}
+    defined = {name: {"type": "null"}, "plain": {"type": "null"}}
+    held = loose({"type": "object", "properties": properties, "$defs": defined})
+    assert held["properties"] == {"a": {}, "b": {"$ref": "#/$defs/plain"}}
+    assert held["$defs"] == {"plain": {"type": "null"}}
+
+
+def test_more_definitions_than_a_grammar_takes_are_left_to_the_model() -> None:
+    names = [f"d{number}" for number in range(200)]
+    properties = {name: {"$ref": f"#/$defs/{name}"} for name in names}
+    held = loose({"type": "object", "properties": properties, "$defs": {name: {"type": "null"} for name in names}})
+    assert held["properties"]["d0"] == {"$ref": "#/$defs/d0"}
+    assert held["properties"]["d199"] == {}
+
+
 @pytest.mark.parametrize(
     ("schema", "held"),
     [
