@@ -143,9 +143,12 @@ class ImageFetcher:
 
     async def _system_lookup(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        )
+        try:
+            found = await loop.run_in_executor(
+                self._threads, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            )
+        except UnicodeError:  # from Python's codec for names: a label that is empty or longer than 63 letters
+            raise OSError("not a name that DNS could have") from None
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

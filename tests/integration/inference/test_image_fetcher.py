@@ -126,6 +126,12 @@ async def test_a_url_that_is_not_allowed_says_why(url: str, problem: str) -> Non
     assert "secret" not in message
 
 
+@pytest.mark.parametrize("host", ["a" * 64, "a" * 5000 + ".com", "example..com"])
+async def test_a_name_that_dns_could_not_have_is_refused_as_one_that_is_not_there(host: str) -> None:
+    async with fetching("", None) as fetcher:
+        assert "could not be downloaded" in await refusal(fetcher, f"http://{host}/a.png")
+
+
 @given(st.lists(st.sampled_from(["http:", "https:", "//", *"abc.:/@[]%?#\\ \n\t\x00é中０１-_0x17\ud800"]), max_size=25))
 async def test_no_text_makes_the_fetcher_fail_in_another_way(pieces: list[str]) -> None:
     async with fetching("", Names()) as fetcher:
