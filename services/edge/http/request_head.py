@@ -9,7 +9,7 @@ from services.edge.http_errors import ApiError
 
 # A registered name or an IPv4 address, or an IPv6 address in brackets, and a port. Commas and other sub-delimiters,
 # which RFC 3986 allows, are in no name of a server: two names joined by a comma are two hosts.
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%-]{0,255})(?::[0-9]{0,5})?")
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2}){0,255})(?::[0-9]{0,5})?")
 MAX_LENGTH_DIGITS = 19  # what 64 bits hold; zeros in front count too
 MAX_HEADERS = 256  # lines; each costs memory whatever its length
 MAX_TRAILERS = 64

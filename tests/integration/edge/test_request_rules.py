@@ -33,6 +33,8 @@ async def status_of(edge: Edge, data: bytes) -> int:
         "Host: a\r\nHost: b\r\n",
         "Host: a b\r\n",
         "Host: a/b\r\n",
+        "Host: a%4\r\n",
+        "Host: a%zz:80\r\n",
         "Host: user@a\r\n",
         "Host: http://a\r\n",
         "Host: a,b\r\n",
