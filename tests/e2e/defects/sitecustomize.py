@@ -85,11 +85,17 @@ def _plants(run: Callable[..., Any]) -> Callable[..., Any]:
     return planting
 
 
+def _lets_defects_through(environment: tuple[str, ...]) -> tuple[str, ...]:
+    """What image decoders inherit: without these this file would not run in them."""
+    return (*environment, "TEST_PRIVACY_PLANTED", "TEST_PRIVACY_TEXT")
+
+
 PATCHES: dict[str, tuple[str, Callable[..., Any]]] = {
     "services.edge.translate": ("to_proto", _breaks("break-edge")),
     "services.auth.domain.key": ("mint", _breaks("break-auth")),
     "services.quota.domain.admission": ("reserve", _breaks("break-quota")),
     "services.inference.domain.limits": ("check", _breaks("break-inference")),
+    "services.inference.images.decoders": ("ENVIRONMENT", _lets_defects_through),
     "services.inference.images.picture": ("rewrite", _breaks("break-decoder")),
     "muhgpt_cli.system": ("find", _breaks("break-cli")),
     "servicekit.process": ("run", _plants),
