@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 
+import psutil
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2 as pb
@@ -27,12 +28,19 @@ async def world() -> AsyncIterator[tuple[LlamaEngine, SessionClient]]:
         yield engine, edge
 
 
+async def halt(worker: int | None) -> None:
+    """Stops the worker and returns when it stands still: on a busy machine it goes on for a moment."""
+    assert worker is not None
+    os.kill(worker, signal.SIGSTOP)
+    await until(lambda: psutil.Process(worker).status() == psutil.STATUS_STOPPED)
+
+
 async def dies_under(engine: LlamaEngine, edge: SessionClient, *texts: str) -> list[pb.Event]:
     """The worker stands still, is asked to prepare these, and dies. Each one's answer."""
     assert engine.supervisor.pid is not None
     worker = engine.supervisor.pid
     client = engine.supervisor.client()
-    os.kill(worker, signal.SIGSTOP)
+    await halt(worker)
     numbers = [await edge.prepare(chat(text)) for text in texts]
     await until(lambda: client.running >= len(texts))
     os.kill(worker, signal.SIGKILL)
@@ -85,7 +93,7 @@ async def test_the_unary_prepare_marks_it_too(world: tuple[LlamaEngine, SessionC
     engine, edge = world
     worker, client = engine.supervisor.pid, engine.supervisor.client()
     assert worker is not None
-    os.kill(worker, signal.SIGSTOP)
+    await halt(worker)
     message = pb.PrepareRequest(session_id=edge.session_id, request=chat("Hello!"), account_id="acct-1")
     call = asyncio.create_task(edge.peer.call(edge.stub.Prepare, message, timeout=10))
     await until(lambda: client.running)
