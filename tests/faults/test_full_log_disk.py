@@ -29,7 +29,9 @@ def limit_logs(cluster: Cluster, soft: int) -> None:
     for edge in cluster.edges:
         service = cluster.service(edge)
         for pid in (service.pid, *(process.pid for process in service.family())):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, UNLIMITED))
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            if hard == UNLIMITED:  # the others are helpers that may write no file at all
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, UNLIMITED))
 
 
 async def statuses(cluster: Cluster, account: Account) -> set[int | None]:
