@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakSet
 
 import asyncpg
 import sqlalchemy.exc
@@ -354,15 +355,26 @@ def _interrupt(connection: Any, _record: Any, _error: Any) -> None:
 
 
 class _SqliteConnection(sqlite3.Connection):
-    """Rolls back before it closes.
+    """Ends its statements and rolls back before it closes.
 
     A call that is cancelled in its transaction closes its connection, but SQLite keeps a closed connection's
     transaction, write lock and all, for as long as one of its cursors is in memory (sqlite3_close_v2): seen until the
-    garbage collector came.
+    garbage collector came. And while one of them has rows left, an interrupt holds for the rollback too.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *arguments: Any, **options: Any) -> Any:
+        cursor = super().cursor(*arguments, **options)
+        self._cursors.add(cursor)
+        return cursor
 
     def close(self) -> None:
         with suppress(sqlite3.Error):  # closed already, or broken: there is nothing to roll back
+            for cursor in list(self._cursors):
+                cursor.close()
             self.rollback()
         super().close()
 
