@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
@@ -16,12 +15,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from weakref import WeakSet
 
 import asyncpg
 import sqlalchemy.exc
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -31,6 +29,7 @@ from servicekit.file_copy import copy_before_upgrade, copy_place
 from servicekit.logging import get_logger
 from servicekit.outages import OUTAGES, is_outage, note_gone, outages_translated
 from servicekit.schema import Schema
+from servicekit.sqlite import sqlite_engine
 
 __all__ = ["CONNECT_TIMEOUT", "Database", "migrate_database", "open_database", "outages_translated"]
 
@@ -43,7 +42,6 @@ FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, with % code
 TLS_OPTIONS = {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"}  # of a URL, as libpq knows them
 CONNECT_TIMEOUT = 5.0  # seconds
 QUERY_TIMEOUT = 2.0  # seconds for one read() or write() block
-LOG_LIMIT_BYTES = 64 * 2**20  # SQLite's log is cut to this when it begins anew
 MIGRATE_WAIT = 60.0  # seconds that a start waits for another process that migrates the same database
 
 
@@ -323,60 +321,9 @@ def _engine(
             engine = create_async_engine(url, hide_parameters=True, connect_args=arguments, **sizes)
         event.listen(engine.sync_engine, "handle_error", note_gone)
         return engine
-    engine = create_async_engine(url, hide_parameters=True, connect_args={"factory": _SqliteConnection})
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's "begin" below, not the driver, starts transactions
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("write", True)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
+    engine = sqlite_engine(url, synchronous)
     event.listen(engine.sync_engine, "handle_error", note_gone)
-    event.listen(engine.sync_engine, "invalidate", _interrupt)
     return engine
-
-
-def _interrupt(connection: Any, _record: Any, _error: Any) -> None:
-    """Ends the statement of a call that was cancelled.
-
-    A connection closes only after its statement, which may take minutes; one that waits for that is cancelled again
-    when the process ends, and then waits for ever for a thread that is gone (aiosqlite's Connection.close).
-    """
-    with suppress(sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, ValueError):  # closed already
-        connection.run_async(lambda driver: driver.interrupt())
-
-
-class _SqliteConnection(sqlite3.Connection):
-    """Ends its statements and rolls back before it closes.
-
-    A call that is cancelled in its transaction closes its connection, but SQLite keeps a closed connection's
-    transaction, write lock and all, for as long as one of its cursors is in memory (sqlite3_close_v2): seen until the
-    garbage collector came. And while one of them has rows left, an interrupt holds for the rollback too.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
-
-    def cursor(self, *arguments: Any, **options: Any) -> Any:
-        cursor = super().cursor(*arguments, **options)
-        self._cursors.add(cursor)
-        return cursor
-
-    def close(self) -> None:
-        with suppress(sqlite3.Error):  # closed already, or broken: there is nothing to roll back
-            for cursor in list(self._cursors):
-                cursor.close()
-            self.rollback()
-        super().close()
 
 
 def _shown(url: URL) -> str:

@@ -6,12 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 import services.auth
 from servicekit.database import open_database
 from servicekit.errors import DatabaseUnavailable, StartupError
 from services.auth.tables import AccountRow
 
+LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000000) SELECT count(*) FROM n"
 MIGRATIONS = Path(services.auth.__file__).parent / "migrations"
 
 
@@ -36,6 +38,28 @@ async def test_a_block_that_takes_too_long_is_an_outage_and_leaves_nothing(datab
                 await asyncio.Event().wait()
         async with database.write() as session:
             assert session.is_active
+
+
+@pytest.mark.parametrize("later", range(12))
+async def test_a_call_cancelled_again_while_its_connection_closes_ends(sqlite_url: str, later: int) -> None:
+    """As when a process ends in the middle of a count: first the drain time of calls is over, then the loop."""
+    async with open_database(sqlite_url, migrations=MIGRATIONS) as database:
+
+        async def count() -> None:
+            async with database.read(timeout=None) as session:
+                await (await session.connection()).execute(text(LONG))
+
+        before = asyncio.all_tasks()
+        counting = asyncio.create_task(count())
+        await asyncio.wait([counting], timeout=0.1)
+        counting.cancel()
+        for _ in range(later):
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - before
+        for task in left:
+            task.cancel()
+        _, pending = await asyncio.wait(left, timeout=5)
+        assert not pending
 
 
 async def test_a_second_process_on_one_sqlite_file_is_refused(sqlite_url: str) -> None:

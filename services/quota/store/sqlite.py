@@ -16,9 +16,9 @@ from itertools import takewhile
 from typing import Any
 
 from servicekit.clock import MICROSECONDS, Clock
-from servicekit.database import LOG_LIMIT_BYTES
 from servicekit.logging import get_logger
 from servicekit.outages import is_gone, outages_translated
+from servicekit.sqlite import LOG_LIMIT_BYTES
 from services.quota.domain.apply import apply
 from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.clock_steps import ClockSteps, correct
