@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.status import RpcFailure
 
 # After these nobody knows whether the call was carried out.
 UNKNOWN_OUTCOMES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)

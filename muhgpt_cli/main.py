@@ -15,7 +15,7 @@ from muhgpt_cli import output, streams
 from muhgpt_cli.commands import accounts, charges, chat, credits, doctor, keys, losses, models, up, usage
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.options import examples
-from servicekit import failures
+from servicekit.observability import redaction as failures
 
 LOOPBACK = "127.0.0.1,localhost,::1"
 

@@ -12,8 +12,8 @@ from muhgpt.inference.v1.inference_pb2_grpc import InferenceStub
 from muhgpt.quota.v1.quota_pb2_grpc import QuotaStub
 from muhgpt_cli.errors import CallFailed, explain
 from muhgpt_cli.system import System
-from servicekit.client import Peer, connect
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.client import Peer, connect
+from servicekit.rpc.status import RpcFailure
 
 CALL_TIMEOUT = 10.0  # seconds
 ATTEMPTS = 3

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from servicekit.log_output import standard_error
+from servicekit.observability.log_output import standard_error
 
 INSTEAD = "backslashreplace"  # of characters that an encoding does not have
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from muhgpt_cli.errors import CliError
-from servicekit.client import check_plaintext
 from servicekit.errors import StartupError
+from servicekit.rpc.client import check_plaintext
 from servicekit.settings import load, read_secret
-from servicekit.tls import TlsDirectory
+from servicekit.tls.directory import TlsDirectory
 
 DEFAULT_DATA_DIR = Path(".muhgpt")
 RUN_FILE = "run.json"

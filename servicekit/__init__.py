@@ -3,7 +3,7 @@
 import os
 import sys
 
-from servicekit.standard_streams import ensure_open
+from servicekit.process.standard_streams import ensure_open
 
 ensure_open()  # before anything opens a file or a socket, which would take the number of a stream that is closed
 

@@ -1,4 +1,4 @@
-"""Errors as nouns. Domain code raises them; servicekit/rpc_status.py carries them across gRPC."""
+"""Errors as nouns. Domain code raises them; servicekit/rpc/status.py carries them across gRPC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class Kind(enum.Enum):
-    """What class of failure an error is; one gRPC status each (servicekit/rpc_status.py)."""
+    """What class of failure an error is; one gRPC status each (servicekit/rpc/status.py)."""
 
     INVALID = "invalid"
     NOT_FOUND = "not_found"

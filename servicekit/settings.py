@@ -11,8 +11,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from servicekit.address import Address, parse_endpoint
 from servicekit.errors import StartupError
+from servicekit.rpc.address import Address, parse_endpoint
 
 PREFIX = "MUHGPT_"
 

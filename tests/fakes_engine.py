@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
-from servicekit.access import Tokens
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import DomainError
-from servicekit.server import Server
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.server import Server
 from services.inference.domain.chat import ChatRequest, Image
 from services.inference.domain.engine import (
     Delta,

@@ -17,7 +17,7 @@ from muhgpt_cli.errors import CliError
 from muhgpt_cli.operator_client import Operator, run
 from muhgpt_cli.options import DataDir, Json, examples
 from muhgpt_cli.system import System, find
-from servicekit.client import connect
+from servicekit.rpc.client import connect
 
 GRPC_SERVICES = ("auth", "quota", "inference")
 HEALTH_TIMEOUT = 3.0  # seconds

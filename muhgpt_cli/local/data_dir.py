@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.system import OPERATOR_TOKEN_FILE, RUN_FILE
-from servicekit.address import SocketPath
 from servicekit.errors import StartupError
+from servicekit.rpc.address import SocketPath
 
 SOCKETS = "sockets"
 LONGEST_SOCKET = "inference.sock"

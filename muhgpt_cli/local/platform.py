@@ -29,9 +29,9 @@ from muhgpt_cli.local.terminal import Terminal
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.output import OutputLost
 from muhgpt_cli.system import System
-from servicekit.address import Address
 from servicekit.clock import Clock, to_datetime
 from servicekit.errors import StartupError
+from servicekit.rpc.address import Address
 from services.model_list import load_model_list
 
 START_TIMEOUT = 60.0  # seconds

@@ -13,11 +13,12 @@ from typing import Any
 import structlog
 import uvloop
 
-from servicekit import last_words, tracing
 from servicekit.errors import StartupError
-from servicekit.log_output import standard_error
-from servicekit.logging import configure, get_logger
-from servicekit.masking import masked
+from servicekit.observability import tracing
+from servicekit.observability import uncaught as last_words
+from servicekit.observability.log_output import standard_error
+from servicekit.observability.logging import configure, get_logger
+from servicekit.observability.masking import masked
 
 log = get_logger(__name__)
 

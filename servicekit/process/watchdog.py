@@ -16,7 +16,7 @@ from types import FrameType
 
 from prometheus_client import Counter, Gauge
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -7,15 +7,15 @@ import secrets
 
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
-from servicekit import logging, metrics, tracing
-from servicekit.access import read_tokens
 from servicekit.clock import Clock, SystemClock
-from servicekit.database import Database, open_database
-from servicekit.file_limit import raise_file_limit
+from servicekit.database.database import Database, open_database
+from servicekit.observability import logging, metrics, tracing
 from servicekit.process import run
-from servicekit.server import Server
+from servicekit.process.file_limit import raise_file_limit
+from servicekit.rpc.access import read_tokens
+from servicekit.rpc.server import Server
 from servicekit.settings import load
-from servicekit.tls import open_tls
+from servicekit.tls.directory import open_tls
 from services.auth.convert import cache_mark
 from services.auth.domain.accounts import Accounts
 from services.auth.domain.change import Bell

@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from servicekit import request_id as ids
-from servicekit import tracing
 from servicekit.clock import Clock
+from servicekit.observability import tracing
+from servicekit.rpc import request_id as ids
 from services.edge.http.access_log import request_broke, request_ended
 from services.edge.http.cors import Cors
 from services.edge.http.disconnect import ClientGone

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from servicekit.client import Peer, check_plaintext, connect
 from servicekit.errors import StartupError
+from servicekit.rpc.client import Peer, check_plaintext, connect
 from servicekit.settings import read_secret
-from servicekit.tls import TlsDirectory, open_tls
+from servicekit.tls.directory import TlsDirectory, open_tls
 from services.edge.peers.inference import LARGE_MESSAGE, Channels
 from services.edge.peers.replicas import Replicas
 from services.edge.peers.resolver import Resolver

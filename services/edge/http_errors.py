@@ -13,8 +13,8 @@ import grpc
 
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
-from servicekit import request_id as ids
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc import request_id as ids
+from servicekit.rpc.status import RpcFailure
 from services.edge import wire_json
 from services.edge.answer import RateWindow
 

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from muhgpt.inference.v1 import inference_pb2
-from servicekit import tracing
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
 from services.edge import pipeline_metrics as metrics
 from services.edge.answer import Batch, Delta, RateWindow, Usage
 from services.edge.convert import to_delta, with_details

@@ -6,12 +6,12 @@ import argparse
 import socket
 import sys
 
-from servicekit import last_words
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
-from servicekit.file_limit import raise_file_limit
-from servicekit.logging import configure, get_logger
+from servicekit.observability import uncaught as last_words
+from servicekit.observability.logging import configure, get_logger
 from servicekit.process import START_FAILED, run, say_why
+from servicekit.process.file_limit import raise_file_limit
 from servicekit.settings import load
 from services.edge.http.listener import address_of, listen, write_address
 from services.edge.settings import EdgeSettings
@@ -53,7 +53,7 @@ def _announce(settings: EdgeSettings, listener: socket.socket) -> None:
 
 
 def _run_one(settings: EdgeSettings, listener: socket.socket) -> int:
-    from servicekit.metrics import serve_metrics
+    from servicekit.observability.metrics import serve_metrics
     from services.edge.worker import serve
 
     serve_metrics(settings.metrics_listen, or_any_port="metrics_listen" not in settings.model_fields_set)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.edge.admission import Admission
 from services.edge.answer import RateWindow
 from services.edge.http.limits import Limits, Sender

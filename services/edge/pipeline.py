@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
 from services import key_format
 from services.edge import pipeline_metrics as metrics
 from services.edge.admission import Admission

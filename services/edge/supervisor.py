@@ -22,7 +22,7 @@ from pathlib import Path
 
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
-from servicekit.logging import configure, get_logger
+from servicekit.observability.logging import configure, get_logger
 from servicekit.process import START_FAILED, run
 from services.edge.settings import EdgeSettings
 
@@ -146,7 +146,7 @@ class Supervisor:
 def run_worker(settings: EdgeSettings, listener: socket.socket, pipe: Connection) -> None:
     """A worker process's whole life."""
     configure("edge", format=settings.log_format, level=settings.log_level)
-    from servicekit import metrics_files
+    from servicekit.observability import metrics_files
 
     metrics_files.install()
     from services.edge.worker import serve  # only here: what it imports must not start in the supervisor
@@ -183,7 +183,7 @@ def serve_merged_metrics(listen: str | None, *, or_any_port: bool) -> None:
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    from servicekit.metrics_page import MetricsPage, serve_page
+    from servicekit.observability.metrics_page import MetricsPage, serve_page
 
     if listen is not None:
         merged = CollectorRegistry()

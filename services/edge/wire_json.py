@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from servicekit.line_safe import line_safe
+from servicekit.observability.line_safe import line_safe
 
 
 def encode(value: Any) -> bytes:

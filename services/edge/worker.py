@@ -8,10 +8,10 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 
-from servicekit import tracing
 from servicekit.clock import Clock, SystemClock
-from servicekit.logging import get_logger
-from servicekit.metrics import tell_build
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
+from servicekit.observability.metrics import tell_build
 from services.edge.app import EdgeApp
 from services.edge.dialling import make_peers
 from services.edge.http.cors import Cors

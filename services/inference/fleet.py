@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain.registry import Registry
 from services.inference.engines.factory import BuiltModel, EngineFactory
 from services.model_list import ModelEntry, ModelList

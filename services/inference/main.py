@@ -7,16 +7,16 @@ import os
 import secrets
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
-from servicekit import logging, tracing
-from servicekit.access import Tokens, read_tokens
 from servicekit.clock import Clock, SystemClock
-from servicekit.file_limit import raise_file_limit
-from servicekit.metrics import serve_metrics
+from servicekit.observability import logging, tracing
+from servicekit.observability.metrics import serve_metrics
 from servicekit.process import run
-from servicekit.reload import Reloads
-from servicekit.server import Server
+from servicekit.process.file_limit import raise_file_limit
+from servicekit.process.reload import Reloads
+from servicekit.rpc.access import Tokens, read_tokens
+from servicekit.rpc.server import Server
 from servicekit.settings import load
-from servicekit.tls import TlsDirectory, open_tls
+from servicekit.tls.directory import TlsDirectory, open_tls
 from services.inference import metrics
 from services.inference.domain.images import ImageLimits, ImageLoader
 from services.inference.domain.preparation import Handles, Preparer

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from muhgpt.inference.v1 import inference_pb2 as pb
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference import convert
 from services.inference.domain.engine import Failed
 from services.inference.domain.errors import HelloExpected, InvalidRequest, Overloaded

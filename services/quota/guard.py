@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.versions import Presented

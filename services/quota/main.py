@@ -9,19 +9,19 @@ from functools import partial
 
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
-from servicekit import logging, tracing
-from servicekit.access import read_tokens
 from servicekit.clock import SystemClock
-from servicekit.database import Database, open_database
+from servicekit.database.database import Database, open_database
 from servicekit.errors import DatabaseUnavailable, StartupError
-from servicekit.file_limit import raise_file_limit
-from servicekit.logging import get_logger
-from servicekit.metrics import serve_metrics
+from servicekit.observability import logging, tracing
+from servicekit.observability.logging import get_logger
+from servicekit.observability.metrics import serve_metrics
 from servicekit.process import run
-from servicekit.reload import Reloads
-from servicekit.server import Server
+from servicekit.process.file_limit import raise_file_limit
+from servicekit.process.reload import Reloads
+from servicekit.rpc.access import read_tokens
+from servicekit.rpc.server import Server
 from servicekit.settings import load
-from servicekit.tls import open_tls
+from servicekit.tls.directory import open_tls
 from services.model_list import load_model_list
 from services.quota import metrics
 from services.quota.domain.operations import Operation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from servicekit.migrate import command
+from servicekit.database.migrate import command
 from services.quota.settings import QuotaDatabaseSettings, QuotaSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"

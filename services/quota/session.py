@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2 as pb
-from servicekit import tracing
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
 from services.quota.convert import printable, to_message, to_operation
 from services.quota.domain import errors
 from services.quota.domain.admission import WINDOW_TOKENS

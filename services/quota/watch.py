@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from servicekit.clock import MICROSECONDS, Clock
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import day_and_month
 from services.quota.store.counting import Counted

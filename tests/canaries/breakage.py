@@ -50,7 +50,7 @@ def breaking(original: Any, word: str) -> Any:
         if word in said:
             raise RuntimeError(f"cannot handle {said}")
         if "confess" in said:
-            from servicekit.logging import get_logger
+            from servicekit.observability.logging import get_logger
 
             get_logger("breakage").info("request_taken", request=said)
         return original(request, *rest)

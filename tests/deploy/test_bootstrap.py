@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from muhgpt_cli.bootstrap.authority import Authority
 from muhgpt_cli.bootstrap.secrets import ROLES
-from servicekit.tls import TlsDirectory
+from servicekit.tls.directory import TlsDirectory
 from tests.deploy.conftest import rendered
 from tests.deploy.smoke.standin.secrets_api import SecretsApi
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from servicekit.tls import TlsDirectory
+from servicekit.tls.directory import TlsDirectory
 from tests.certificates import ROLES, Authority, certificate, write_files
 from tests.faults.office import Office
 from tests.faults.postgres import Postgres

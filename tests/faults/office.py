@@ -13,9 +13,9 @@ import grpc
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import connect
-from servicekit.rpc_status import RpcFailure
-from servicekit.tls import TlsDirectory
+from servicekit.rpc.client import connect
+from servicekit.rpc.status import RpcFailure
+from servicekit.tls.directory import TlsDirectory
 
 CALL = 20.0  # seconds
 AWAY = 20.0  # seconds that a restarted service may take to be found again

@@ -12,7 +12,7 @@ import pytest
 from sqlmodel import col, update
 
 import services.auth
-from servicekit.database import Database, open_database
+from servicekit.database.database import Database, open_database
 from servicekit.errors import DatabaseUnavailable
 from services.auth.store.sequence import LockedSequence
 from services.auth.tables import SequenceRow

@@ -15,7 +15,7 @@ from tests.faults.reconcile import reconcile
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
-NOTICED = 15.0  # seconds: a keepalive is sent after ten of silence, and waited for five (servicekit/client.py)
+NOTICED = 15.0  # seconds: a keepalive is sent after ten of silence, and waited for five (servicekit/rpc/client.py)
 BUSY = 10.0  # seconds more, for a machine that runs everything on two cores
 STREAMS = 4
 

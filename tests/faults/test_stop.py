@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import connect
-from servicekit.database import open_database
-from servicekit.rpc_status import RpcFailure
+from servicekit.database.database import open_database
+from servicekit.rpc.client import connect
+from servicekit.rpc.status import RpcFailure
 from services.quota.migrate import MIGRATIONS
 from tests.faults.service import Service
 

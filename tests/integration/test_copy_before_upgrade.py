@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from servicekit.database import migrate_database, open_database
+from servicekit.database.database import migrate_database, open_database
+from servicekit.database.schema import Schema
 from servicekit.errors import StartupError
-from servicekit.schema import Schema
 from services.quota.migrate import MIGRATIONS
 
 BEFORE = "0005"  # of dc3a068

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 import services.auth
-from servicekit.database import open_database
+from servicekit.database.database import open_database
 from servicekit.errors import DatabaseUnavailable, StartupError
 from services.auth.tables import AccountRow
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
 from servicekit.clock import SystemClock
-from servicekit.database import migrate_database, open_database
+from servicekit.database.database import migrate_database, open_database
 from servicekit.errors import StartupError
 from services.auth.migrate import MIGRATIONS
 from services.quota.migrate import MIGRATIONS as QUOTA_MIGRATIONS

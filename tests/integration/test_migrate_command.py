@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from servicekit.database import open_database
+from servicekit.database.database import open_database
 from servicekit.errors import StartupError
 from services.auth.migrate import MIGRATIONS as AUTH
 from services.quota.migrate import MIGRATIONS as QUOTA

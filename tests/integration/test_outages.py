@@ -15,9 +15,9 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 import services.auth
-from servicekit.database import Database, migrate_database, open_database
+from servicekit.database.database import Database, migrate_database, open_database
+from servicekit.database.outages import OutageLog, is_gone, is_outage
 from servicekit.errors import DatabaseUnavailable
-from servicekit.outages import OutageLog, is_gone, is_outage
 
 MIGRATIONS = Path(services.auth.__file__).parent / "migrations"
 # Counts for minutes, in one statement.

@@ -17,8 +17,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from muhgpt.auth.v1 import auth_pb2
-from servicekit.client import Peer, connect
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.client import Peer, connect
+from servicekit.rpc.status import RpcFailure
 from tests.contract.auth.auth_world import Caller
 
 OPERATOR = "operator-token-of-the-test"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.auth.domain import key, limits
 from services.auth.domain.change import Bell
 from services.auth.domain.errors import DigestMalformed, KeyUnknown

@@ -9,7 +9,7 @@ from typing import Any
 
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.auth.domain.change import Bell, Change, heard
 from services.auth.domain.errors import AckOutOfRange, HelloExpected, SessionLapsed
 from services.auth.domain.pulse import Pulse

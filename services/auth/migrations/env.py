@@ -1,4 +1,4 @@
-from servicekit.schema import run_migrations
+from servicekit.database.schema import run_migrations
 from services.auth.tables import Table
 
 run_migrations(Table.metadata)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import ChangeKind
 from services.auth.domain.errors import AccountUnknown, EmailTaken

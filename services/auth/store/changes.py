@@ -11,7 +11,7 @@ from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.clock import MICROSECONDS, Clock
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.auth.domain.change import Change
 from services.auth.domain.errors import HelloExpected
 from services.auth.domain.store import MAX_REPLAY, Known, Unconfirmed

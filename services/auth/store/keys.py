@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.auth.domain.change import ChangeKind
 from services.auth.domain.errors import KeyNotFound, TooManyKeys
 from services.auth.domain.key import Key, NewKey

@@ -10,7 +10,7 @@ import asyncio
 
 from sqlmodel import col, select
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.auth.domain.store import Found
 from services.auth.store.rows import to_account, to_key
 from services.auth.tables import AccountRow, KeyRow, SequenceRow

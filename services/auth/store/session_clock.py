@@ -17,7 +17,7 @@ from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from servicekit.clock import MICROSECONDS, Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.auth.tables import SessionRow
 
 log = get_logger(__name__)

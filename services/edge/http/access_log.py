@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from servicekit import tracing
-from servicekit.failures import told
-from servicekit.logging import get_logger
-from servicekit.masking import masked
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
+from servicekit.observability.masking import masked
+from servicekit.observability.redaction import told
 from services.edge.http.exchange import Exchange
 from services.edge.http.metrics import observe
 
@@ -74,5 +74,5 @@ def _end_trace(exchange: Exchange) -> None:
 
 
 def request_broke(exchange: Exchange, error: Exception) -> None:
-    """Logs a defect of ours (servicekit/failures.py: its kind and place, not its text)."""
+    """Logs a defect of ours (servicekit/observability/redaction.py: its kind and place, not its text)."""
     log.error("request_failed", request_id=exchange.request_id, exception=told(error))

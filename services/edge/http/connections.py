@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Protocol
 
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.edge.http.limited import CONNECTIONS, CONNECTIONS_OF_SOURCE
 from services.edge.http.senders import Sources
 from services.edge.http_errors import ApiError

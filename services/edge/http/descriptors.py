@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

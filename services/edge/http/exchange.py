@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
-from servicekit import tracing
 from servicekit.clock import Clock
-from servicekit.line_safe import line_safe
+from servicekit.observability import tracing
+from servicekit.observability.line_safe import line_safe
 from services.edge import sse
 from services.edge.answer import RateWindow, Usage
 from services.edge.http.flush import WhenWritten

@@ -7,9 +7,9 @@ import socket
 import threading
 from pathlib import Path
 
-from servicekit.address import Address
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.address import Address
 from services.edge.http.descriptors import backlog
 
 log = get_logger(__name__)

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from servicekit.clock import SystemClock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.edge.http.connections import Place
 from services.edge.http.cors import Cors
 from services.edge.http.descriptors import TURNED_AWAY

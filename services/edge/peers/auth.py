@@ -9,10 +9,10 @@ from typing import Protocol
 import grpc
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
-from servicekit.rpc_status import RpcFailure
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
+from servicekit.rpc.status import RpcFailure
 from services.edge import pipeline_metrics as metrics
 from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.key_watch import KeyWatch

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from muhgpt.quota.v1 import quota_pb2
-from servicekit import tracing
+from servicekit.observability import tracing
 
 Kind = Literal["reserve", "progress", "end", "confirm"]
 _OF_OUTCOME: dict[str, Kind] = {

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import grpc
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
-from servicekit import tracing
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
-from servicekit.rpc_status import RpcFailure
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
+from servicekit.rpc.status import RpcFailure
 from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.generation import Generation
 from services.edge.peers.inference_link import InferenceLink, new_session_id

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
 from services.edge.peers.generation import Generation
 from services.edge.peers.link import Link, StreamBroken
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
 from services.edge.peers.heart import Heart
 from services.edge.peers.link import PeerLeaves, StreamBroken
 from services.edge.peers.replicas import Replica, Replicas

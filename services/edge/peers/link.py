@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import grpc
 
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
-from servicekit.outage_log import OutageLog
-from servicekit.rpc_status import RpcFailure
+from servicekit.observability.logging import get_logger
+from servicekit.observability.outage_log import OutageLog
+from servicekit.rpc.client import Peer
+from servicekit.rpc.status import RpcFailure
 from services.edge import pipeline_metrics as metrics
 
 log = get_logger(__name__)

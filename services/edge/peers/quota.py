@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.client import Peer
+from servicekit.rpc.status import RpcFailure
 from services.edge.http_errors import ApiError, from_rpc_failure
 from services.edge.peers.hold import Hold
 from services.edge.peers.quota_link import QuotaLink

@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import Peer
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
 from services.edge import pipeline_metrics as metrics
 from services.edge.peers.heart import Heart
 from services.edge.peers.hold import Hold

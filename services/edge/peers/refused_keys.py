@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from servicekit.clock import Clock
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.status import RpcFailure
 
 LIFETIME = 1.0  # seconds: what was refused may be good by then, if its account was resumed unnoticed
 MAX_DIGESTS = 10_000

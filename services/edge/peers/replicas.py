@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from servicekit.address import Address, Endpoint, parse_endpoint
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.address import Address, Endpoint, parse_endpoint
 from services.edge.peers.resolver import Resolver
 
 log = get_logger(__name__)

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from servicekit import tracing
 from servicekit.clock import Clock
 from servicekit.errors import DomainError
-from servicekit.logging import get_logger
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
 from services.inference import metrics
 from services.inference.domain.engine import Delta, Failed, Finished, FinishReason, Prompt, Usage, Withheld
 from services.inference.domain.errors import DeadlineExceeded, Defect, EngineUnavailable

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.admission import Admission
 from services.inference.domain.chat import Picture

@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from servicekit import last_words, logging
+from servicekit.observability import logging
+from servicekit.observability import uncaught as last_words
 from services.inference.images.confinement import confine
 from services.inference.images.picture import FORMATS, Unusable, rewrite
 from services.inference.orphan import die_with_parent

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.operations import Expire, RefundAnswer
 from services.quota.domain.outcomes import Refused, Settled

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from zlib import crc32
 
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.quota.domain.operations import Grant, Operation, Progress, Refund, Reserve, Settle
 from services.quota.domain.outcomes import Outcome, Reason, Refused
 

@@ -1,6 +1,6 @@
-"""Alembic's entry: servicekit/schema.py passes the connection."""
+"""Alembic's entry: servicekit/database/schema.py passes the connection."""
 
-from servicekit.schema import run_migrations
+from servicekit.database.schema import run_migrations
 from services.quota import tables
 
 run_migrations(tables.Base.metadata)

@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.clock import MICROSECONDS, SystemClock
-from servicekit.database import Database
+from servicekit.database.database import Database
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.quota.store import recount
 from services.quota.store.recount import KEY_MONTHS, KINDS, MAX_DIFFERENCES, SLICE, SUMS, Difference, Range, Recount
 

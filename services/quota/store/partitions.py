@@ -13,8 +13,8 @@ from typing import Any
 import asyncpg
 
 from servicekit.clock import Clock
-from servicekit.database import outages_translated
-from servicekit.logging import get_logger
+from servicekit.database.database import outages_translated
+from servicekit.observability.logging import get_logger
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.hold_ids import instant_us, lowest_at
 from services.quota.domain.retention import Cutoff

@@ -20,8 +20,8 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from servicekit.clock import MICROSECONDS, Clock, SystemClock
-from servicekit.database import CONNECT_TIMEOUT, outages_translated
-from servicekit.outages import is_gone
+from servicekit.database.database import CONNECT_TIMEOUT, outages_translated
+from servicekit.database.outages import is_gone
 from services.quota.domain.apply import apply
 from services.quota.domain.clock_steps import ClockSteps
 from services.quota.domain.operations import Operation

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.errors import ChargeUnknown, CursorMalformed
 from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us

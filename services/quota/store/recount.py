@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from servicekit.database import Dialect
+from servicekit.database.database import Dialect
 from services.quota.domain.records import EntryKind, State
 
 MAX_DIFFERENCES = 100

@@ -1,6 +1,6 @@
 """The books in SQLite: one thread, one connection, the standard library's driver.
 
-SQLite means one process (servicekit/database.py refuses a second), so the database lock of BEGIN IMMEDIATE is the
+SQLite means one process (servicekit/database refuses a second), so the database lock of BEGIN IMMEDIATE is the
 account lock, and records may stay in memory between batches: only this thread changes them. The clock is the process's,
 or a test's.
 """
@@ -16,9 +16,9 @@ from itertools import takewhile
 from typing import Any
 
 from servicekit.clock import MICROSECONDS, Clock
-from servicekit.logging import get_logger
-from servicekit.outages import is_gone, outages_translated
-from servicekit.sqlite import LOG_LIMIT_BYTES
+from servicekit.database.outages import is_gone, outages_translated
+from servicekit.database.sqlite import LOG_LIMIT_BYTES
+from servicekit.observability.logging import get_logger
 from services.quota.domain.apply import apply
 from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.clock_steps import ClockSteps, correct

@@ -12,12 +12,12 @@ from typing import Any
 import grpc
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
-from servicekit.access import Tokens
-from servicekit.client import Peer, connect
 from servicekit.clock import Clock
-from servicekit.database import open_database
-from servicekit.rpc_status import RpcFailure
-from servicekit.server import Server
+from servicekit.database.database import open_database
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.client import Peer, connect
+from servicekit.rpc.server import Server
+from servicekit.rpc.status import RpcFailure
 from services import key_format
 from services.auth.domain.principal import Defaults
 from services.auth.domain.sessions import SessionPolicy
@@ -129,7 +129,7 @@ class Edge:
 
     async def failure(self) -> tuple[grpc.StatusCode, str]:
         """How the stream ended, and its reason."""
-        from servicekit.rpc_status import from_rpc_error
+        from servicekit.rpc.status import from_rpc_error
 
         try:
             async with asyncio.timeout(PATIENCE):

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from muhgpt.auth.v1 import auth_pb2
-from servicekit.client import connect
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.client import connect
+from servicekit.rpc.status import RpcFailure
 from services import key_format
 from tests.contract.auth.auth_world import Auth, Caller
 from tests.fakes import FakeClock

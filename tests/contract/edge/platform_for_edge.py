@@ -11,9 +11,9 @@ from typing import Any
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.access import Tokens
 from servicekit.clock import Clock, SystemClock
-from servicekit.server import Server
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.server import Server
 from services.edge.answer import Answer, Batch
 from services.edge.dialling import Dial
 from services.edge.http.limits import Limits

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import Peer, connect
 from servicekit.clock import SystemClock
-from servicekit.database import open_database
-from servicekit.server import Server
+from servicekit.database.database import open_database
+from servicekit.rpc.client import Peer, connect
+from servicekit.rpc.server import Server
 from services.edge.answer import Answer
 from services.edge.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook

@@ -12,8 +12,8 @@ import pytest
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
-from servicekit.client import connect
-from servicekit.rpc_status import from_rpc_error
+from servicekit.rpc.client import connect
+from servicekit.rpc.status import from_rpc_error
 from tests.contract.auth.auth_world import TOKENS
 from tests.contract.edge.real_world import World, running_world
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, ScriptedEngine

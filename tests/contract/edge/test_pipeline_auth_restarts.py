@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from servicekit import metrics
 from servicekit.clock import SystemClock
-from servicekit.rpc_status import RpcFailure
+from servicekit.observability import metrics
+from servicekit.rpc.status import RpcFailure
 from services.edge.http_errors import ApiError
 from services.edge.pipeline import Pipeline
 from tests.contract.auth.auth_world import TOKENS, Auth, running_auth

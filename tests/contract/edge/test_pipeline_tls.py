@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.clock import SystemClock
-from servicekit.server import Server
-from servicekit.tls import TlsDirectory
+from servicekit.rpc.server import Server
+from servicekit.tls.directory import TlsDirectory
 from services import key_format
 from services.edge.dialling import Dial
 from services.edge.peers.auth import AuthPeer

@@ -15,10 +15,10 @@ from typing import Any
 
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import connect
 from servicekit.clock import SystemClock
-from servicekit.database import Database, open_database
-from servicekit.server import Server
+from servicekit.database.database import Database, open_database
+from servicekit.rpc.client import connect
+from servicekit.rpc.server import Server
 from services.auth.domain.sessions import SessionPolicy
 from services.auth.main import MIGRATIONS as AUTH_MIGRATIONS
 from services.auth.main import make_servicer

@@ -12,7 +12,7 @@ import grpc
 
 from muhgpt.inference.v1 import inference_pb2 as pb
 from muhgpt.inference.v1 import inference_pb2_grpc
-from servicekit.client import Peer, connect
+from servicekit.rpc.client import Peer, connect
 
 PATIENCE = 20.0  # seconds
 

@@ -6,8 +6,8 @@ import grpc
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2 as pb
-from servicekit.client import connect
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.client import connect
+from servicekit.rpc.status import RpcFailure
 from tests.contract.inference.session_client import SessionClient, chat, open_session
 from tests.fakes import FakeClock
 from tests.fakes_engine import EDGE_TOKEN, MUH_CHAT, OPERATOR_TOKEN, ScriptedEngine, start_inference

@@ -14,10 +14,10 @@ from prometheus_client import REGISTRY
 
 from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
-from servicekit.access import Tokens
-from servicekit.client import Peer, connect
-from servicekit.rpc_status import RpcFailure
-from servicekit.server import Server
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.client import Peer, connect
+from servicekit.rpc.server import Server
+from servicekit.rpc.status import RpcFailure
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.sweeper import refund_unconfirmed, sweep
 from services.quota.domain.writer import Writer

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit import request_id
 from servicekit.errors import DomainError, Kind
-from servicekit.server import Server
+from servicekit.rpc import request_id
+from servicekit.rpc.server import Server
 
 SERVICE = quota_pb2.DESCRIPTOR.services_by_name["Quota"]
 

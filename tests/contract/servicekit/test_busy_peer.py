@@ -9,7 +9,7 @@ import textwrap
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from servicekit.client import connect
+from servicekit.rpc.client import connect
 
 BUSY = 0.5  # seconds
 

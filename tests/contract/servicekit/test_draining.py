@@ -7,10 +7,10 @@ import asyncio
 import grpc
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.access import Tokens
-from servicekit.client import connect
-from servicekit.rpc_status import RpcFailure
-from servicekit.server import Server
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.client import connect
+from servicekit.rpc.server import Server
+from servicekit.rpc.status import RpcFailure
 from tests.contract.servicekit.scripted_quota import add_to
 
 TOKENS = Tokens(edge="edge-token-of-the-test", operator="operator-token-of-the-test")

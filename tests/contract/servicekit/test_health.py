@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.client import connect
 from servicekit.errors import StartupError
-from servicekit.server import Server
-from servicekit.tls import TlsDirectory
+from servicekit.rpc.client import connect
+from servicekit.rpc.server import Server
+from servicekit.tls.directory import TlsDirectory
 from tests.certificates import Authority, write_directory
 from tests.contract.servicekit.scripted_quota import add_to
 

@@ -13,7 +13,7 @@ import structlog.testing
 from prometheus_client import CollectorRegistry, Counter
 
 from servicekit.errors import StartupError
-from servicekit.metrics_page import MetricsPage, serve_page
+from servicekit.observability.metrics_page import MetricsPage, serve_page
 from tests.fakes import FakeClock
 
 

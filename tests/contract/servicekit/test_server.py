@@ -8,12 +8,12 @@ import grpc
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit import request_id
-from servicekit.access import Tokens
-from servicekit.client import Peer, connect
 from servicekit.errors import StartupError
-from servicekit.rpc_status import RpcFailure, from_rpc_error
-from servicekit.server import Server
+from servicekit.rpc import request_id
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.client import Peer, connect
+from servicekit.rpc.server import Server
+from servicekit.rpc.status import RpcFailure, from_rpc_error
 from tests.contract.servicekit.scripted_quota import add_to
 
 TOKENS = Tokens(edge="edge-token-of-the-test", operator="operator-token-of-the-test")

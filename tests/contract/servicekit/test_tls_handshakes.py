@@ -26,7 +26,7 @@ SERVER = textwrap.dedent(
     """
     import servicekit, asyncio, grpc, sys
     from pathlib import Path
-    from servicekit.tls import TlsDirectory
+    from servicekit.tls.directory import TlsDirectory
 
     async def main():
         credentials = TlsDirectory(Path(sys.argv[1]), "quota").server_credentials(float(sys.argv[2]))

@@ -12,13 +12,13 @@ import grpc
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
-from servicekit.access import Tokens
-from servicekit.address import SocketPath
-from servicekit.client import check_plaintext, connect
 from servicekit.errors import StartupError
-from servicekit.rpc_status import RpcFailure
-from servicekit.server import Server
-from servicekit.tls import TlsDirectory
+from servicekit.rpc.access import Tokens
+from servicekit.rpc.address import SocketPath
+from servicekit.rpc.client import check_plaintext, connect
+from servicekit.rpc.server import Server
+from servicekit.rpc.status import RpcFailure
+from servicekit.tls.directory import TlsDirectory
 from tests.certificates import Authority, write_directory
 from tests.contract.servicekit.scripted_quota import add_to
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fastapi.routing import APIRoute
 
-from servicekit.health import LIVENESS, READINESS
+from servicekit.rpc.health import LIVENESS, READINESS
 from services.edge.routes import health
 from tests.deploy.checks.platform import SERVICES
 from tests.deploy.rendered import Document, Manifests, Workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from muhgpt_cli.bootstrap.secrets import ROLES
-from servicekit.tls import name_of
+from servicekit.tls.directory import name_of
 from tests.deploy.checks.mounts import sources
 from tests.deploy.rendered import Manifests
 

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from servicekit.database import open_database
+from servicekit.database.database import open_database
 from services.auth.migrate import MIGRATIONS
 from services.auth.tables import Table
 

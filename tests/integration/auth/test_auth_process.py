@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from muhgpt.auth.v1 import auth_pb2
-from servicekit.client import connect
+from servicekit.rpc.client import connect
 from tests.contract.auth.auth_world import Caller
 
 OPERATOR = "operator-token-of-the-test"

@@ -15,7 +15,7 @@ import pytest
 
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.clock import SystemClock
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.status import RpcFailure
 from tests.contract.auth.auth_world import Auth, Edge, running_auth
 from tests.integration.auth.database_relay import DatabaseRelay
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from servicekit.clock import SystemClock
-from servicekit.database import Database, open_database
+from servicekit.database.database import Database, open_database
 from services import key_format
 from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import ChangeKind

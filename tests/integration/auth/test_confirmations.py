@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from servicekit.database import open_database
+from servicekit.database.database import open_database
 from services.auth.domain.change import Bell
 from services.auth.domain.errors import RevocationUnconfirmed, SessionLapsed
 from services.auth.domain.revocation import Confirmations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from servicekit.clock import SystemClock
-from servicekit.database import open_database
+from servicekit.database.database import open_database
 from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import Bell
 from services.auth.domain.pulse import Pulse

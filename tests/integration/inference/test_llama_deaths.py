@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2 as pb
-from servicekit.rpc_status import RpcFailure
+from servicekit.rpc.status import RpcFailure
 from services.inference.engines.llama.engine import LlamaEngine
 from tests.contract.inference.session_client import SessionClient, chat, open_session
 from tests.fakes_engine import EDGE_TOKEN, start_inference, start_llama

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import services.quota
-from servicekit.database import Database, open_database
+from servicekit.database.database import Database, open_database
 from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved

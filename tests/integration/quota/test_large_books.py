@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import event, text
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.quota.domain.operations import Grant, Settle
 from services.quota.store.reader import Reader
 from tests.fakes import FakeClock

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from servicekit.database import migrate_database
+from servicekit.database.database import migrate_database
 from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Settle
 from services.quota.domain.outcomes import Settled

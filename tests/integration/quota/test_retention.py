@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import text
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.quota.domain.errors import CursorMalformed
 from services.quota.domain.operations import Release, Settle
 from services.quota.domain.outcomes import Reason, Refused, Released, Reserved, Settled

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from servicekit.clock import SystemClock
-from servicekit.database import Database, open_database
+from servicekit.database.database import Database, open_database
 from servicekit.errors import StartupError
 from services.quota.domain.operations import Expire, Grant, Progress, Release, Settle
 from services.quota.domain.outcomes import (

@@ -15,9 +15,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from servicekit.clock import SystemClock
-from servicekit.database import open_database
+from servicekit.database.database import open_database
+from servicekit.database.schema import Schema
 from servicekit.errors import StartupError
-from servicekit.schema import Schema
 from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle

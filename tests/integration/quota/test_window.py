@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from servicekit.database import Database
+from servicekit.database.database import Database
 from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve
 from services.quota.domain.outcomes import (

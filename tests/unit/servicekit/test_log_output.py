@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from servicekit.log_output import on_descriptor
+from servicekit.observability.log_output import on_descriptor
 
 LINE = b'{"event":"a line"}\n'
 
@@ -88,8 +88,8 @@ def test_a_reader_that_stands_still_blocks_nobody_and_gets_its_lines_in_order_la
 def test_when_lines_can_be_written_again_it_says_how_many_are_missing(tmp_path: Path) -> None:
     program = f"""
         import json, os, resource, signal
-        from servicekit.log_output import standard_error
-        from servicekit.logging import configure, get_logger
+        from servicekit.observability.log_output import standard_error
+        from servicekit.observability.logging import configure, get_logger
         configure("auth")
         log = get_logger("a")
         log.info("before")
@@ -116,7 +116,7 @@ def test_when_lines_can_be_written_again_it_says_how_many_are_missing(tmp_path: 
 def test_fields_that_no_encoding_has_are_logged_and_raise_nothing(tmp_path: Path, format: str) -> None:
     program = f"""
         import logging
-        from servicekit.logging import configure, get_logger
+        from servicekit.observability.logging import configure, get_logger
         configure("auth", format="{format}")
         get_logger("a").info("odd", name="\\udcff", number=2**70, table={{(1, 2): 3}})
         logging.getLogger("library").warning("odd too \\udcff")
@@ -154,8 +154,8 @@ def test_dropped_lines_are_counted() -> None:
     program = """
         import time
         from prometheus_client import REGISTRY
-        from servicekit import metrics
-        from servicekit.logging import configure, get_logger
+        from servicekit.observability import metrics
+        from servicekit.observability.logging import configure, get_logger
         configure("auth")
         get_logger("a").info("lost")
         deadline = time.monotonic() + 20

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from servicekit.logging import configure, get_logger
+from servicekit.observability.logging import configure, get_logger
 
 
 @pytest.fixture

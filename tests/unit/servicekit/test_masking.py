@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from servicekit.masking import masked
+from servicekit.observability.masking import masked
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servicekit.outage_log import OutageLog
+from servicekit.observability.outage_log import OutageLog
 from tests.fakes import FakeClock
 
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from muhgpt_cli.system import CliSettings
-from servicekit.address import Address
 from servicekit.errors import StartupError
+from servicekit.rpc.address import Address
 from servicekit.settings import load, read_secret
 from services.auth.settings import AuthSettings
 from services.edge.settings import EdgeSettings

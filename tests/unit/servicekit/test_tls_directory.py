@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from structlog.testing import capture_logs
 
 from servicekit.errors import StartupError
-from servicekit.tls import TlsDirectory
+from servicekit.tls.directory import TlsDirectory
 from tests.certificates import Authority, certificate, write_directory, write_files
 
 AUTHORITY = Authority()

@@ -8,7 +8,7 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from servicekit import tracing
+from servicekit.observability import tracing
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
@@ -29,7 +29,7 @@ def test_the_standard_variables_decide(environment: dict[str, str], wanted: bool
 
 
 def test_without_the_extra_an_endpoint_is_a_warning_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "servicekit.tracing_sdk", None)  # as if it could not be imported
+    monkeypatch.setitem(sys.modules, "servicekit.observability.tracing_sdk", None)  # as if it could not be imported
     with capture_logs() as logs:
         tracing.configure("edge", ENDPOINT)
     assert [log["event"] for log in logs] == ["tracing_not_installed"]

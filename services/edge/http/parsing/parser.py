@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from muhgpt.inference.v1 import inference_pb2
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.edge.http.limits import Limits, Sender
 from services.edge.http.parsing import metrics
 from services.edge.http.parsing.frames import TOO_HEAVY, Outcome

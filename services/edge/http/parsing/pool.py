@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing import metrics
 from services.edge.http.parsing.process import Answer, ParserProcess

@@ -11,7 +11,7 @@ from typing import Any
 
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.gguf import control_tokens, longest_token, marked_tokens, sampling
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest

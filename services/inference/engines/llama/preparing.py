@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.admission import Admission
 from services.inference.domain.chat import ChatRequest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference import metrics
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.client import WorkerClient

@@ -13,7 +13,8 @@ import os
 import sys
 from typing import Any, TextIO
 
-from servicekit import last_words, logging
+from servicekit.observability import logging
+from servicekit.observability import uncaught as last_words
 from services.inference.orphan import die_with_parent
 
 

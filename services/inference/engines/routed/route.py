@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference import metrics
 from services.inference.domain.engine import Engine
 from services.inference.domain.errors import EngineUnavailable, TargetFailed

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.client import UpstreamClient
 from services.inference.engines.upstream.values import count, items, mapping, parse

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from servicekit.clock import Clock
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference import metrics
 from services.inference.domain import spent
 from services.inference.domain.abilities import check_abilities

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.client import UpstreamClient

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from servicekit.masking import masked
+from servicekit.observability.masking import masked
 from services.inference.engines.upstream.values import mapping, parse
 
 MAX_MESSAGE = 500  # characters

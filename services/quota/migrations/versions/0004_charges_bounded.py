@@ -7,8 +7,8 @@ while others write. No request makes such an id in the next weeks: it begins wit
 import sqlalchemy as sa
 from alembic import op
 
+from servicekit.database.schema import lock_table
 from servicekit.errors import StartupError
-from servicekit.schema import lock_table
 
 revision = "0004"
 down_revision = "0003"

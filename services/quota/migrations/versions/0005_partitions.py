@@ -11,7 +11,7 @@ from itertools import pairwise
 import sqlalchemy as sa
 from alembic import op
 
-from servicekit.schema import lock_table
+from servicekit.database.schema import lock_table
 
 revision = "0005"
 down_revision = "0004"

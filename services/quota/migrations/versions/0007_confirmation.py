@@ -7,7 +7,7 @@ columns are added under a lock of milliseconds; their indexes come with 0008.
 import sqlalchemy as sa
 from alembic import op
 
-from servicekit.schema import lock_table
+from servicekit.database.schema import lock_table
 
 revision = "0007"
 down_revision = "0006"

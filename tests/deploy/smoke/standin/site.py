@@ -23,7 +23,7 @@ from tests.faults.postgres import Postgres
 ORDER = ("auth", "quota", "inference", "edge")
 COMMAND = 60.0  # seconds for one command of the operator's
 # Seconds from a replica's return until every edge has found it: they look for a lost one once a second
-# (servicekit/client.py). In a cluster it is minReadySeconds that gives them time.
+# (servicekit/rpc/client.py). In a cluster it is minReadySeconds that gives them time.
 FOUND = 2.5
 LOAD = Path(__file__).parents[1] / "load.py"
 

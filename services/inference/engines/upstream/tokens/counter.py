@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.engines.upstream.tokens.conversation import pictures_of, size_of, to_conversation

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.admission import Admission
 

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from servicekit import last_words, logging
+from servicekit.observability import logging
+from servicekit.observability import uncaught as last_words
 from services.inference.engines.upstream.tokens.encodings import BUNDLED, load_encoding
 from services.inference.engines.upstream.tokens.openai_framing import frame
 from services.inference.engines.upstream.tokens.running_count import count_long

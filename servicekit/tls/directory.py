@@ -13,10 +13,10 @@ import grpc
 
 from servicekit import IMPORTED_BEFORE_GRPC
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
-from servicekit.metrics import CERTIFICATE_EXPIRES
-from servicekit.rehearsal import NotUsable, rehearse
+from servicekit.observability.logging import get_logger
+from servicekit.observability.metrics import CERTIFICATE_EXPIRES
 from servicekit.settings import ProcessSettings
+from servicekit.tls.selfcheck import NotUsable, rehearse
 
 log = get_logger(__name__)
 

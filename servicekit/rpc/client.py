@@ -7,14 +7,15 @@ from typing import Any
 
 import grpc
 
-from servicekit import request_id, tracing
-from servicekit.address import SocketPath, parse_endpoint
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
-from servicekit.outage_log import OutageLog
-from servicekit.rpc_status import RpcFailure, from_rpc_error
-from servicekit.server_certificate import exists, sockets_of
-from servicekit.tls import Identity, TlsDirectory, channel_credentials, name_of
+from servicekit.observability import tracing
+from servicekit.observability.logging import get_logger
+from servicekit.observability.outage_log import OutageLog
+from servicekit.rpc import request_id
+from servicekit.rpc.address import SocketPath, parse_endpoint
+from servicekit.rpc.status import RpcFailure, from_rpc_error
+from servicekit.tls.directory import Identity, TlsDirectory, channel_credentials, name_of
+from servicekit.tls.server_certificate import exists, sockets_of
 
 log = get_logger(__name__)
 

@@ -17,7 +17,7 @@ import prometheus_client
 import sqlalchemy.exc
 
 from servicekit.errors import DatabaseUnavailable
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

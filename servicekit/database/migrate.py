@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from servicekit import logging
-from servicekit.database import migrate_database
-from servicekit.logging import get_logger
+from servicekit.database.database import migrate_database
+from servicekit.observability import logging
+from servicekit.observability.logging import get_logger
 from servicekit.process import run
 from servicekit.settings import DatabaseSettings, ProcessSettings, load
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Literal
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 
@@ -22,7 +22,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 FLUSH_PATIENCE = 2_000  # milliseconds that a process which ends leaves to its last spans
 Kind = Literal["internal", "server", "client"]
 
-_tracing: Any = None  # servicekit.tracing_sdk.Tracing, once configured
+_tracing: Any = None  # servicekit.observability.tracing_sdk.Tracing, once configured
 
 
 class Span:
@@ -63,7 +63,7 @@ def configure(service: str, environment: Mapping[str, str] | None = None) -> Non
     if not wanted(environment):
         return
     try:
-        from servicekit.tracing_sdk import Tracing
+        from servicekit.observability.tracing_sdk import Tracing
     except ImportError:
         log.warning("tracing_not_installed", hint="install the extra `otel`, or unset OTEL_EXPORTER_OTLP_ENDPOINT")
         return

@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from servicekit.address import Address
 from servicekit.errors import StartupError
+from servicekit.rpc.address import Address
 
 READINESS = "readiness"  # as "" and the names of the services: whether requests may be sent
 LIVENESS = "liveness"  # serving while draining, too: the process is not to be killed for it

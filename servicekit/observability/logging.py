@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import orjson
 import structlog
 
-from servicekit import failures
-from servicekit.line_safe import line_safe
-from servicekit.log_output import LogOutput, on_stream, standard_error
+from servicekit.observability import redaction as failures
+from servicekit.observability.line_safe import line_safe
+from servicekit.observability.log_output import LogOutput, on_stream, standard_error
 
 _service = ""  # of the whole process: a context variable would not reach its threads
 
@@ -69,7 +69,7 @@ def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> bytes:
 
 
 def _console() -> list[structlog.typing.Processor]:
-    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # gets none: failures.py
+    render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # gets none: redaction.py
 
     def encoded(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
         return render(logger, method, event).encode(errors="backslashreplace")

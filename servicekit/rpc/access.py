@@ -15,7 +15,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from muhgpt.options.v1 import callers_pb2
 from servicekit.errors import DomainError, Kind, StartupError
 from servicekit.settings import ServiceSettings, read_secret
-from servicekit.tls import name_of
+from servicekit.tls.directory import name_of
 
 # Health checks and reflection tell nothing about anybody, and probes carry no token.
 OPEN_PACKAGES = ("/grpc.health.v1.", "/grpc.reflection.")

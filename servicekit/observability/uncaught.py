@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

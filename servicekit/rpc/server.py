@@ -14,14 +14,14 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.access import AccessList, Tokens
-from servicekit.address import Address, Endpoint, SocketPath, parse_endpoint
 from servicekit.errors import StartupError
-from servicekit.health import Health, HealthPort
-from servicekit.interceptors import CallGuard
-from servicekit.logging import get_logger
-from servicekit.metrics import CERTIFICATE_EXPIRES
-from servicekit.tls import TlsDirectory
+from servicekit.observability.logging import get_logger
+from servicekit.observability.metrics import CERTIFICATE_EXPIRES
+from servicekit.rpc.access import AccessList, Tokens
+from servicekit.rpc.address import Address, Endpoint, SocketPath, parse_endpoint
+from servicekit.rpc.health import Health, HealthPort
+from servicekit.rpc.interceptors import CallGuard
+from servicekit.tls.directory import TlsDirectory
 
 log = get_logger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from servicekit.address import Address
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.address import Address
 
 log = get_logger(__name__)
 

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from servicekit.clock import SystemClock
-from servicekit.log_output import standard_error
-from servicekit.metrics_page import MetricsPage, serve_page
+from servicekit.observability.log_output import standard_error
+from servicekit.observability.metrics_page import MetricsPage, serve_page
 
 BUILD = Gauge("muhgpt_build_info", "1, with the version that runs", ["version"], multiprocess_mode="max")
 

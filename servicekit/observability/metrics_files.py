@@ -17,7 +17,7 @@ from typing import Any
 import prometheus_client.values
 from prometheus_client import mmap_dict
 
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

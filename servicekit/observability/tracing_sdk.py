@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from servicekit import tracing
+from servicekit.observability import tracing
 
 KINDS = {
     "internal": trace.SpanKind.INTERNAL,

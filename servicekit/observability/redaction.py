@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 OURS_MOST, INNERMOST = 8, 4  # frames of each exception: of our code, and whosever are the innermost
-ROOT = str(Path(__file__).parents[1]) + "/"
+ROOT = str(Path(__file__).parents[2]) + "/"
 LIBRARIES = "/site-packages/"
 CHAIN_MOST = 6  # exceptions that led to one another
 

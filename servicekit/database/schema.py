@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from servicekit.errors import StartupError
-from servicekit.logging import get_logger
+from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
 

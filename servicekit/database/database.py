@@ -23,13 +23,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from servicekit.address import Address
+from servicekit.database.file_copy import copy_before_upgrade, copy_place
+from servicekit.database.outages import OUTAGES, is_outage, note_gone, outages_translated
+from servicekit.database.schema import Schema
+from servicekit.database.sqlite import sqlite_engine
 from servicekit.errors import StartupError
-from servicekit.file_copy import copy_before_upgrade, copy_place
-from servicekit.logging import get_logger
-from servicekit.outages import OUTAGES, is_outage, note_gone, outages_translated
-from servicekit.schema import Schema
-from servicekit.sqlite import sqlite_engine
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.address import Address
 
 __all__ = ["CONNECT_TIMEOUT", "Database", "migrate_database", "open_database", "outages_translated"]
 
@@ -122,7 +122,7 @@ async def open_database(
 
     migrate=False only checks: StartupError when the schema is older than this version needs. `ca_file`: PostgreSQL must
     show a certificate for the host in the URL, signed by an authority in this file. `newer_schema`: whether to serve on
-    a schema that a later version made. A SQLite file is copied before it is migrated (servicekit/file_copy.py).
+    a schema that a later version made. A SQLite file is copied before it is migrated (file_copy.py).
     """
     parsed, dialect = _parse(url, setting, ca_file)
     versions = Schema(migrations, schema, refuse=_instead(parsed, dialect, setting) if newer_schema == "refuse" else "")

@@ -14,12 +14,13 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
-from servicekit import metrics, request_id, tracing
-from servicekit.access import AccessList
 from servicekit.errors import DomainError, Kind
-from servicekit.logging import get_logger
-from servicekit.masking import masked
-from servicekit.rpc_status import CODES, to_status
+from servicekit.observability import metrics, tracing
+from servicekit.observability.logging import get_logger
+from servicekit.observability.masking import masked
+from servicekit.rpc import request_id
+from servicekit.rpc.access import AccessList
+from servicekit.rpc.status import CODES, to_status
 
 log = get_logger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")

@@ -1,0 +1,1 @@
+"""A service's database: opening, migrating, and what its outages look like."""

@@ -1,0 +1,1 @@
+"""gRPC between the services: channels, servers, who may call what, and errors across the wire."""
