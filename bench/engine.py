@@ -29,8 +29,8 @@ import aiohttp
 import psutil
 import uvloop
 
-from services.gguf import control_tokens, facts
-from services.model_list import DEFAULT_FILE
+from common.gguf import control_tokens, facts
+from common.model_list import DEFAULT_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = 2048

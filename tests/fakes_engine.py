@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.model_list import DEFAULT_FILE
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import DomainError
@@ -50,7 +51,6 @@ from services.inference.engines.routed.engine import RoutedEngine
 from services.inference.engines.routed.route import Route
 from services.inference.engines.upstream.engine import UpstreamConfig, UpstreamEngine
 from services.inference.service import InferenceServicer
-from services.model_list import DEFAULT_FILE
 
 EDGE_TOKEN = "edge-token-of-the-tests"
 OPERATOR_TOKEN = "operator-token-of-the-tests"

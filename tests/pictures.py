@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 from PIL import Image
 
-from services.model_list import DEFAULT_FILE
+from common.model_list import DEFAULT_FILE
 
 IMAGE_TOKENS = 16  # of the projector's every picture: 64 pixels in patches of 16
 

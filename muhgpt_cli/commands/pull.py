@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from common.model_list import A_NAME, LlamaTarget, ModelEntry, is_name
 from muhgpt_cli import output
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.hub import choosing
@@ -22,7 +23,6 @@ from muhgpt_cli.model_file.list_file import ListFile, PulledModel
 from muhgpt_cli.model_file.traits import Traits, read_traits, sees
 from muhgpt_cli.options import DataDir, Json, examples
 from muhgpt_cli.system import DEFAULT_DATA_DIR, alive
-from services.model_list import A_NAME, LlamaTarget, ModelEntry, is_name
 
 MOST_PRICE = 10**12
 MOST_CONTEXT = 10_000_000

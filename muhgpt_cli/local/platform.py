@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from common.model_list import load_model_list
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt_cli import streams
 from muhgpt_cli.commands.keys import take_back
@@ -32,7 +33,6 @@ from muhgpt_cli.system import System
 from servicekit.clock import Clock, to_datetime
 from servicekit.errors import StartupError
 from servicekit.rpc.address import Address
-from services.model_list import load_model_list
 
 START_TIMEOUT = 60.0  # seconds
 LONG_START_TIMEOUT = 900.0  # a large model is loaded, or a large database copied and migrated, from a slow disk

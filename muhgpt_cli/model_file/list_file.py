@@ -12,10 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from muhgpt_cli.errors import CliError
-from muhgpt_cli.model_file.list_text import ListText, entry_lines, scalar, sequence
-from servicekit.errors import StartupError
-from services.model_list import (
+from common.model_list import (
     DEFAULT_FILE,
     SHIPPED,
     LlamaTarget,
@@ -26,6 +23,9 @@ from services.model_list import (
     load_model_list,
     parse_model_list,
 )
+from muhgpt_cli.errors import CliError
+from muhgpt_cli.model_file.list_text import ListText, entry_lines, scalar, sequence
+from servicekit.errors import StartupError
 
 HEADER = """\
 # The models that this platform serves and what they cost, in credits for a million tokens.

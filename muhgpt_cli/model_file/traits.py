@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import gguf
 from muhgpt_cli.errors import CliError
 from servicekit.errors import StartupError
-from services import gguf
 
 NO_CHAT = ("clip", "bert", "t5encoder")  # within an architecture's name: projectors, and models that only embed
 NO_MODEL = ("adapter", "mmproj", "imatrix", "vocab")  # general.type

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
+from common.key_format import RandomBytes
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
 from servicekit.clock import Clock, SystemClock
@@ -31,7 +32,6 @@ from services.auth.settings import AuthSettings
 from services.auth.store.accounts import AccountTable
 from services.auth.store.changes import ChangeTable
 from services.auth.store.keys import KeyTable
-from services.key_format import RandomBytes
 
 SERVICE = auth_pb2.DESCRIPTOR.services_by_name["Auth"]
 

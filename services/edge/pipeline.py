@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common import key_format
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
-from services import key_format
 from services.edge import pipeline_metrics as metrics
 from services.edge.admission import Admission
 from services.edge.answer import Answer

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from common.model_list import ModelEntry, ModelList
 from servicekit.observability.logging import get_logger
 from services.inference.domain.registry import Registry
 from services.inference.engines.factory import BuiltModel, EngineFactory
-from services.model_list import ModelEntry, ModelList
 
 log = get_logger(__name__)
 

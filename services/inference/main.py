@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 
+from common.model_list import ModelList, load_model_list, with_model_file
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.clock import Clock, SystemClock
 from servicekit.observability import logging, tracing
@@ -26,7 +27,6 @@ from services.inference.images.decoders import DecoderPool
 from services.inference.images.fetcher import FetchLimits, ImageFetcher
 from services.inference.service import InferenceServicer
 from services.inference.settings import InferenceSettings
-from services.model_list import ModelList, load_model_list, with_model_file
 
 
 async def main() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from common.model_list import load_model_list
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
 from servicekit.clock import SystemClock
@@ -22,7 +23,6 @@ from servicekit.rpc.access import read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load
 from servicekit.tls.directory import open_tls
-from services.model_list import load_model_list
 from services.quota import metrics
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome

@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
-from services import key_format
+from common import key_format
 from tests.canaries.accidents import accidents
 from tests.canaries.requests import RED, asks, send
 from tests.canaries.world import World, world

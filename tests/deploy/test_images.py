@@ -117,7 +117,7 @@ def test_an_image_has_every_package_that_its_code_imports(target: str) -> None:
     folder = ROOT / ("muhgpt_cli" if target == "cli" else f"services/{target}")
     names = {name for path in folder.rglob("*.py") for name in imported(path)}
     owners = packages_distributions()
-    others = {name for name in names if name in owners} - {"muhgpt", "servicekit", "services", "muhgpt_cli"}
+    others = {name for name in names if name in owners} - {"muhgpt", "servicekit", "common", "services", "muhgpt_cli"}
     assert others
     pinned = locked(FOLDER / f"requirements-{target}.lock")
     missing = {name for name in others if not {str(canonicalize_name(each)) for each in owners[name]} & set(pinned)}
@@ -128,7 +128,18 @@ def test_the_distribution_holds_every_file_of_its_packages(tmp_path: Path) -> No
     """Data files too, such as the tokenizers' ranks: what setuptools is not told of is missing in an image only."""
     source = tmp_path / "source"
     listed = subprocess.run(
-        ["git", "ls-files", "gen", "servicekit", "services", "muhgpt_cli", "pyproject.toml", "README.md", "LICENSE"],
+        [
+            "git",
+            "ls-files",
+            "gen",
+            "servicekit",
+            "common",
+            "services",
+            "muhgpt_cli",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from common.model_list import load_model_list
 from services.inference import metrics
-from services.model_list import load_model_list
 from tests.deploy.checks import (
     entrance,
     images,
@@ -48,7 +48,7 @@ def test_an_overlay_has_no_problems(manifests: Manifests, check: ModuleType) -> 
 
 
 def test_the_model_list_is_the_one_that_comes_with_the_project() -> None:
-    shipped = (ROOT / "services/models.yaml").read_text()
+    shipped = (ROOT / "common/models.yaml").read_text()
     assert (ROOT / "deploy/k8s/base/models.yaml").read_text() == shipped
 
 

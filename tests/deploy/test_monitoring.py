@@ -243,7 +243,9 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 def test_runbooks_name_log_events_that_exist() -> None:
-    code = "".join(path.read_text() for top in ("services", "servicekit") for path in (ROOT / top).rglob("*.py"))
+    code = "".join(
+        path.read_text() for top in ("services", "servicekit", "common") for path in (ROOT / top).rglob("*.py")
+    )
     words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", (ROOT / "docs/alerts.md").read_text()))
     fields = {
         "request_id",

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from services import key_format
+from common import key_format
 from tests.canary_words import CUT, Canaries, Leak, Output
 from tests.e2e.outputs import core_files, outputs
 from tests.e2e.platform import Platform

@@ -16,7 +16,7 @@ import pytest
 from gguf import GGUFReader, GGUFWriter
 from openai import OpenAI
 
-from services.model_list import DEFAULT_FILE, load_model_list
+from common.model_list import DEFAULT_FILE, load_model_list
 from tests.e2e.platform import MUHGPT, Platform, run_muhgpt, running, until
 from tests.hub import Hub, running_hub
 

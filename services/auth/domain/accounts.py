@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.key_format import RandomBytes
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from services.auth.domain import limits
@@ -11,7 +12,6 @@ from services.auth.domain.errors import AccountUnknown, EmailMalformed
 from services.auth.domain.page import Cursor, Page
 from services.auth.domain.revocation import Confirmations
 from services.auth.domain.store import AccountStore
-from services.key_format import RandomBytes
 
 log = get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from services import key_format
+from common import key_format
 from services.auth.domain import limits
 from services.auth.domain.errors import ExpiryInPast, LimitOutOfRange, NameTooLong, TextMalformed
 

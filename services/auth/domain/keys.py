@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.key_format import RandomBytes
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from services.auth.domain import key, limits
@@ -12,7 +13,6 @@ from services.auth.domain.page import Cursor, Page
 from services.auth.domain.principal import Authentication, Defaults, admit
 from services.auth.domain.revocation import Confirmations
 from services.auth.domain.store import KeyStore
-from services.key_format import RandomBytes
 
 log = get_logger(__name__)
 DIGEST_BYTES = 32

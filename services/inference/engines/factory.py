@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from common.model_list import DEFAULT_FILE, LlamaTarget, ModelEntry, Target, Tokenizer, UpstreamTarget
 from servicekit.clock import Clock
 from services.inference.domain.engine import Engine
 from services.inference.domain.registry import ModelCard
@@ -21,7 +22,6 @@ from services.inference.engines.upstream.tokens.counter import DEFAULT
 from services.inference.engines.upstream.tokens.encodings import load_encoding
 from services.inference.engines.upstream.tokens.processes import CountingProcesses
 from services.inference.settings import InferenceSettings
-from services.model_list import DEFAULT_FILE, LlamaTarget, ModelEntry, Target, Tokenizer, UpstreamTarget
 
 # The model list does not tell when an alias was added, and OpenAI's clients want a number: the platform's first day.
 CREATED = 1_767_225_600

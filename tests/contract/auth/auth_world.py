@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from common import key_format
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.database.database import open_database
@@ -18,7 +19,6 @@ from servicekit.rpc.access import Tokens
 from servicekit.rpc.client import Peer, connect
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure
-from services import key_format
 from services.auth.domain.principal import Defaults
 from services.auth.domain.sessions import SessionPolicy
 from services.auth.main import SERVICE, make_servicer

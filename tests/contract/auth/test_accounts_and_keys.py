@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 import pytest
 
+from common import key_format
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.rpc.client import connect
 from servicekit.rpc.status import RpcFailure
-from services import key_format
 from tests.contract.auth.auth_world import Auth, Caller
 from tests.fakes import FakeClock
 

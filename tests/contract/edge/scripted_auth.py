@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from common import key_format
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.errors import DatabaseUnavailable, DomainError, Kind
-from services import key_format
 
 
 class KeyUnknown(DomainError):

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from common import key_format
 from muhgpt.auth.v1 import auth_pb2
-from services import key_format
 from services.edge.http_errors import ApiError
 from services.edge.peers import auth as auth_peer
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until

@@ -10,11 +10,11 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from common import key_format
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.clock import SystemClock
 from servicekit.rpc.server import Server
 from servicekit.tls.directory import TlsDirectory
-from services import key_format
 from services.edge.dialling import Dial
 from services.edge.peers.auth import AuthPeer
 from services.edge.peers.replicas import Replicas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from services.key_format import mint
+from common.key_format import mint
 from tests.hostile.attack import Attack, Attacker
 from tests.hostile.wire import get, post
 

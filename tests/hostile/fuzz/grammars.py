@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from services.model_list import SHIPPED
+from common.model_list import SHIPPED
 from tests.chat_strategies import BODIES, VALUES
 
 KIB = 1024

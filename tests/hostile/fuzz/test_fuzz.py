@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from common import gguf
+from common.model_list import parse_model_list
 from servicekit.errors import StartupError
-from services import gguf
-from services.model_list import parse_model_list
 from tests.hostile.arena import Arena
 from tests.hostile.fuzz.fuzzing import fuzz
 from tests.hostile.fuzz.grammars import CHAT_BODIES, MODEL_FILES, MODEL_LISTS, WRITES

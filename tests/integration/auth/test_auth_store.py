@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import event
 
+from common import key_format
 from servicekit.clock import SystemClock
 from servicekit.database.database import Database, open_database
-from services import key_format
 from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import ChangeKind
 from services.auth.domain.errors import AccountUnknown, EmailTaken, HelloExpected, KeyNotFound, TooManyKeys

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from common.model_list import DEFAULT_FILE, LlamaTarget, load_model_list
 from muhgpt_cli.model_file.traits import read_traits
-from services.model_list import DEFAULT_FILE, LlamaTarget, load_model_list
 from tests.e2e.platform import until
 from tests.hub import Hub, running_hub
 

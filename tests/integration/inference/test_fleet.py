@@ -10,13 +10,13 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers import models as models_of_tokenizers
 
+from common.model_list import ModelList, load_model_list
 from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
 from services.inference.domain.chat import ChatRequest, Message, Role
 from services.inference.engines.factory import EngineFactory
 from services.inference.fleet import RETIREMENT, Fleet
 from services.inference.settings import InferenceSettings
-from services.model_list import ModelList, load_model_list
 from tests.upstreams import silence, upstream
 
 MODEL = """

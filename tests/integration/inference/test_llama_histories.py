@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from common.model_list import DEFAULT_FILE
 from services.inference.domain.chat import ChatRequest, Message, Role, Tool, ToolCall
 from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.llama.engine import LlamaEngine
-from services.model_list import DEFAULT_FILE
 from tests.fakes_engine import start_llama
 
 END = 2  # the shipped model's <|im_end|>

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from common.model_list import DEFAULT_FILE
 from servicekit.errors import StartupError
 from services.inference.domain.chat import (
     ChatRequest,
@@ -31,7 +32,6 @@ from services.inference.domain.chat import (
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import ContextTooLong
 from services.inference.engines.llama.engine import LlamaEngine
-from services.model_list import DEFAULT_FILE
 from tests.fakes_engine import start_llama
 from tests.pictures import IMAGE_TOKENS, picture, write_projector, written
 

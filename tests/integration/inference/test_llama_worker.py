@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from common.model_list import DEFAULT_FILE
 from muhgpt.inference.v1 import inference_pb2 as pb
 from servicekit.errors import StartupError
 from services.inference.engines.llama.engine import LlamaEngine
 from services.inference.engines.llama.supervisor import Patience
-from services.model_list import DEFAULT_FILE
 from tests.contract.inference.session_client import SessionClient, chat, open_session
 from tests.fakes_engine import EDGE_TOKEN, start_inference, start_llama
 

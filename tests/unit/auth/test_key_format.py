@@ -9,7 +9,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services import key_format
+from common import key_format
 
 KEYS = st.builds(lambda seed: key_format.mint(repeat(seed)), st.binary(min_size=30, max_size=60))
 CHARACTERS = st.sampled_from(key_format.ALPHABET + "_- é\0") | st.characters(codec="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TOPS = ("services", "servicekit", "muhgpt_cli", "protos", "deploy", "tests")
+TOPS = ("services", "servicekit", "common", "muhgpt_cli", "protos", "deploy", "tests")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 

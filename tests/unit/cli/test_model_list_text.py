@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from common.model_list import LlamaTarget, load_model_list, parse_model_list
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.model_file.list_file import ListFile, PulledModel
 from muhgpt_cli.model_file.list_text import scalar
-from services.model_list import LlamaTarget, load_model_list, parse_model_list
 
 COMMENTED = """\
 # Our models. Ask Ada before you change prices.

@@ -8,13 +8,13 @@ from pathlib import Path
 import orjson
 import pytest
 
+from common.gguf import control_tokens, sampling
+from common.model_list import DEFAULT_FILE
 from servicekit.errors import StartupError
-from services.gguf import control_tokens, sampling
 from services.inference.domain.engine import FinishReason
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.completion import CompletionReader
 from services.inference.engines.llama.request import SamplingDefaults
-from services.model_list import DEFAULT_FILE
 
 
 def event(text: str, predicted: int, **fields: object) -> bytes:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from common.gguf import control_tokens, facts, longest_token, sampling
+from common.model_list import DEFAULT_FILE
 from servicekit.errors import StartupError
-from services.gguf import control_tokens, facts, longest_token, sampling
-from services.model_list import DEFAULT_FILE
 
 HEAD = struct.pack("<4sIQ", b"GGUF", 3, 0)
 MANY = 2**63

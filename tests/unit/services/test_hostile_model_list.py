@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.model_list import load_model_list
 from servicekit.errors import StartupError
-from services.model_list import load_model_list
 
 ENTRY = "{engine: llama, context_length: 2048, price: {input: 1, output: 1}}"
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 40))

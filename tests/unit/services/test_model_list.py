@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from servicekit.errors import StartupError
-from services.model_list import (
+from common.model_list import (
     DEFAULT_FILE,
     DEFAULT_PROJECTOR,
     LlamaTarget,
@@ -19,6 +18,7 @@ from services.model_list import (
     load_model_list,
     with_model_file,
 )
+from servicekit.errors import StartupError
 
 GOOD = """\
 models:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from common.gguf import control_tokens, longest_token, marked_tokens, sampling
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
-from services.gguf import control_tokens, longest_token, marked_tokens, sampling
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Delta, Prepared, Usage

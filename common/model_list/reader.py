@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from common.model_list.entries import ModelEntry, ModelList, Price, Target, UpstreamTarget
+from common.model_list.nodes import A_NAME, NAME, Nodes, shown
+from common.model_list.targets import MOST_CONTEXT, OF_ONE_TARGET, TargetReader
 from servicekit.errors import StartupError
-from services.model_list.entries import ModelEntry, ModelList, Price, Target, UpstreamTarget
-from services.model_list.nodes import A_NAME, NAME, Nodes, shown
-from services.model_list.targets import MOST_CONTEXT, OF_ONE_TARGET, TargetReader
 
 SHIPPED = Path(__file__).parents[1] / "models.yaml"
 ABILITIES = frozenset({"tools", "vision", "json"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from services.model_list.entries import LlamaTarget, ModelEntry, ModelList, Target
-from services.model_list.targets import DEFAULT_PROJECTOR
+from common.model_list.entries import LlamaTarget, ModelEntry, ModelList, Target
+from common.model_list.targets import DEFAULT_PROJECTOR
 
 
 def with_model_file(models: ModelList, file: Path | None) -> ModelList:

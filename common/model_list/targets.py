@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.model_list.entries import LlamaTarget, Secret, Target, Tokenizer, UpstreamTarget
-from services.model_list.nodes import Nodes
+from common.model_list.entries import LlamaTarget, Secret, Target, Tokenizer, UpstreamTarget
+from common.model_list.nodes import Nodes
 
-DEFAULT_FILE = Path(__file__).parents[1] / "inference" / "default_model" / "muh-small.gguf"
+DEFAULT_FILE = Path(__file__).parents[2] / "services" / "inference" / "default_model" / "muh-small.gguf"
 DEFAULT_PROJECTOR = DEFAULT_FILE.with_name("muh-small-projector.gguf")
 ENGINES = ("llama", "upstream")
 # What an upstream is. Each counts prompts and running answers in its own way (docs/upstreams.md).

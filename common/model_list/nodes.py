@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from common.model_list.entries import Place
 from servicekit.errors import StartupError
-from services.model_list.entries import Place
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 A_NAME = "1 to 100 letters, digits and . _ : / -"

@@ -1,6 +1,6 @@
 """The model list: one file that inference reads for engines and quota for prices (docs/models.md)."""
 
-from services.model_list.entries import (
+from common.model_list.entries import (
     LlamaTarget,
     ModelEntry,
     ModelList,
@@ -11,10 +11,10 @@ from services.model_list.entries import (
     Tokenizer,
     UpstreamTarget,
 )
-from services.model_list.nodes import A_NAME, is_name
-from services.model_list.reader import SHIPPED, load_model_list, parse_model_list
-from services.model_list.replaced import with_model_file
-from services.model_list.targets import DEFAULT_FILE, DEFAULT_PROJECTOR
+from common.model_list.nodes import A_NAME, is_name
+from common.model_list.reader import SHIPPED, load_model_list, parse_model_list
+from common.model_list.replaced import with_model_file
+from common.model_list.targets import DEFAULT_FILE, DEFAULT_PROJECTOR
 
 __all__ = [
     "A_NAME",
