@@ -36,8 +36,8 @@ from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Confirm, Grant, Operation, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Outcome, Refused
 from services.quota.domain.pricing import Price
-from services.quota.domain.writer import Writer
 from services.quota.main import opened, shards
+from services.quota.running.group_commit import Writer
 from services.quota.settings import QuotaSettings
 
 ROOT = Path(__file__).resolve().parent.parent

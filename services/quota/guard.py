@@ -12,7 +12,7 @@ from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.versions import Presented
-from services.quota.store.reader import Reader
+from services.quota.store.reading.reader import Reader
 
 log = get_logger(__name__)
 

@@ -28,17 +28,17 @@ from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.retention import run_retention
-from services.quota.domain.sweeper import run_sweeper
-from services.quota.domain.writer import Apply, Writer
+from services.quota.domain.store import Store
 from services.quota.guard import Guard, watch_losses
 from services.quota.migrate import COMMAND, MIGRATIONS
+from services.quota.running.books_metrics import watch_books
+from services.quota.running.group_commit import Apply, Writer
+from services.quota.running.sweeper import run_sweeper
 from services.quota.service import Leases, QuotaServicer
 from services.quota.settings import QuotaSettings
-from services.quota.store.postgres import PostgresStore
-from services.quota.store.protocol import Store
-from services.quota.store.reader import Reader
-from services.quota.store.sqlite import SqliteStore
-from services.quota.watch import watch_books
+from services.quota.store.postgres.store import PostgresStore
+from services.quota.store.reading.reader import Reader
+from services.quota.store.sqlite.store import SqliteStore
 
 log = get_logger(__name__)
 

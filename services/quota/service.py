@@ -19,11 +19,11 @@ from services.quota.domain.operations import Grant, Refund
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.records import EntryKind
-from services.quota.domain.writer import Writer
+from services.quota.domain.store import Store
 from services.quota.guard import Guard
+from services.quota.running.group_commit import Writer
 from services.quota.session import EdgeSession
-from services.quota.store.protocol import Store
-from services.quota.store.reader import Reader
+from services.quota.store.reading.reader import Reader
 from services.quota.tables import ChargeRow, LedgerRow, LossRow
 
 

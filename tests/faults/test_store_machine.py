@@ -54,8 +54,8 @@ from services.quota.domain.outcomes import (
     Settled,
 )
 from services.quota.domain.pricing import Price
-from services.quota.store.protocol import Store
-from services.quota.store.reader import Reader
+from services.quota.domain.store import Store
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import opened
 

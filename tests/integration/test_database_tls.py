@@ -18,7 +18,7 @@ from servicekit.database.database import migrate_database, open_database
 from servicekit.errors import StartupError
 from services.auth.migrate import MIGRATIONS
 from services.quota.migrate import MIGRATIONS as QUOTA_MIGRATIONS
-from services.quota.store.postgres import PostgresStore
+from services.quota.store.postgres.store import PostgresStore
 from tests.certificates import Authority
 
 SSL_REQUEST = 8  # bytes with which a client asks for TLS

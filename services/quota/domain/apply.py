@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.quota.domain import admission, confirmation, credits, holds
+from services.quota.domain import confirmation, credits, holds
+from services.quota.domain import reserve as admission
 from services.quota.domain.operations import (
     Confirm,
     Expire,

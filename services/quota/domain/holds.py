@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from services.quota.domain import budget, hold_ids, losses
-from services.quota.domain.admission import WINDOW_TOKENS
 from services.quota.domain.operations import Expire, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Settled
 from services.quota.domain.pricing import Price
 from services.quota.domain.records import Books, EntryKind, Hold, LedgerEntry, State, UsageDelta
+from services.quota.domain.reserve import WINDOW_TOKENS
 
 TOMBSTONE_ACCOUNT = ""  # no account has this id
 

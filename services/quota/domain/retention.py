@@ -9,7 +9,7 @@ from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.hold_ids import lowest_at
-from services.quota.store.protocol import Store
+from services.quota.domain.store import Store
 
 log = get_logger(__name__)
 

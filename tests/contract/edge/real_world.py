@@ -17,11 +17,11 @@ from servicekit.rpc.server import Server
 from services.edge.answer import Answer
 from services.edge.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
-from services.quota.domain.writer import Writer
 from services.quota.migrate import MIGRATIONS
+from services.quota.running.group_commit import Writer
 from services.quota.service import Leases, QuotaServicer
-from services.quota.store.reader import Reader
-from services.quota.store.sqlite import SqliteStore
+from services.quota.store.reading.reader import Reader
+from services.quota.store.sqlite.store import SqliteStore
 from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
 from tests.contract.edge.platform_for_edge import chat_request, start_pipeline
 from tests.fakes_engine import RunningInference, ScriptedEngine, start_inference

@@ -25,11 +25,11 @@ from services.auth.main import make_servicer
 from services.edge.answer import Answer
 from services.edge.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
-from services.quota.domain.writer import Writer
 from services.quota.main import MIGRATIONS as QUOTA_MIGRATIONS
+from services.quota.running.group_commit import Writer
 from services.quota.service import Leases, QuotaServicer
-from services.quota.store.reader import Reader
-from services.quota.store.sqlite import SqliteStore
+from services.quota.store.reading.reader import Reader
+from services.quota.store.sqlite.store import SqliteStore
 from tests.contract.auth.auth_world import DEFAULTS, TOKENS
 from tests.contract.edge.names import Names
 from tests.contract.edge.platform_for_edge import chat_request, start_pipeline, until

@@ -93,7 +93,7 @@ def _lets_defects_through(environment: tuple[str, ...]) -> tuple[str, ...]:
 PATCHES: dict[str, tuple[str, Callable[..., Any]]] = {
     "services.edge.translate": ("to_proto", _breaks("break-edge")),
     "services.auth.domain.key": ("mint", _breaks("break-auth")),
-    "services.quota.domain.admission": ("reserve", _breaks("break-quota")),
+    "services.quota.domain.reserve": ("reserve", _breaks("break-quota")),
     "services.inference.domain.limits": ("check", _breaks("break-inference")),
     "services.inference.images.decoders": ("ENVIRONMENT", _lets_defects_through),
     "services.inference.images.picture": ("rewrite", _breaks("break-decoder")),

@@ -16,13 +16,13 @@ from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
 from services.quota.domain.pricing import Price
-from services.quota.domain.writer import Writer
+from services.quota.domain.store import Store
 from services.quota.guard import Guard
-from services.quota.store.checkpoints import CHECKPOINT_INTERVAL
-from services.quota.store.postgres import PostgresStore
-from services.quota.store.protocol import Store
-from services.quota.store.reader import Reader
-from services.quota.store.sqlite import SqliteStore
+from services.quota.running.group_commit import Writer
+from services.quota.store.postgres.store import PostgresStore
+from services.quota.store.reading.reader import Reader
+from services.quota.store.sqlite.checkpoints import CHECKPOINT_INTERVAL
+from services.quota.store.sqlite.store import SqliteStore
 from tests.fakes import FakeClock
 
 MIGRATIONS = Path(services.quota.__file__).parent / "migrations"

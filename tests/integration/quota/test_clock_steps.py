@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.quota.domain.outcomes import Reason, Refused, Reserved
-from services.quota.store.reader import Reader
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import SESSION, Ledger, hold_id, opened, refused, reserve, reserved
 

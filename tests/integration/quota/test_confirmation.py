@@ -7,9 +7,9 @@ import pytest
 from services.quota.domain.operations import Confirm, Expire, Progress, RefundAnswer, Release, Settle
 from services.quota.domain.outcomes import Confirmed, Progressed, Reason, Released, Settled
 from services.quota.domain.records import EntryKind
-from services.quota.domain.sweeper import CONFIRMATION_GRACE, refund_unconfirmed
-from services.quota.domain.writer import Writer
-from services.quota.store.reader import Usage
+from services.quota.running.group_commit import Writer
+from services.quota.running.sweeper import CONFIRMATION_GRACE, refund_unconfirmed
+from services.quota.store.reading.reader import Usage
 from tests.integration.quota.conftest import SESSION, Ledger, hold_id, refused, reserve, reserved, running
 
 NOTHING_USED = Usage(0, 0, 0, [], [])

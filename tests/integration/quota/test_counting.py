@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from services.quota.domain.operations import Settle
 from services.quota.domain.outcomes import Reserved
-from services.quota.store.reader import Reader
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import opened, patiently, reserve
 from tests.integration.quota.test_retention import DAY, Books

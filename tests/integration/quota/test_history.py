@@ -18,11 +18,12 @@ from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.hold_ids import LOOK_AROUND_US, lowest_at
 from services.quota.domain.operations import Confirm, Grant, Progress, Settle
 from services.quota.domain.outcomes import Confirmed, Progressed, Refused, Reserved, Settled
-from services.quota.store import columns, statements
-from services.quota.store.changes import Change
-from services.quota.store.postgres import PLANS
-from services.quota.store.protocol import Store
-from services.quota.store.sqlite import WRITES, SqliteStore
+from services.quota.domain.store import Store
+from services.quota.store.batch import columns
+from services.quota.store.batch.changes import Change
+from services.quota.store.postgres import statements
+from services.quota.store.postgres.store import PLANS
+from services.quota.store.sqlite.store import WRITES, SqliteStore
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import hold_id, opened, reserve
 

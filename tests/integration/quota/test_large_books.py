@@ -18,7 +18,7 @@ from sqlalchemy import event, text
 
 from servicekit.database.database import Database
 from services.quota.domain.operations import Grant, Settle
-from services.quota.store.reader import Reader
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import START_US, Ledger, hold_id, opened, reserve, reserved
 

@@ -15,7 +15,7 @@ from servicekit.database.database import migrate_database
 from servicekit.errors import DatabaseUnavailable
 from services.quota.domain.operations import Settle
 from services.quota.domain.outcomes import Settled
-from services.quota.store.reader import Reader
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import MIGRATIONS, Grant, Ledger, hold_id, opened, reserve, reserved
 

@@ -14,9 +14,9 @@ from servicekit.clock import to_microseconds
 from services.edge.peers.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Progressed, Reserved, Settled
-from services.quota.store.partitions import BUSY, DONE
-from services.quota.store.postgres import PostgresStore
-from services.quota.store.reader import Reader
+from services.quota.store.postgres.partitions import BUSY, DONE
+from services.quota.store.postgres.store import PostgresStore
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import opened, patiently, reserve, reserved
 

@@ -9,9 +9,9 @@ import pytest
 
 from services.quota.domain.operations import Expire, Grant, Operation, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Reserved, Settled
-from services.quota.store.memory import MOST_ACCOUNTS, Memory
-from services.quota.store.postgres import PostgresStore
-from services.quota.store.reader import Reader
+from services.quota.store.postgres.replica_memory import MOST_ACCOUNTS, Memory
+from services.quota.store.postgres.store import PostgresStore
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import hold_id, opened, refused, reserve, reserved
 

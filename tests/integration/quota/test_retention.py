@@ -13,8 +13,8 @@ from servicekit.database.database import Database
 from services.quota.domain.errors import CursorMalformed
 from services.quota.domain.operations import Release, Settle
 from services.quota.domain.outcomes import Reason, Refused, Released, Reserved, Settled
-from services.quota.store.partitions import BUSY
-from services.quota.store.reader import Reader
+from services.quota.store.postgres.partitions import BUSY
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import Ledger, hold_id, opened, patiently, refused, reserve, reserved
 

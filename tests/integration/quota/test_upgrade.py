@@ -23,9 +23,9 @@ from services.quota.domain.calendar import day_and_month, month_after, start_of_
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Reserved, Settled
 from services.quota.migrate import MIGRATIONS
-from services.quota.store import columns
-from services.quota.store.postgres import PLANS, PostgresStore
-from services.quota.store.reader import Reader
+from services.quota.store.batch import columns
+from services.quota.store.postgres.store import PLANS, PostgresStore
+from services.quota.store.reading.reader import Reader
 from services.quota.tables import AccountRow, Base, ChargeRow, KeyRow
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import opened, patiently, reserve

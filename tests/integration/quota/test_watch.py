@@ -8,10 +8,10 @@ from math import isnan
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
-from services.quota.domain.sweeper import sweep
-from services.quota.domain.writer import Writer
-from services.quota.store.reader import Reader
-from services.quota.watch import count_books, look_at_holds
+from services.quota.running.books_metrics import count_books, look_at_holds
+from services.quota.running.group_commit import Writer
+from services.quota.running.sweeper import sweep
+from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import SESSION, Ledger, opened, reserve
 

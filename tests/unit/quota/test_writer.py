@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from servicekit.errors import DatabaseUnavailable
-from services.quota.domain import writer as module
 from services.quota.domain.operations import Grant, Operation
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
-from services.quota.domain.writer import Writer
+from services.quota.running import group_commit as module
+from services.quota.running.group_commit import Writer
 
 Apply = Callable[[Sequence[Operation]], Awaitable[list[Outcome]]]
 

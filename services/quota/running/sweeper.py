@@ -13,8 +13,8 @@ from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.operations import Expire, RefundAnswer
 from services.quota.domain.outcomes import Refused, Settled
-from services.quota.domain.writer import Writer
-from services.quota.store.protocol import Store
+from services.quota.domain.store import Store
+from services.quota.running.group_commit import Writer
 
 log = get_logger(__name__)
 

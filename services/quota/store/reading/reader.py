@@ -13,10 +13,10 @@ from servicekit.database.database import Database
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.errors import ChargeUnknown, CursorMalformed
 from services.quota.domain.hold_ids import MOST_SKEW_US, instant_us
-from services.quota.store import columns
-from services.quota.store.columns import COUNTED_LOSSES
-from services.quota.store.counting import Counted, count, last_count, only_one
-from services.quota.store.recount import OPEN, Recount
+from services.quota.store.batch import columns
+from services.quota.store.batch.columns import COUNTED_LOSSES
+from services.quota.store.reading.counting import Counted, count, last_count, only_one
+from services.quota.store.reading.recount import OPEN, Recount
 from services.quota.tables import (
     AccountRow,
     CarriedForwardRow,

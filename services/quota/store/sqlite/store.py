@@ -35,12 +35,12 @@ from services.quota.domain.records import (
     LedgerEntry,
 )
 from services.quota.domain.retention import Cutoff
-from services.quota.store import columns
-from services.quota.store.cache import Cache
-from services.quota.store.changes import Change, changes_of
-from services.quota.store.checkpoints import CHECKPOINT, CHECKPOINT_INTERVAL, Checkpoints
-from services.quota.store.columns import COUNTED_LOSSES
-from services.quota.store.needs import Needs, complete_months
+from services.quota.store.batch import columns
+from services.quota.store.batch.changes import Change, changes_of
+from services.quota.store.batch.columns import COUNTED_LOSSES
+from services.quota.store.batch.needs import Needs, complete_months
+from services.quota.store.sqlite.cache import Cache
+from services.quota.store.sqlite.checkpoints import CHECKPOINT, CHECKPOINT_INTERVAL, Checkpoints
 
 log = get_logger(__name__)
 

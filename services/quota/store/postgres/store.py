@@ -27,12 +27,12 @@ from services.quota.domain.clock_steps import ClockSteps
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.records import Books
-from services.quota.store import statements
-from services.quota.store.changes import changes_of
-from services.quota.store.loading import Loading
-from services.quota.store.memory import Memory, revise
-from services.quota.store.needs import Needs
-from services.quota.store.partitions import Partitions
+from services.quota.store.batch.changes import changes_of
+from services.quota.store.batch.needs import Needs
+from services.quota.store.postgres import statements
+from services.quota.store.postgres.loading import Loading
+from services.quota.store.postgres.partitions import Partitions
+from services.quota.store.postgres.replica_memory import Memory, revise
 
 REVISION_BITS = 63
 STATEMENT_TIMEOUT = 2.0  # seconds; a batch takes milliseconds

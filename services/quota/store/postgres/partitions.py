@@ -18,7 +18,7 @@ from servicekit.observability.logging import get_logger
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.hold_ids import instant_us, lowest_at
 from services.quota.domain.retention import Cutoff
-from services.quota.store.statements import NOW
+from services.quota.store.postgres.statements import NOW
 
 log = get_logger(__name__)
 

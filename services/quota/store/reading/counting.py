@@ -23,8 +23,17 @@ from servicekit.clock import MICROSECONDS, SystemClock
 from servicekit.database.database import Database
 from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
-from services.quota.store import recount
-from services.quota.store.recount import KEY_MONTHS, KINDS, MAX_DIFFERENCES, SLICE, SUMS, Difference, Range, Recount
+from services.quota.store.reading import recount
+from services.quota.store.reading.recount import (
+    KEY_MONTHS,
+    KINDS,
+    MAX_DIFFERENCES,
+    SLICE,
+    SUMS,
+    Difference,
+    Range,
+    Recount,
+)
 
 log = get_logger(__name__)
 

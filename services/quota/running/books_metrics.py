@@ -11,8 +11,8 @@ from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import day_and_month
-from services.quota.store.counting import Counted
-from services.quota.store.reader import Reader
+from services.quota.store.reading.counting import Counted
+from services.quota.store.reading.reader import Reader
 
 log = get_logger(__name__)
 

@@ -6,7 +6,7 @@ import enum
 from typing import Any
 
 from services.quota.domain.records import Books
-from services.quota.store import columns
+from services.quota.store.batch import columns
 
 
 class Change(enum.Enum):

@@ -12,9 +12,10 @@ from services.quota.domain.clock_steps import ClockSteps, correct
 from services.quota.domain.hold_ids import LOOK_AROUND_US
 from services.quota.domain.rate_window import WINDOW_US
 from services.quota.domain.records import Account, Admissions, Books, EntryKind, Key, KeyMonth, LedgerEntry
-from services.quota.store import columns, statements
-from services.quota.store.memory import Known, Memory
-from services.quota.store.needs import Needs, complete_months
+from services.quota.store.batch import columns
+from services.quota.store.batch.needs import Needs, complete_months
+from services.quota.store.postgres import statements
+from services.quota.store.postgres.replica_memory import Known, Memory
 
 ACCOUNT_WIDTH, KEY_WIDTH, HOLD_WIDTH = len(columns.ACCOUNT), 1 + len(columns.KEY), len(columns.CHARGE)
 LOOK_AHEAD_US = LOOK_AROUND_US + WINDOW_US

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from services.quota.domain.calendar import DAY_US
-from services.quota.store import columns
-from services.quota.store.changes import Change
+from services.quota.store.batch import columns
+from services.quota.store.batch.changes import Change
 
 TYPES = {
     **dict.fromkeys(("id", "account_id", "key_id", "model", "day", "reference", "reason"), "text"),
