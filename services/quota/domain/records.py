@@ -22,7 +22,7 @@ class State(enum.IntEnum):
 class Account:
     """Money in credits; `held <= balance` always. `last_seq` numbers admissions without gaps.
 
-    `revision` changes with everything that belongs to the account, where several replicas write (store/memory.py).
+    `revision` changes with everything that belongs to the account, where several replicas write (replica_memory.py).
     Admissions up to number `clock_seq` count as made at `clock_us` at the latest (domain/clock_steps.py).
     """
 

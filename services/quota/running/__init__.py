@@ -1,0 +1,1 @@
+"""What runs beside the requests: group commit, the sweeper, the books as metrics."""

@@ -1,0 +1,1 @@
+"""The books in SQLite, one process a file."""
