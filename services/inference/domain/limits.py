@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from services.inference.domain.chat import ChatRequest, Message, Role, Sampling, ToolMode
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_text import MAX_DEPTH, nests_deeper
+from services.inference.domain.json.text import MAX_DEPTH, nests_deeper
 
 MAX_MESSAGES = 2048  # protos/muhgpt/inference/v1, ChatRequest.messages
 MAX_PARTS = 16_384  # of all messages, their calls included; the edge accepts fewer

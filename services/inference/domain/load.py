@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.inference.domain.admission import Admission
+from services.inference.domain.fair_queue import Admission
 
 
 @dataclass(frozen=True, slots=True)

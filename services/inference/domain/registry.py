@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.inference.domain.admission import Admission
 from services.inference.domain.engine import Engine
 from services.inference.domain.errors import ModelUnknown
+from services.inference.domain.fair_queue import Admission
 from services.inference.domain.load import LoadMeter
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection
 
 from services.inference.domain.engine import ToolCallDelta
-from services.inference.domain.json_scanner import ObjectScanner, Progress
+from services.inference.domain.json.scanner import ObjectScanner, Progress
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 HEAD = re.compile(

@@ -13,9 +13,9 @@ from typing import Any
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
-from services.inference.domain.admission import Admission
 from services.inference.domain.chat import Picture
 from services.inference.domain.errors import EngineUnavailable, InvalidImage
+from services.inference.domain.fair_queue import Admission
 
 log = get_logger(__name__)
 

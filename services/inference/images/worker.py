@@ -20,7 +20,7 @@ from servicekit.observability import logging
 from servicekit.observability import uncaught as last_words
 from services.inference.images.confinement import confine
 from services.inference.images.picture import FORMATS, Unusable, rewrite
-from services.inference.orphan import die_with_parent
+from services.inference.parent_death import die_with_parent
 
 WARM_UP_SIDE = 32  # pixels
 

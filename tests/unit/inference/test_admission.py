@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from services.inference.domain.admission import Admission
 from services.inference.domain.errors import Overloaded
+from services.inference.domain.fair_queue import Admission
 
 
 class Crowd:

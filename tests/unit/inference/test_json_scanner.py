@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.domain.json_scanner import MAX_DEPTH, ObjectScanner, Progress
+from services.inference.domain.json.scanner import MAX_DEPTH, ObjectScanner, Progress
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

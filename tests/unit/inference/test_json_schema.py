@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_loosening import Hold
-from services.inference.domain.json_patterns import URI
-from services.inference.domain.json_schema import parse_schema
+from services.inference.domain.json import patterns as json_patterns
+from services.inference.domain.json.loosening import Hold
+from services.inference.domain.json.patterns import URI
+from services.inference.domain.json.schema import parse_schema
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from services.inference.domain.chat import ChatRequest, FormatKind, Message, ResponseFormat, Role, Tool, ToolCall
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_text import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES, nests_deeper, parse
+from services.inference.domain.json.text import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES, nests_deeper, parse
 from services.inference.domain.limits import check
 
 DEEP = "[" * 35_000 + "]" * 35_000

@@ -7,8 +7,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
-from services.inference.domain import json_patterns
-from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, name_of, plain
+from services.inference.domain.json import patterns as json_patterns
+from services.inference.domain.json.references import KEYWORDS, MAX_DEFINITIONS, ROOT, name_of, plain
 
 MAX_JOINS = 4  # of `allOf` within `allOf`, or in what it refers to
 MAX_WALK = 16  # levels; what lies deeper is refused where the schema is checked

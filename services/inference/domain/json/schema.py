@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.inference.domain import json_patterns
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_loosening import (
+from services.inference.domain.json import patterns as json_patterns
+from services.inference.domain.json.loosening import (
     FORMATS,
     MAX_COUNTED,
     MAX_MULTIPLE,
@@ -21,7 +21,7 @@ from services.inference.domain.json_loosening import (
     loosened,
     states_of_multiples,
 )
-from services.inference.domain.json_references import KEYWORDS, MAX_DEFINITIONS, ROOT, endless, name_of, path_of, plain
+from services.inference.domain.json.references import KEYWORDS, MAX_DEFINITIONS, ROOT, endless, name_of, path_of, plain
 
 MAX_BYTES = 32 * 1024
 MAX_DEPTH = 12
@@ -61,7 +61,7 @@ class _Checker:
     properties: int = 0
     values: int = 0
     items: int = 0  # that the counters of all lists so far reach
-    patterns: int = 0  # what all patterns and multiples cost (json_patterns.py)
+    patterns: int = 0  # what all patterns and multiples cost (patterns.py)
     defined: set[str] = field(default_factory=set)  # names that may be referred to
     used: set[str] = field(default_factory=set)
     root: str = ""  # what the root is called where it is referred to: in a grammar it may be a part of something else

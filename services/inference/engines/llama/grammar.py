@@ -14,8 +14,8 @@ import orjson
 
 from services.inference.domain.chat import ChatRequest, FormatKind, ResponseFormat, Tool, ToolMode
 from services.inference.domain.errors import InvalidRequest
-from services.inference.domain.json_loosening import Hold
-from services.inference.domain.json_schema import parse_schema
+from services.inference.domain.json.loosening import Hold
+from services.inference.domain.json.schema import parse_schema
 from services.inference.domain.tool_calls import CLOSE, OPEN
 from services.inference.engines.llama.client import WorkerClient
 

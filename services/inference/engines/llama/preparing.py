@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
-from services.inference.domain.admission import Admission
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import EngineDied, EngineUnavailable
+from services.inference.domain.fair_queue import Admission
 from services.inference.engines.llama.client import WorkerClient
 from services.inference.engines.llama.supervisor import Supervisor
 from services.inference.engines.llama.suspects import Suspects

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.inference.domain import json_text
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest, Message, Sampling, Tool, ToolCall
 from services.inference.domain.errors import InvalidRequest
+from services.inference.domain.json import text as json_text
 from services.inference.engines.llama.completion import LAST_FIELDS
 from services.inference.engines.llama.grammar import calls_in_text, grammar_of
 from services.inference.engines.llama.prompt import JsonString

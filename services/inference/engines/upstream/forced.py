@@ -20,7 +20,7 @@ from servicekit.clock import Clock
 from services.inference.domain.chat import ChatRequest, ToolMode
 from services.inference.domain.engine import Delta, FinishReason, Step, TokenLogprob, ToolCallDelta, Usage, Withheld
 from services.inference.domain.errors import TargetFailed
-from services.inference.domain.json_fit import fits
+from services.inference.domain.json.fit import fits
 
 QUIET = 10.0  # seconds that a client's connection stays without a byte while a call is collected
 REPORTED = 8  # tokens between two reports of what is held back

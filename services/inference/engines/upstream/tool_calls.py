@@ -13,7 +13,7 @@ import orjson
 
 from services.inference.domain.engine import ToolCallDelta
 from services.inference.domain.errors import TargetFailed
-from services.inference.domain.json_scanner import ObjectScanner, Progress
+from services.inference.domain.json.scanner import ObjectScanner, Progress
 from services.inference.engines.upstream.values import count, items, mapping
 
 MAX_CALLS = 128  # of one choice: as many as tools can be given

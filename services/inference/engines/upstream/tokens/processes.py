@@ -13,7 +13,7 @@ import orjson
 
 from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
-from services.inference.domain.admission import Admission
+from services.inference.domain.fair_queue import Admission
 
 log = get_logger(__name__)
 

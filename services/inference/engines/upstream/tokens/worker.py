@@ -25,7 +25,7 @@ from services.inference.engines.upstream.tokens.encodings import BUNDLED, load_e
 from services.inference.engines.upstream.tokens.openai_framing import frame
 from services.inference.engines.upstream.tokens.running_count import count_long
 from services.inference.engines.upstream.tokens.template import ChatTemplate, TemplateRefuses, read_template
-from services.inference.orphan import die_with_parent
+from services.inference.parent_death import die_with_parent
 
 MEMORY = 1024**3  # bytes of address space
 
