@@ -12,7 +12,7 @@ from muhgpt_cli.bootstrap.secrets import ensure_all
 from muhgpt_cli.bootstrap.settings import BootstrapSettings
 from servicekit.clock import SystemClock, to_datetime
 from servicekit.errors import StartupError
-from servicekit.process import START_FAILED
+from servicekit.process.run import START_FAILED
 from servicekit.settings import load
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from servicekit.database.database import migrate_database
 from servicekit.observability import logging
 from servicekit.observability.logging import get_logger
-from servicekit.process import run
+from servicekit.process.run import run
 from servicekit.settings import DatabaseSettings, ProcessSettings, load
 
 log = get_logger(__name__)

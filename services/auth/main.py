@@ -11,8 +11,8 @@ from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
 from servicekit.clock import Clock, SystemClock
 from servicekit.database.database import Database, open_database
 from servicekit.observability import logging, metrics, tracing
-from servicekit.process import run
 from servicekit.process.file_limit import raise_file_limit
+from servicekit.process.run import run
 from servicekit.rpc.access import read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load

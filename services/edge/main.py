@@ -10,8 +10,8 @@ from servicekit.clock import SystemClock
 from servicekit.errors import StartupError
 from servicekit.observability import uncaught as last_words
 from servicekit.observability.logging import configure, get_logger
-from servicekit.process import START_FAILED, run, say_why
 from servicekit.process.file_limit import raise_file_limit
+from servicekit.process.run import START_FAILED, run, say_why
 from servicekit.settings import load
 from services.edge.http.listener import address_of, listen, write_address
 from services.edge.settings import EdgeSettings

@@ -23,7 +23,7 @@ from pathlib import Path
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import configure, get_logger
-from servicekit.process import START_FAILED, run
+from servicekit.process.run import START_FAILED, run
 from services.edge.settings import EdgeSettings
 
 log = get_logger(__name__)

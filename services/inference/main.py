@@ -11,9 +11,9 @@ from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.clock import Clock, SystemClock
 from servicekit.observability import logging, tracing
 from servicekit.observability.metrics import serve_metrics
-from servicekit.process import run
 from servicekit.process.file_limit import raise_file_limit
 from servicekit.process.reload import Reloads
+from servicekit.process.run import run
 from servicekit.rpc.access import Tokens, read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load

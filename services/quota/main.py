@@ -16,9 +16,9 @@ from servicekit.errors import DatabaseUnavailable, StartupError
 from servicekit.observability import logging, tracing
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import serve_metrics
-from servicekit.process import run
 from servicekit.process.file_limit import raise_file_limit
 from servicekit.process.reload import Reloads
+from servicekit.process.run import run
 from servicekit.rpc.access import read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load

@@ -18,9 +18,9 @@ from PIL import Image
 
 from servicekit.observability import logging
 from servicekit.observability import uncaught as last_words
+from servicekit.process.parent_death import die_with_parent
 from services.inference.images.confinement import confine
 from services.inference.images.picture import FORMATS, Unusable, rewrite
-from services.inference.parent_death import die_with_parent
 
 WARM_UP_SIDE = 32  # pixels
 

@@ -16,7 +16,7 @@ ALONE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-chil
 WAIT = 30.0  # seconds
 STARTING = """
 import asyncio, os
-from servicekit.process import run
+from servicekit.process.run import run
 async def main():
     print(os.getpid(), flush=True)
     await asyncio.sleep(60)
@@ -24,7 +24,7 @@ run(main)
 """
 SERVING = """
 import asyncio, os, signal
-from servicekit.process import run
+from servicekit.process.run import run
 async def main():
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)

@@ -13,7 +13,7 @@ import pytest
 SECRET = "canary-5f0e"
 BEGIN = f"""
 import asyncio, threading, warnings
-from servicekit.process import run
+from servicekit.process.run import run
 SECRET = "{SECRET}"
 """
 PROGRAMS = {
@@ -98,7 +98,7 @@ def test_a_warning_is_an_event() -> None:
 
 
 def test_what_cannot_start_says_so_in_plain_words_for_whoever_starts_it() -> None:
-    program = "from servicekit.errors import StartupError\nfrom servicekit.process import run\n"
+    program = "from servicekit.errors import StartupError\nfrom servicekit.process.run import run\n"
     program += "async def main():\n    raise StartupError('no port')\nrun(main)\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (2, "error: no port\n")

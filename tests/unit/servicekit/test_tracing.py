@@ -49,7 +49,7 @@ def test_without_traces_every_span_is_the_same_nothing() -> None:
 def test_without_an_endpoint_opentelemetry_is_not_even_imported() -> None:
     program = (
         "import sys\n"
-        "from servicekit import process\nfrom servicekit.observability import tracing\n"
+        "from servicekit.process import run\nfrom servicekit.observability import tracing\n"
         "from servicekit.rpc import client, interceptors\n"
         "tracing.configure('edge', {})\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"

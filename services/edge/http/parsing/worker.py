@@ -17,7 +17,7 @@ import time
 
 import orjson
 
-from servicekit.process import forbid_core_files
+from servicekit.process.core_files import forbid_core_files
 from servicekit.process.parent_death import die_with_parent
 from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing.frames import ANSWER, JOB, TOO_HEAVY, Outcome

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from servicekit.observability import logging
 from servicekit.observability import uncaught as last_words
-from services.inference.parent_death import die_with_parent
+from servicekit.process.parent_death import die_with_parent
 
 
 def main() -> None:

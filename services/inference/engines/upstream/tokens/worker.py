@@ -21,11 +21,11 @@ import orjson
 
 from servicekit.observability import logging
 from servicekit.observability import uncaught as last_words
+from servicekit.process.parent_death import die_with_parent
 from services.inference.engines.upstream.tokens.encodings import BUNDLED, load_encoding
 from services.inference.engines.upstream.tokens.openai_framing import frame
 from services.inference.engines.upstream.tokens.running_count import count_long
 from services.inference.engines.upstream.tokens.template import ChatTemplate, TemplateRefuses, read_template
-from services.inference.parent_death import die_with_parent
 
 MEMORY = 1024**3  # bytes of address space
 
