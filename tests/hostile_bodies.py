@@ -6,7 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from services.edge.chat_request import ChatRequest, ContentPart, FunctionDefinition, ImageUrl, JsonSchema, Message
+from services.edge.endpoints.chat.request import (
+    ChatRequest,
+    ContentPart,
+    FunctionDefinition,
+    ImageUrl,
+    JsonSchema,
+    Message,
+)
 from tests.hostile_schemas import HOSTILE_SCHEMAS
 
 USER: Any = {"role": "user", "content": "Hello"}

@@ -11,7 +11,7 @@ import typer
 
 from muhgpt_cli.local.announce import Announcer
 from muhgpt_cli.local.platform import Options, Platform
-from muhgpt_cli.local.surroundings import check_environment, check_port
+from muhgpt_cli.local.preflight import check_environment, check_port
 from muhgpt_cli.options import examples
 from muhgpt_cli.system import DEFAULT_DATA_DIR
 from servicekit.clock import SystemClock

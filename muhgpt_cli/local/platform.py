@@ -22,10 +22,10 @@ from muhgpt_cli.errors import CliError
 from muhgpt_cli.local.announce import Announcer
 from muhgpt_cli.local.data_dir import DataDir
 from muhgpt_cli.local.first_start import EMAIL, first_key
-from muhgpt_cli.local.leftovers import end_leftovers
+from muhgpt_cli.local.preflight import for_services
 from muhgpt_cli.local.service import ServiceProcess, python
+from muhgpt_cli.local.stale_processes import end_leftovers
 from muhgpt_cli.local.supervisor import Supervisor
-from muhgpt_cli.local.surroundings import for_services
 from muhgpt_cli.local.terminal import Terminal
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.output import OutputLost

@@ -13,19 +13,24 @@ from starlette.routing import Match
 from servicekit.clock import Clock
 from servicekit.observability import tracing
 from servicekit.rpc import request_id as ids
+from services.edge.endpoints import openapi
+from services.edge.endpoints.access import Platform
+from services.edge.endpoints.charges import route as charges
+from services.edge.endpoints.chat import route as chat
+from services.edge.endpoints.chat.route import ChatLimits, ChatRoute
+from services.edge.endpoints.chat.validation import explain_findings
+from services.edge.endpoints.health import route as health
+from services.edge.endpoints.models import route as models
+from services.edge.endpoints.usage import route as usage
 from services.edge.http.access_log import request_broke, request_ended
 from services.edge.http.cors import Cors
 from services.edge.http.disconnect import ClientGone
+from services.edge.http.errors import ApiError
 from services.edge.http.exchange import CLIENT_GONE, Exchange, Receive, Scope, Send
-from services.edge.http.gateway import Gateway
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
 from services.edge.http.parsing.parser import BodyParser
-from services.edge.http_errors import ApiError
-from services.edge.routes import charges, chat, health, models, openapi, usage
-from services.edge.routes.access import Platform
-from services.edge.routes.chat import ChatLimits, ChatRoute
-from services.edge.validation import explain_findings
+from services.edge.serving.gateway import Gateway
 
 TRACED = "/v1/"  # probes and scrapes would drown the rest
 

@@ -54,7 +54,7 @@ def _announce(settings: EdgeSettings, listener: socket.socket) -> None:
 
 def _run_one(settings: EdgeSettings, listener: socket.socket) -> int:
     from servicekit.observability.metrics import serve_metrics
-    from services.edge.worker import serve
+    from services.edge.process.worker import serve
 
     serve_metrics(settings.metrics_listen, or_any_port="metrics_listen" not in settings.model_fields_set)
 
@@ -66,7 +66,7 @@ def _run_one(settings: EdgeSettings, listener: socket.socket) -> int:
 
 
 def _run_several(settings: EdgeSettings, listener: socket.socket) -> int:
-    from services.edge.supervisor import Supervisor, metrics_directory, serve_merged_metrics
+    from services.edge.process.supervisor import Supervisor, metrics_directory, serve_merged_metrics
 
     with metrics_directory(settings.metrics_dir):
         serve_merged_metrics(settings.metrics_listen, or_any_port="metrics_listen" not in settings.model_fields_set)

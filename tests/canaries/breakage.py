@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 PLACES = {
-    "services.edge.translate": ("to_proto", "break-edge"),
+    "services.edge.endpoints.chat.to_work": ("to_proto", "break-edge"),
     "services.inference.convert": ("to_request", "break-inference"),
 }
 

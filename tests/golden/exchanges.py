@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.answer import Batch, Delta, RateWindow, TokenLogprob, ToolCallDelta, Usage
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Batch, Delta, RateWindow, TokenLogprob, ToolCallDelta, Usage
 from tests.integration.edge.scripted_gateway import KEY, Step
 
 CHAT = "/v1/chat/completions"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.protocol import Bounds
-from services.edge.routes.chat import ChatLimits
 from tests.fakes import FakeClock
 from tests.golden.exchanges import EXCHANGES, WINDOW, Exchange
 from tests.golden.transcript import HEADER_LIMIT, REQUEST_ID, record

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from servicekit.clock import Clock
+from services.edge.http.errors import ApiError
 from services.edge.http.limited import BODIES, BODIES_OF_ACCOUNT
-from services.edge.http_errors import ApiError
 
 MIB = 1024 * 1024
 

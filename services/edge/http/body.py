@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from services.edge.http.bodies import HeldBody
 from services.edge.http.cut import Cut
 from services.edge.http.disconnect import ClientGone
+from services.edge.http.errors import ApiError
 from services.edge.http.exchange import Exchange, Receive
-from services.edge.http_errors import ApiError
 
 Uploading = Callable[[Callable[[ApiError], None]], AbstractContextManager[object]]
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
+from services.edge.http.errors import ApiError
 from services.edge.http.limited import CONNECTIONS, CONNECTIONS_OF_SOURCE
 from services.edge.http.senders import Sources
-from services.edge.http_errors import ApiError
 
 log = get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
 
 
 class Cut:

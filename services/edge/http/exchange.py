@@ -8,12 +8,12 @@ from typing import Any
 from servicekit.clock import Clock
 from servicekit.observability import tracing
 from servicekit.observability.line_safe import line_safe
-from services.edge import sse
-from services.edge.answer import RateWindow, Usage
+from services.edge.endpoints.chat import stream as sse
+from services.edge.http.errors import ApiError
 from services.edge.http.flush import WhenWritten
-from services.edge.http.gateway import Caller
 from services.edge.http.senders import Sources
-from services.edge.http_errors import ApiError
+from services.edge.serving.answer import RateWindow, Usage
+from services.edge.serving.gateway import Caller
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 
 from servicekit.clock import Clock
-from services.edge import sse
+from services.edge.endpoints.chat import stream as sse
 from services.edge.http.exchange import Exchange
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from services.edge.http.errors import ApiError
 from services.edge.http.exchange import Exchange
-from services.edge.http.gateway import Caller, Gateway
 from services.edge.http.limits import Limits, Sender
-from services.edge.http_errors import ApiError
+from services.edge.serving.gateway import Caller, Gateway
 
 UNAUTHORIZED = 401
 

@@ -23,6 +23,7 @@ from servicekit.observability.logging import get_logger
 from services.edge.http.connections import Place
 from services.edge.http.cors import Cors
 from services.edge.http.descriptors import TURNED_AWAY
+from services.edge.http.errors import ApiError
 from services.edge.http.flush import when_written
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
@@ -30,7 +31,6 @@ from services.edge.http.plain_cycle import PlainCycle
 from services.edge.http.polite import PoliteTransport, keep_little_unsent, tell_gone
 from services.edge.http.request_head import MAX_HEADERS, MAX_TRAILERS, check_head
 from services.edge.http.upgrade import without_offer
-from services.edge.http_errors import ApiError
 
 log = get_logger(__name__)
 

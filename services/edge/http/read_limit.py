@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from servicekit.clock import Clock
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
 
 MAX_ACCOUNTS = 10_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
 
 # A registered name or an IPv4 address, or an IPv6 address in brackets, and a port. Commas and other sub-delimiters,
 # which RFC 3986 allows, are in no name of a server: two names joined by a comma are two hosts.

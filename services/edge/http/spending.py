@@ -6,9 +6,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from servicekit.clock import Clock
+from services.edge.http.errors import ApiError
 from services.edge.http.limited import SPENDING
 from services.edge.http.senders import Sender
-from services.edge.http_errors import ApiError
 
 MINUTE = 60.0
 MAX_SENDERS = 10_000  # of each kind; the one that was charged longest ago is forgotten first

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from servicekit.clock import Clock
+from services.edge.http.errors import ApiError
 from services.edge.http.limited import UNAUTHORIZED
-from services.edge.http_errors import ApiError
 
 MAX_WAITING = 128  # look-ups of one address that wait for their turn
 LOOK_UP_PAUSE = 0.002  # seconds between two of them

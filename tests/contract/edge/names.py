@@ -6,7 +6,7 @@ import asyncio
 
 
 class Names:
-    """services.edge.peers.resolver.Resolver with a table that may change. None: nobody can tell."""
+    """services.edge.peers.streaming.resolver.Resolver with a table that may change. None: nobody can tell."""
 
     def __init__(self, **hosts: list[str] | None) -> None:
         self.hosts = hosts

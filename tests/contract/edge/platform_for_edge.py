@@ -14,12 +14,12 @@ from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.clock import Clock, SystemClock
 from servicekit.rpc.access import Tokens
 from servicekit.rpc.server import Server
-from services.edge.answer import Answer, Batch
-from services.edge.dialling import Dial
 from services.edge.http.limits import Limits
-from services.edge.peers.replicas import Replicas
-from services.edge.peers.resolver import Resolver, SystemResolver
-from services.edge.pipeline import Caller, Peers, Pipeline
+from services.edge.peers.streaming.replicas import Replicas
+from services.edge.peers.streaming.resolver import Resolver, SystemResolver
+from services.edge.process.connect import Dial
+from services.edge.serving.answer import Answer, Batch
+from services.edge.serving.pipeline import Caller, Peers, Pipeline
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.scripted_quota import ScriptedQuota
 from tests.contract.edge.wire import Wire

@@ -14,8 +14,8 @@ from servicekit.clock import SystemClock
 from servicekit.database.database import open_database
 from servicekit.rpc.client import Peer, connect
 from servicekit.rpc.server import Server
-from services.edge.answer import Answer
-from services.edge.pipeline import Pipeline
+from services.edge.serving.answer import Answer
+from services.edge.serving.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.migrate import MIGRATIONS
 from services.quota.running.group_commit import Writer

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.protocol import Bounds
-from services.edge.routes.chat import ChatLimits
 from tests.contract.edge.platform_for_edge import until
 from tests.contract.edge.real_world import World, running_world
 from tests.fakes_engine import ScriptedEngine

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes import FakeClock

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.edge.answer import Usage
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Usage
 from services.inference.domain.engine import Delta, FinishReason
 from services.inference.domain.errors import ContextTooLong
 from tests.contract.edge.platform_for_edge import collect, reasons_of, start_platform, text_of, until

@@ -13,8 +13,8 @@ import pytest
 from servicekit.clock import SystemClock
 from servicekit.observability import metrics
 from servicekit.rpc.status import RpcFailure
-from services.edge.http_errors import ApiError
-from services.edge.pipeline import Pipeline
+from services.edge.http.errors import ApiError
+from services.edge.serving.pipeline import Pipeline
 from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
 from tests.contract.edge.platform_for_edge import chat_request, collect, serve, start_pipeline, text_of, until
 from tests.contract.edge.scripted_quota import ScriptedQuota

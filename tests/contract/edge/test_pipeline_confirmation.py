@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.answer import Answer, Batch
-from services.edge.http_errors import ApiError
-from services.edge.peers import quota_link
+from services.edge.http.errors import ApiError
+from services.edge.peers.quota import session as quota_link
+from services.edge.serving.answer import Answer, Batch
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, until
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes_engine import ScriptedEngine

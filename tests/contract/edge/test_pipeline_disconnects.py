@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from services.edge import live_answer
-from services.edge.peers import generation
+from services.edge.peers.inference import generation
+from services.edge.serving import live_answer
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
 
 WORDS = [f"w{number} " for number in range(200)]

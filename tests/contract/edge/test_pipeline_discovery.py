@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from muhgpt.auth.v1 import auth_pb2
-from services.edge.answer import Batch
-from services.edge.http_errors import ApiError
-from services.edge.peers import quota_link
-from services.edge.peers.inference import LARGE
+from services.edge.http.errors import ApiError
+from services.edge.peers.inference.peer import LARGE
+from services.edge.peers.quota import session as quota_link
+from services.edge.serving.answer import Batch
 from tests.contract.edge.platform_for_edge import collect, text_of, until
 from tests.contract.edge.town import COST, ONE, PLENTY, PROMPT, TEXT, TWO, Town, start_town
 from tests.fakes_engine import Pause

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.edge.http_errors import ApiError
-from services.edge.peers.inference import LARGE
-from services.edge.peers.inference_link import InferenceLink
+from services.edge.http.errors import ApiError
+from services.edge.peers.inference.peer import LARGE
+from services.edge.peers.inference.session import InferenceLink
 from services.inference.domain.errors import EngineDied, EngineUnavailable
 from tests.contract.edge.platform_for_edge import collect, text_of, until
 from tests.contract.edge.town import COST, ONE, TEXT, TWO, Town, start_town

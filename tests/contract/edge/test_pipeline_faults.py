@@ -8,10 +8,12 @@ import time
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge import opening
-from services.edge.answer import Answer
-from services.edge.http_errors import ApiError
-from services.edge.peers import inference, quota, quota_link
+from services.edge.http.errors import ApiError
+from services.edge.peers.inference import peer as inference
+from services.edge.peers.quota import peer as quota
+from services.edge.peers.quota import session as quota_link
+from services.edge.serving import opening
+from services.edge.serving.answer import Answer
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from common import key_format
 from muhgpt.auth.v1 import auth_pb2
-from services.edge.http_errors import ApiError
-from services.edge.peers import auth as auth_peer
+from services.edge.http.errors import ApiError
+from services.edge.peers.auth import peer as auth_peer
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.fakes import FakeClock

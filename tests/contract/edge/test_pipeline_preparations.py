@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import LimitNumbers, Limits, Sender
-from services.edge.http_errors import ApiError
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import InvalidRequest

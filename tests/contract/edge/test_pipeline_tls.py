@@ -15,11 +15,11 @@ from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.clock import SystemClock
 from servicekit.rpc.server import Server
 from servicekit.tls.directory import TlsDirectory
-from services.edge.dialling import Dial
-from services.edge.peers.auth import AuthPeer
-from services.edge.peers.replicas import Replicas
-from services.edge.peers.resolver import SystemResolver
-from services.edge.running import Running
+from services.edge.peers.auth.peer import AuthPeer
+from services.edge.peers.streaming.replicas import Replicas
+from services.edge.peers.streaming.resolver import SystemResolver
+from services.edge.process.connect import Dial
+from services.edge.serving.open_answers import Running
 from tests.certificates import Authority, write_directory
 from tests.contract.edge.platform_for_edge import RESOLVE_INTERVAL, until
 from tests.contract.edge.scripted_auth import ScriptedAuth

@@ -13,7 +13,7 @@ import pytest
 
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
 from tests.contract.auth.auth_world import TOKENS
 from tests.contract.edge.platform_for_edge import collect, reasons_of, text_of, until
 from tests.contract.edge.real_world import World, running_world

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2
-from services.edge.answer import Usage
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Usage
 from tests.contract.edge.platform_for_edge import Platform, chat_request, collect, start_platform, text_of, until
 from tests.fakes_engine import start_upstream
 from tests.upstreams import Play, Upstream, chunk, end, stream, text, upstream, usage

@@ -22,8 +22,8 @@ from servicekit.rpc.server import Server
 from services.auth.domain.sessions import SessionPolicy
 from services.auth.main import MIGRATIONS as AUTH_MIGRATIONS
 from services.auth.main import make_servicer
-from services.edge.answer import Answer
-from services.edge.pipeline import Pipeline
+from services.edge.serving.answer import Answer
+from services.edge.serving.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.main import MIGRATIONS as QUOTA_MIGRATIONS
 from services.quota.running.group_commit import Writer

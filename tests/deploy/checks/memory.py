@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from services.edge.process.worker import parsers_of
 from services.edge.settings import EdgeSettings
-from services.edge.worker import parsers_of
 from tests.deploy.rendered import Manifests
 
 MIB = 2**20

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fastapi.routing import APIRoute
 
 from servicekit.rpc.health import LIVENESS, READINESS
-from services.edge.routes import health
+from services.edge.endpoints.health import route as health
 from tests.deploy.checks.platform import SERVICES
 from tests.deploy.rendered import Document, Manifests, Workload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.edge.supervisor import KILL_GRACE
+from services.edge.process.supervisor import KILL_GRACE
 from tests.deploy.checks.platform import SERVICES
 from tests.deploy.rendered import Manifests, Workload
 

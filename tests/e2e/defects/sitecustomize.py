@@ -91,7 +91,7 @@ def _lets_defects_through(environment: tuple[str, ...]) -> tuple[str, ...]:
 
 
 PATCHES: dict[str, tuple[str, Callable[..., Any]]] = {
-    "services.edge.translate": ("to_proto", _breaks("break-edge")),
+    "services.edge.endpoints.chat.to_work": ("to_proto", _breaks("break-edge")),
     "services.auth.domain.key": ("mint", _breaks("break-auth")),
     "services.quota.domain.reserve": ("reserve", _breaks("break-quota")),
     "services.inference.domain.limits": ("check", _breaks("break-inference")),

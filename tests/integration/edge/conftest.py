@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 import pytest
 import uvloop
 
+from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.cors import Cors
 from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
-from services.edge.routes.chat import ChatLimits
 from tests.integration.edge.edge_world import Edge, StartEdge, serving
 from tests.integration.edge.scripted_gateway import ScriptedGateway
 

@@ -11,13 +11,13 @@ import httpx
 
 from servicekit.clock import Clock, SystemClock
 from services.edge.app import EdgeApp
+from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import LimitNumbers, Limits
 from services.edge.http.listener import address_of, listen
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
-from services.edge.routes.chat import ChatLimits
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.answer import Batch, Delta, RateWindow, Usage
-from services.edge.http_errors import ApiError
-from services.edge.peers.principals import Principal
-from services.edge.pipeline import Caller, ModelInfo
+from services.edge.http.errors import ApiError
+from services.edge.peers.auth.principals import Principal
+from services.edge.serving.answer import Batch, Delta, RateWindow, Usage
+from services.edge.serving.pipeline import Caller, ModelInfo
 
 KEY = "mghp_test"
 ALIASES = ("muh-chat", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4o")

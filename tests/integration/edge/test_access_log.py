@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.edge.answer import Batch, Delta, Usage
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Batch, Delta, Usage
 from tests.integration.edge.edge_world import StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 from tests.integration.edge.wire import read_answer

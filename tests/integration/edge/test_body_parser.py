@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from servicekit.clock import SystemClock
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import Limits, Sender
 from services.edge.http.parsing.parsed import parse_chat
 from services.edge.http.parsing.parser import BodyParser
 from services.edge.http.parsing.pool import PoolNumbers
-from services.edge.http_errors import ApiError
 
 MIB = 1024 * 1024
 USER = {"role": "user", "content": "Hello"}

@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
 from services.edge.http.senders import Sender
-from services.edge.http_errors import ApiError
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import KEY, text_answer
 from tests.integration.edge.wire import CHAT, HELLO, assert_shape, read_all, read_answer

@@ -8,9 +8,9 @@ import base64
 import openai
 import pytest
 
-from services.edge.answer import Batch, Delta, RateWindow, ToolCallDelta, Usage
-from services.edge.http_errors import ApiError
-from services.edge.routes.chat import ChatLimits
+from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Batch, Delta, RateWindow, ToolCallDelta, Usage
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway, text_answer
 

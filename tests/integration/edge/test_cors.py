@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from servicekit.errors import StartupError
-from services.edge.answer import Batch, Delta
+from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.cors import Cors
+from services.edge.http.errors import ApiError
 from services.edge.http.protocol import Bounds
-from services.edge.http_errors import ApiError
-from services.edge.routes.chat import ChatLimits
+from services.edge.serving.answer import Batch, Delta
 from tests.integration.edge.edge_world import StartEdge, request_bytes
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from services.edge.answer import Batch, Delta
 from services.edge.http.protocol import Bounds
+from services.edge.serving.answer import Batch, Delta
 from tests.integration.edge.edge_world import Edge, StartEdge, request_bytes
 from tests.integration.edge.scripted_gateway import ScriptedGateway
 

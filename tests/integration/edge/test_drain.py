@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from services.edge.answer import Batch, Delta
+from services.edge.serving.answer import Batch, Delta
 from tests.integration.edge.edge_world import StartEdge
 from tests.integration.edge.scripted_gateway import ScriptedGateway, text_answer
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http_errors import ApiError
-from services.edge.routes.chat import ChatLimits
+from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.http.errors import ApiError
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import ScriptedGateway
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.edge import sse
+from services.edge.endpoints.chat import stream as sse
 from services.edge.http.exchange import Exchange
 from services.edge.http.heartbeat import Heartbeat
 from tests.fakes import FakeClock

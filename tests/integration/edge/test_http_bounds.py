@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.protocol import Bounds
-from services.edge.routes.chat import ChatLimits
 from tests.integration.edge.edge_world import Edge, StartEdge, request_bytes
 from tests.integration.edge.scripted_gateway import KEY
 

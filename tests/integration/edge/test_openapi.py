@@ -18,13 +18,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from servicekit.clock import SystemClock
-from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.app import make_fastapi
+from services.edge.endpoints.access import Platform
+from services.edge.endpoints.chat.request_schema import COMPONENTS
+from services.edge.endpoints.chat.validation import parse_chat_request
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import LimitNumbers, Limits
-from services.edge.http_errors import ApiError
-from services.edge.routes.access import Platform
-from services.edge.routes.request_schema import COMPONENTS
-from services.edge.validation import parse_chat_request
+from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway, Step, text_answer
 

@@ -7,8 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from services.edge.http_errors import ApiError
-from services.edge.routes.chat import ChatLimits
+from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.http.errors import ApiError
 from tests.integration.edge.edge_world import StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 

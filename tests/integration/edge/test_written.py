@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.edge.answer import Batch, Delta, Usage
 from services.edge.http.protocol import Bounds
+from services.edge.serving.answer import Batch, Delta, Usage
 from tests.integration.edge.edge_world import Edge, StartEdge, request_bytes
 from tests.integration.edge.scripted_gateway import ScriptedGateway, Step
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from servicekit.clock import to_microseconds
-from services.edge.peers.hold_id import new_hold_id
+from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Progressed, Reserved, Settled
 from services.quota.store.postgres.partitions import BUSY, DONE

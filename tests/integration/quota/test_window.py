@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from servicekit.database.database import Database
-from services.edge.peers.hold_id import new_hold_id
+from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve
 from services.quota.domain.outcomes import (
     Reason,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from muhgpt_cli.local.surroundings import DECIDED, DECIDED_FOR_EDGE
+from muhgpt_cli.local.preflight import DECIDED, DECIDED_FOR_EDGE
 from muhgpt_cli.system import CliSettings
 from servicekit.settings import ProcessSettings, ServiceSettings
 from services.auth.settings import AuthSettings

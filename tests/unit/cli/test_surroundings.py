@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from muhgpt_cli.errors import CliError
-from muhgpt_cli.local.surroundings import check_environment, check_port, for_services
+from muhgpt_cli.local.preflight import check_environment, check_port, for_services
 
 
 def test_a_port_in_use_is_named() -> None:

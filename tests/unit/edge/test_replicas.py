@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from servicekit.errors import StartupError
-from services.edge.peers import replicas as module
-from services.edge.peers.replicas import Replicas
-from services.edge.peers.resolver import SystemResolver
+from services.edge.peers.streaming import replicas as module
+from services.edge.peers.streaming.replicas import Replicas
+from services.edge.peers.streaming.resolver import SystemResolver
 from tests.contract.edge.names import Names
 
 INTERVAL = 0.01

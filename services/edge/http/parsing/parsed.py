@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from muhgpt.inference.v1 import inference_pb2
+from services.edge.endpoints.chat.to_work import to_proto
+from services.edge.endpoints.chat.validation import parse_chat_request
 from services.edge.http.limits import RequestLimits
-from services.edge.translate import to_proto
-from services.edge.validation import parse_chat_request
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import orjson
 
 from muhgpt.inference.v1 import inference_pb2
 from servicekit.observability.logging import get_logger
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import Limits, Sender
 from services.edge.http.parsing import metrics
 from services.edge.http.parsing.frames import TOO_HEAVY, Outcome
@@ -16,7 +17,6 @@ from services.edge.http.parsing.parsed import ChatForm, ParsedChat, parse_chat
 from services.edge.http.parsing.pool import BodyUnreadable, ParserPool, PoolNumbers
 from services.edge.http.parsing.process import Answer
 from services.edge.http.parsing.scan import predicted_seconds
-from services.edge.http_errors import ApiError
 
 log = get_logger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from servicekit.observability.logging import get_logger
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing import metrics
 from services.edge.http.parsing.process import Answer, ParserProcess
-from services.edge.http_errors import ApiError
 
 log = get_logger(__name__)
 

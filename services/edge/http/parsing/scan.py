@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from services.edge.http_errors import ApiError
+from services.edge.http.errors import ApiError
 
 # What a parsed body may take in memory, by what was measured for each value, named value, array and object. Far above
 # any conversation within its own bounds: half a million schema properties.

@@ -19,10 +19,10 @@ import orjson
 
 from servicekit.process.core_files import forbid_core_files
 from servicekit.process.parent_death import die_with_parent
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing.frames import ANSWER, JOB, TOO_HEAVY, Outcome
 from services.edge.http.parsing.parsed import parse_chat
-from services.edge.http_errors import ApiError
 
 NICENESS = 5  # streams come before bodies that take long
 PR_SET_NO_NEW_PRIVS = 38  # prctl(2)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.edge.chat_request import ChatRequest
+from services.edge.endpoints.chat.request import ChatRequest
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing.parsed import parse_chat
 from services.edge.http.parsing.parser import MAX_IN_PLACE_BYTES, MAX_IN_PLACE_SECONDS
 from services.edge.http.parsing.scan import predicted_seconds
-from services.edge.http_errors import ApiError
 from tests.chat_strategies import BODIES, VALUES
 
 EXAMPLES = int(os.environ.get("MUHGPT_TEST_EXAMPLES", "100"))

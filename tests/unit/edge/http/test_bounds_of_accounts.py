@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 
-from services.edge.answer import RateWindow
+from services.edge.endpoints.usage.route import range_of
+from services.edge.http.errors import ApiError
+from services.edge.http.rate_limit_headers import WindowMemory
 from services.edge.http.read_limit import ReadLimit
-from services.edge.http.windows import WindowMemory
-from services.edge.http_errors import ApiError
-from services.edge.routes.usage import range_of
+from services.edge.serving.answer import RateWindow
 from tests.fakes import FakeClock
 
 TODAY = date(2026, 6, 30)

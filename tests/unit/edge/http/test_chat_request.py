@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.edge.chat_request import ChatRequest, FunctionDefinition, Message
-from services.edge.http_errors import ApiError
-from services.edge.validation import parse_chat_request
+from services.edge.endpoints.chat.request import ChatRequest, FunctionDefinition, Message
+from services.edge.endpoints.chat.validation import parse_chat_request
+from services.edge.http.errors import ApiError
 
 USER = {"role": "user", "content": "Hello"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.edge.http_errors import ApiError
-from services.edge.translate import to_proto
-from services.edge.validation import parse_chat_request
+from services.edge.endpoints.chat.to_work import to_proto
+from services.edge.endpoints.chat.validation import parse_chat_request
+from services.edge.http.errors import ApiError
 from tests.chat_strategies import BODIES, MESSAGES
 
 

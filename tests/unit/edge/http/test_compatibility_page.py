@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.edge.chat_request import ChatRequest, ContentPart, Message
+from services.edge.endpoints.chat.request import ChatRequest, ContentPart, Message
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "compatibility.md").read_text()

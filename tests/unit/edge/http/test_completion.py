@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
-from services.edge.completion import Completion
+from services.edge.endpoints.chat.whole import Completion
+from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 
 
 def test_the_object_is_openais() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2 as pb
+from services.edge.endpoints.chat.to_work import to_proto
+from services.edge.endpoints.chat.validation import parse_chat_request
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import RequestLimits
-from services.edge.http_errors import ApiError
-from services.edge.translate import to_proto
-from services.edge.validation import parse_chat_request
 
 USER = {"role": "user", "content": "Hello"}
 TEXT = {"type": "text", "text": ""}

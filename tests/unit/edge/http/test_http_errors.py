@@ -10,8 +10,8 @@ import pytest
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.rpc.status import RpcFailure
-from services.edge.answer import RateWindow
-from services.edge.http_errors import ApiError, Service, from_inference_failure, from_refusal, from_rpc_failure
+from services.edge.http.errors import ApiError, Service, from_inference_failure, from_refusal, from_rpc_failure
+from services.edge.serving.answer import RateWindow
 
 CODE = grpc.StatusCode
 

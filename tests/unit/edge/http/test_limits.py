@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 
 from servicekit.errors import StartupError
+from services.edge.http.errors import ApiError
 from services.edge.http.limits import LimitNumbers, Limits, Sender
 from services.edge.http.senders import Sources
 from services.edge.http.spending import Spending
-from services.edge.http_errors import ApiError
 from tests.fakes import FakeClock
 
 ALICE, BOB = Sender.account("acct_1"), Sender.account("acct_2")

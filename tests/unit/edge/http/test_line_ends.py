@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from services.edge import sse
-from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
-from services.edge.completion import Completion
-from services.edge.http_errors import ApiError
+from services.edge.endpoints.chat import stream as sse
+from services.edge.endpoints.chat.whole import Completion
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 
 ENDS = "a\u2028b\u2029c\u0085d\x0b\x0c\x1c\x1d\x1ee\r\nf"
 USAGE = Usage(1, 1)

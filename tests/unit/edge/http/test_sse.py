@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from services.edge.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
-from services.edge.http_errors import ApiError
-from services.edge.sse import ChunkEncoder, encode_error
+from services.edge.endpoints.chat.stream import ChunkEncoder, encode_error
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 
 
 def encoder(*, choices: int = 1, include_usage: bool = False, logprobs: bool = False) -> ChunkEncoder:

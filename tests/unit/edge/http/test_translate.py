@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2 as pb
-from services.edge.http_errors import ApiError
-from services.edge.translate import to_proto
-from services.edge.validation import parse_chat_request
+from services.edge.endpoints.chat.to_work import to_proto
+from services.edge.endpoints.chat.validation import parse_chat_request
+from services.edge.http.errors import ApiError
 
 
 def translated(**fields: Any) -> pb.ChatRequest:

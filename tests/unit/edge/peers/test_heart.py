@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.edge.peers.heart import Heart
+from services.edge.peers.streaming.lease_heartbeat import Heart
 from tests.fakes import FakeClock
 
 

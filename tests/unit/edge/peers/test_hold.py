@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.peers.hold import NO_FEATURES, Hold
+from services.edge.peers.quota.hold import NO_FEATURES, Hold
 
 ID = b"0123456789abcdef"
 CONFIRM = frozenset({"confirm"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.edge.peers.hold_id import new_hold_id
+from services.edge.peers.quota.hold_id import new_hold_id
 
 INSTANT_US = 1_750_000_000_000_000
 

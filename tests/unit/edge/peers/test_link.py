@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.edge.peers.link import LONGEST_PAUSE, _pause
+from services.edge.peers.streaming.link import LONGEST_PAUSE, _pause
 
 
 def test_a_stream_that_had_worked_is_opened_again_at_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from muhgpt.auth.v1 import auth_pb2
-from services.edge.peers.principals import Principal, PrincipalCache
+from services.edge.peers.auth.principals import Principal, PrincipalCache
 
 
 def _principal(account: str, key: str) -> Principal:

@@ -1,0 +1,152 @@
+"""POST /v1/chat/completions in plain ASGI (ARCHITECTURE.md, speed): the only route where microseconds count.
+
+When several errors apply the first wins: 401, 413, 415, 400, 404, 403, 429, 402 (docs/wire.md). The order of the code
+below is that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from servicekit.clock import MICROSECONDS, Clock
+from services.edge.endpoints.chat import stream as sse
+from services.edge.endpoints.chat.whole import Completion
+from services.edge.http.bodies import HeldBody
+from services.edge.http.body import read_json_body
+from services.edge.http.disconnect import until_disconnect
+from services.edge.http.errors import ApiError
+from services.edge.http.exchange import JSON, Exchange, Header, Receive
+from services.edge.http.heartbeat import Heartbeat
+from services.edge.http.identify import identify
+from services.edge.http.ids import completion_id
+from services.edge.http.limits import Limits, Sender
+from services.edge.http.parsing.parsed import ChatForm
+from services.edge.http.parsing.parser import BodyParser
+from services.edge.http.rate_limit_headers import WindowMemory
+from services.edge.serving.answer import Answer
+from services.edge.serving.gateway import Caller, Gateway
+
+PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLimits:
+    """Bytes and seconds."""
+
+    max_body_bytes: int = 20 * 1024 * 1024
+    request_timeout: float = 600.0
+    heartbeat: float = 15.0
+
+
+class ChatRoute:
+    """Serves chat completions, whole and streamed."""
+
+    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits, budget: Limits, parser: BodyParser) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._limits = limits
+        self._budget = budget
+        self._parser = parser
+        self._windows = WindowMemory(clock)
+
+    async def serve(self, exchange: Exchange, receive: Receive) -> None:
+        """Answers one request. Raises ApiError, or ClientGone when nobody is left to answer."""
+        exchange.route = PATH
+        with exchange.trace.child("authenticate"):
+            caller = await identify(exchange, self._gateway, self._budget)
+        exchange.caller = caller
+        principal = caller.principal
+        self._budget.spending.check(Sender.account(principal.account_id))
+        exchange.window = self._windows.recall(principal.account_id, principal.requests_per_minute)
+        try:
+            with self._budget.bodies.open(principal.account_id) as held:
+                await self._answer(exchange, receive, caller, held)
+        except ApiError as error:
+            if error.window is not None:
+                self._windows.remember(principal.account_id, error.window)
+            raise
+
+    async def _answer(self, exchange: Exchange, receive: Receive, caller: Caller, held: HeldBody) -> None:
+        uploading = partial(self._gateway.uploading, caller)
+        parsed = await self._parser.parse(
+            await read_json_body(exchange, receive, self._limits.max_body_bytes, held, uploading),
+            caller.principal.account_id,
+        )
+        form = parsed.form
+        model = self._gateway.resolve(caller, form.alias)
+        exchange.model = form.alias
+        parsed.message.model = model.model
+        async with until_disconnect(receive):
+            answer = await self._gateway.open(
+                caller,
+                model,
+                parsed.message,
+                alias=form.alias,
+                max_tokens=form.output_limit,
+                choices=form.choices,
+                streamed=form.stream,
+                request_id=exchange.request_id,
+                deadline=exchange.began + self._limits.request_timeout,
+            )
+            try:
+                del parsed  # an answer may run for minutes; what was asked is inference's now
+                held.release()
+                exchange.first_token = self._clock.monotonic()
+                exchange.window = answer.window
+                exchange.charge_id = answer.charge_id
+                self._windows.remember(caller.principal.account_id, answer.window)
+                await (self._stream if form.stream else self._whole)(exchange, form, answer)
+            finally:
+                await answer.aclose()
+
+    async def _stream(self, exchange: Exchange, form: ChatForm, answer: Answer) -> None:
+        encoder = sse.ChunkEncoder(
+            completion_id=completion_id(exchange.request_id),
+            created=self._now(),
+            model=form.alias,
+            choices=form.choices,
+            include_usage=form.include_usage,
+            logprobs=form.logprobs,
+        )
+        await exchange.start(200, [*sse.HEADERS, _granted(answer)])
+        exchange.streaming = True
+        with Heartbeat(exchange, self._limits.heartbeat, self._clock):
+            async for batch in answer:
+                data = encoder.encode(batch)
+                if batch.usage is not None:
+                    exchange.usage = batch.usage
+                    await exchange.body(data)
+                    return
+                if data:
+                    await exchange.body(data, more=True)
+        raise RuntimeError("the answer ended without usage")
+
+    async def _whole(self, exchange: Exchange, form: ChatForm, answer: Answer) -> None:
+        completion = Completion(choices=form.choices, logprobs=form.logprobs)
+        async for batch in answer:
+            completion.add(batch)
+            if batch.usage is not None:
+                break
+        if completion.usage is None:
+            raise RuntimeError("the answer ended without usage")
+        try:
+            await self._write_whole(exchange, form, answer, completion)
+        finally:
+            if batch.written is not None:
+                exchange.when_written(batch.written)
+
+    async def _write_whole(self, exchange: Exchange, form: ChatForm, answer: Answer, completion: Completion) -> None:
+        exchange.usage = completion.usage
+        body = completion.encode(
+            completion_id=completion_id(exchange.request_id), created=self._now(), model=form.alias
+        )
+        await exchange.respond(200, body, [JSON, _granted(answer)])
+
+    def _now(self) -> int:
+        return self._clock.now_us() // MICROSECONDS
+
+
+def _granted(answer: Answer) -> Header:
+    """How many output tokens per choice the account can pay (G2)."""
+    return (b"x-muhgpt-max-tokens", b"%d" % answer.max_tokens)

@@ -1,0 +1,1 @@
+"""gRPC streams that are kept open: replicas, reconnects, heartbeats."""

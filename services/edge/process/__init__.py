@@ -1,0 +1,1 @@
+"""The edge's process: one worker, or several under a supervisor."""

@@ -1,1 +1,0 @@
-"""The edge's routes: the hot one in plain ASGI, the others in FastAPI."""

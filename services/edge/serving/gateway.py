@@ -1,0 +1,74 @@
+"""What the routes ask of the pipeline (services/edge/serving/pipeline.py gives it; tests give a scripted one)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from muhgpt.inference.v1 import inference_pb2
+from muhgpt.quota.v1 import quota_pb2
+from services.edge.http.errors import ApiError
+from services.edge.serving.answer import Answer
+from services.edge.serving.pipeline import Caller, ModelInfo
+
+__all__ = ["Caller", "Gateway", "ModelInfo"]
+
+
+class Gateway(Protocol):
+    """The platform behind the routes. Every method raises ApiError and nothing else on purpose."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether this edge is to be sent requests: it served once, and is not draining."""
+        ...
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests would be served now."""
+        ...
+
+    def remembered(self, authorization: str | None) -> Caller | None:
+        """The caller when its key is known here; None when auth must be asked. Raises ApiError 401 or 503."""
+        ...
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """Whose key the Authorization header holds. Raises ApiError 401 or 503."""
+        ...
+
+    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> AbstractContextManager[object]:
+        """In the block a body of this caller is arriving: it counts as an open answer, and `end` is called with an
+        error when it must end early (its key is revoked, the edge stops). Raises ApiError 429."""
+        ...
+
+    def models(self, caller: Caller) -> Sequence[ModelInfo]:
+        """The models that the caller may use. Raises ApiError 503 when inference never told any."""
+        ...
+
+    def resolve(self, caller: Caller, alias: str) -> ModelInfo:
+        """One of them. Raises ApiError 404 or 403."""
+        ...
+
+    async def open(
+        self,
+        caller: Caller,
+        model: ModelInfo,
+        request: inference_pb2.ChatRequest,
+        *,
+        alias: str,
+        max_tokens: int | None,
+        choices: int,
+        streamed: bool,
+        request_id: str,
+        deadline: float,
+    ) -> Answer:
+        """Admits a request and waits for its first output; deadline on the monotonic clock. Raises ApiError."""
+        ...
+
+    async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+        """Consumption in UTC days, both inclusive, as YYYY-MM-DD. Raises ApiError 400 or 503."""
+        ...
+
+    async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+        """Receipts, newest first, older than the one with the id `after`. Raises ApiError 400 or 503."""
+        ...

@@ -1,0 +1,95 @@
+"""The answers being opened or running on this edge worker, by key; what ends them from outside finds them here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from services.edge.http.errors import ApiError
+from services.edge.peers.auth.principals import Principal
+from services.edge.serving import metrics
+
+
+class Endable(Protocol):
+    """One answer as the registry sees it."""
+
+    principal: Principal
+    digest: bytes
+
+    def end(self, error: ApiError) -> None:
+        """Ends it with an error, at once and without waiting."""
+        ...
+
+
+class Running:
+    """Bounds and finds the answers of accounts and keys."""
+
+    def __init__(self) -> None:
+        self._by_account: dict[str, set[Endable]] = {}
+
+    def enter(self, answer: Endable) -> None:
+        """Counts one in. Raises ApiError 429 at the account's bound, which takes no place in its rate window."""
+        principal = answer.principal
+        answers = self._by_account.setdefault(principal.account_id, set())
+        if len(answers) >= principal.max_open_streams:
+            raise ApiError.too_many_streams(principal.max_open_streams)
+        answers.add(answer)
+        metrics.ANSWERS_OPEN.inc()
+
+    def leave(self, answer: Endable) -> None:
+        """Counts it out; safe to call again."""
+        answers = self._by_account.get(answer.principal.account_id)
+        if answers is None or answer not in answers:
+            return
+        answers.discard(answer)
+        metrics.ANSWERS_OPEN.dec()
+        if not answers:
+            del self._by_account[answer.principal.account_id]
+
+    def __len__(self) -> int:
+        return sum(len(answers) for answers in self._by_account.values())
+
+    def digests(self) -> Iterable[bytes]:
+        """The digests of the keys in use."""
+        return {answer.digest for answer in self._all()}
+
+    def end_key(self, account_id: str, key_id: str, error: Callable[[], ApiError]) -> None:
+        """Ends the answers of a key; of the whole account when key_id is empty."""
+        for answer in list(self._by_account.get(account_id, ())):
+            if not key_id or answer.principal.key_id == key_id:
+                answer.end(error())
+
+    def end_digest(self, digest: bytes, error: Callable[[], ApiError]) -> None:
+        """Ends the answers opened with this digest."""
+        for answer in self._all():
+            if answer.digest == digest:
+                answer.end(error())
+
+    def end_all(self, error: Callable[[], ApiError]) -> None:
+        """Ends every answer."""
+        for answer in self._all():
+            answer.end(error())
+
+    def _all(self) -> list[Endable]:
+        return [answer for answers in self._by_account.values() for answer in answers]
+
+
+class Upload:
+    """A request whose body is still arriving: it takes one of the account's places, and ends with its key."""
+
+    def __init__(self, running: Running, principal: Principal, digest: bytes, end: Callable[[ApiError], None]) -> None:
+        self.principal = principal
+        self.digest = digest
+        self._running = running
+        self._end = end
+
+    def end(self, error: ApiError) -> None:
+        """See Endable."""
+        self._end(error)
+
+    def __enter__(self) -> Upload:
+        self._running.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.leave(self)

@@ -1,0 +1,301 @@
+"""A request's life between HTTP and the peers: who is calling, which model, admission, the answer (ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common import key_format
+from muhgpt.inference.v1 import inference_pb2
+from muhgpt.quota.v1 import quota_pb2
+from servicekit.clock import Clock
+from servicekit.observability.logging import get_logger
+from servicekit.rpc.client import Peer
+from services.edge.http.errors import ApiError
+from services.edge.http.limits import Limits
+from services.edge.peers.auth.peer import AuthPeer
+from services.edge.peers.auth.principals import Principal
+from services.edge.peers.inference.peer import Channels, InferencePeer
+from services.edge.peers.quota.peer import MAX_UNFINISHED, QuotaPeer
+from services.edge.peers.streaming.replicas import Replicas
+from services.edge.serving import metrics
+from services.edge.serving.answer import Answer
+from services.edge.serving.first_progress import FirstProgress
+from services.edge.serving.live_answer import LiveAnswer
+from services.edge.serving.open_answers import Running, Upload
+from services.edge.serving.opening import Opening, Order
+from services.edge.serving.recent_refusals import Admission
+
+log = get_logger(__name__)
+
+FIRST_CONTACT_INTERVAL = 0.05  # seconds between looks, until the edge has served for the first time
+SCHEME = "bearer "
+KEY_LONGEST = 200  # characters of a credential that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request: what auth says of the key, and the key's digest."""
+
+    principal: Principal
+    key_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One alias that clients may ask for. `created` is Unix seconds, `context_length` prompt and output tokens."""
+
+    alias: str
+    model: str
+    created: int
+    owned_by: str
+    context_length: int
+    supports_tools: bool
+    supports_vision: bool
+    supports_json: bool
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The replicas of each service."""
+
+    auth: Replicas[Peer]
+    quota: Replicas[Peer]
+    inference: Replicas[Channels]
+
+    def start(self) -> None:
+        """Follows their names."""
+        for replicas in (self.auth, self.quota, self.inference):
+            replicas.start()
+
+    async def close(self) -> None:
+        """Closes all channels."""
+        await asyncio.gather(self.auth.close(), self.quota.close(), self.inference.close())
+
+
+class Pipeline:
+    """The whole path of one edge worker. start(), then requests, then drain() and close()."""
+
+    def __init__(
+        self,
+        peers: Peers,
+        clock: Clock,
+        *,
+        edge_name: str,
+        cached_keys: int = 100_000,
+        budget: Limits | None = None,
+        max_unfinished_holds: int = MAX_UNFINISHED,
+    ) -> None:
+        self._peers = peers
+        self._budget = budget or Limits(clock)
+        self._clock = clock
+        self._running = Running()
+        self._first_progress = FirstProgress(clock)
+        self._auth = AuthPeer(peers.auth, self._running, clock, edge_name=edge_name, cache_size=cached_keys)
+        self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name, max_unfinished=max_unfinished_holds)
+        self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
+        self._admission = Admission(clock)
+        self._leaving = self._draining = False
+        self._greeting: asyncio.Task[None] | None = None
+
+    # Life
+
+    async def start(self) -> None:
+        """Opens all streams in the background; requests are answered 503 or 502 until they are open."""
+        self._peers.start()
+        self._auth.start()
+        self._quota.start()
+        self._inference.start()
+        self._greeting = asyncio.create_task(self._first_contact(), name="first contact")
+
+    async def wait_ready(self) -> None:
+        """Returns when every peer has greeted for the first time."""
+        await asyncio.gather(self._auth.wait_ready(), self._quota.wait_ready(), self._inference.wait_ready())
+
+    async def _first_contact(self) -> None:
+        """Until every service was reached; one replica of each is enough."""
+        while not self.serving:  # noqa: ASYNC110  (once, at the start)
+            await asyncio.sleep(FIRST_CONTACT_INTERVAL)
+
+    @property
+    def serving(self) -> bool:
+        """True while requests can be served: auth trusted, quota and inference reached, not draining."""
+        return not self._leaving and self._auth.trusted and self._quota.up and self._inference.up
+
+    @property
+    def ready(self) -> bool:
+        """True from the first moment of serving until it drains.
+
+        A peer that is away is away for all edges: were all of them to turn unready, clients would find nobody, where an
+        edge that stays answers them 503 with a reason and a time.
+        """
+        return self._greeting is not None and self._greeting.done() and not self._leaving
+
+    def leave(self) -> None:
+        """Not ready from now on, so that nobody sends more; what arrives all the same is served."""
+        self._leaving = True
+
+    async def drain(self, timeout: float) -> None:
+        """Refuses new answers with 503, waits for the running ones and their charges, up to timeout seconds."""
+        self._leaving = self._draining = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while len(self._running) and loop.time() < until:  # noqa: ASYNC110  (once, at shutdown)
+            await asyncio.sleep(0.02)
+        left = len(self._running)
+        if left:
+            log.warning("answers_cut", answers=left)
+            self._running.end_all(lambda: ApiError.service_unavailable("The service is restarting. Try again."))
+        # What was just cut still has charges to hand over; that takes milliseconds when quota is there.
+        if not await self._quota.drained(max(1.0, until - loop.time())):
+            log.error("settlements_unacknowledged", holds=self._quota.unfinished)
+
+    async def close(self) -> None:
+        """Ends all streams and closes the channels."""
+        if self._greeting is not None:
+            self._greeting.cancel()
+        await self._auth.close()
+        await self._inference.close()
+        await self._quota.close()
+        await self._peers.close()
+
+    # Requests
+
+    def remembered(self, authorization: str | None) -> Caller | None:
+        """The caller of an Authorization header when its key is cached; None when auth must be asked.
+
+        Raises ApiError 401 (no key, not well-formed, expired), or 503 when nothing that auth said may be trusted.
+        """
+        key = _credential(authorization)
+        digest = key_format.digest(key)
+        principal = self._auth.remembered(digest)
+        if principal is not None:
+            metrics.CACHE_HITS.inc()
+            return Caller(principal, digest)
+        if not key_format.is_well_formed(key):
+            raise ApiError.invalid_api_key()
+        return None
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """The caller of an Authorization header. Raises ApiError 401, or 503 when auth cannot be asked or trusted."""
+        caller = self.remembered(authorization)
+        if caller is not None:
+            return caller
+        digest = key_format.digest(_credential(authorization))
+        return Caller(await self._auth.authenticate(digest), digest)
+
+    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> Upload:
+        """`with` it a body is arriving, which counts as an open answer; `end` ends it. Raises ApiError 429."""
+        return Upload(self._running, caller.principal, caller.key_digest, end)
+
+    def models(self, caller: Caller) -> list[ModelInfo]:
+        """The aliases that this key may use, as inference told last. Raises ApiError 503 when it never did."""
+        allowed = caller.principal.allowed_models
+        return [_info(model) for alias, model in self._models().items() if not allowed or alias in allowed]
+
+    def resolve(self, caller: Caller, alias: str) -> ModelInfo:
+        """One alias. Raises ApiError: 404 unknown, 403 not in the key's allow-list, 503 when the models are unknown."""
+        model = self._models().get(alias)
+        if model is None:
+            raise ApiError.model_not_found(alias)
+        allowed = caller.principal.allowed_models
+        if allowed and alias not in allowed:
+            raise ApiError.model_not_allowed(alias)
+        return _info(model)
+
+    async def open(
+        self,
+        caller: Caller,
+        model: ModelInfo,
+        request: inference_pb2.ChatRequest,
+        *,
+        alias: str,
+        max_tokens: int | None,
+        choices: int,
+        streamed: bool,
+        request_id: str,
+        deadline: float,
+    ) -> Answer:
+        """Admits a request and returns when its first output is at hand. `deadline` is monotonic seconds.
+
+        `streamed` says whether each batch is written as it comes, or the answer whole at its end.
+
+        Raises ApiError for everything that goes wrong before: 401, 429, 402, 400 (what only the engine can check), 502,
+        503. Cancelled anywhere, it leaves neither a hold nor work behind.
+        """
+        started = self._clock.monotonic()
+        try:
+            answer = await self._admit(caller, alias, choices, streamed, request_id, deadline)
+            order = Order(request, max_tokens, choices, request_id, deadline)
+            await Opening(answer, order, self._quota, self._inference, self._admission, self._clock, self._budget).run()
+        except ApiError as error:
+            metrics.REFUSALS.labels(error.code or error.type).inc()
+            raise
+        metrics.FIRST_TOKEN.observe(self._clock.monotonic() - started)
+        return answer
+
+    async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+        """The account's usage of UTC days YYYY-MM-DD, both inclusive. Raises ApiError 400 or 503."""
+        return await self._quota.usage(caller.principal.account_id, start_day, end_day)
+
+    async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+        """The account's receipts, newest first, older than the one with the id `after`. Raises ApiError 400 or 503."""
+        return await self._quota.charges(caller.principal.account_id, limit, after)
+
+    async def _admit(
+        self, caller: Caller, alias: str, choices: int, streamed: bool, request_id: str, deadline: float
+    ) -> LiveAnswer:
+        """Counts the answer in. The key is looked up again: it may have been revoked while the body was read."""
+        if self._draining:
+            raise ApiError.service_unavailable("The service is restarting. Try again.", retry_after=1.0)
+        principal = await self._auth.authenticate(caller.key_digest)
+        # No await from here on, so a revocation finds the answer.
+        self._admission.check(principal)
+        self._quota.link_of(principal.account_id)
+        return LiveAnswer(
+            principal=principal,
+            digest=caller.key_digest,
+            model=alias,
+            choices=choices,
+            streamed=streamed,
+            request_id=request_id,
+            deadline=deadline,
+            running=self._running,
+            trust=self._auth,
+            clock=self._clock,
+            first_progress=self._first_progress,
+        )
+
+    def _models(self) -> dict[str, inference_pb2.Model]:
+        models = self._inference.models()
+        if not models:
+            raise ApiError.service_unavailable("The models are not known yet. Try again.", retry_after=1.0)
+        return models
+
+
+def _credential(authorization: str | None) -> str:
+    """The key in "Bearer <key>" (RFC 6750; the scheme's case is free). Raises ApiError 401."""
+    if not authorization:
+        raise ApiError.invalid_api_key("No API key provided. Send it as: Authorization: Bearer mghp_…")
+    if authorization[: len(SCHEME)].lower() != SCHEME:
+        raise ApiError.invalid_api_key("The Authorization header must be: Bearer, a space, and the API key.")
+    key = authorization[len(SCHEME) :].strip()
+    if not key.startswith(key_format.PREFIX) or len(key) > KEY_LONGEST:
+        raise ApiError.invalid_api_key()
+    return key
+
+
+def _info(model: inference_pb2.Model) -> ModelInfo:
+    return ModelInfo(
+        alias=model.alias,
+        model=model.model,
+        created=model.created,
+        owned_by=model.owned_by,
+        context_length=model.context_length,
+        supports_tools=model.supports_tools,
+        supports_vision=model.supports_vision,
+        supports_json=model.supports_json,
+        ready=model.ready,
+    )
