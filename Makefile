@@ -14,7 +14,7 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 IMAGE_EXTRAS := otel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults hostile upgrade-test bench bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock
+.PHONY: help setup run test conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -62,6 +62,15 @@ upgrade-test: setup ## the version before this one beside this one, under load (
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)
 
+bench-path: setup .litellm/installed ## CPU per request and per event, beside LiteLLM's proxy (10 minutes; ARGS="--only burst" runs those)
+	@$(BIN)/python -m bench.path --litellm .litellm $(ARGS)
+
+.litellm/installed: bench/path/litellm.lock
+	@echo 'making the environment of LiteLLM in .litellm' >&2
+	@$(PYTHON) -m venv .litellm
+	@.litellm/bin/pip install --quiet --disable-pip-version-check --require-hashes -r bench/path/litellm.lock
+	@touch $@
+
 bench-engine: setup ## output tokens per CPU second of the engine, in the platform and alone (about 2 minutes)
 	$(BIN)/python bench/engine.py $(ARGS)
 
@@ -100,6 +109,9 @@ k8s-smoke: setup ## installs the local overlay where KUBECONFIG leads, restarts 
 
 standin-smoke: setup ## the same on this machine: the local overlay's pods as processes, with TLS and PostgreSQL
 	@$(BIN)/python -m tests.deploy.smoke standin
+
+bench-lock: ## resolves LiteLLM's packages anew, as bench/path/litellm.in names it (needs uv on the PATH)
+	$(COMPILE) bench/path/litellm.in -o bench/path/litellm.lock
 
 conformance-lock: ## resolves the packages of the conformance clients anew (needs uv and npm on the PATH)
 	for file in tests/conformance/*/*.in; do $(COMPILE) $$file -o $${file%.in}.lock || exit 1; done

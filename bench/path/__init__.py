@@ -1,0 +1,1 @@
+"""What the request path costs, beside other gateways, in one run (`make bench-path`)."""
