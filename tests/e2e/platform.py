@@ -123,10 +123,14 @@ def run_muhgpt(*arguments: str, env: dict[str, str] | None = None) -> subprocess
 
 @contextmanager
 def running(
-    data_dir: Path, *options: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    data_dir: Path,
+    *options: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    program: tuple[str, ...] = MUHGPT,
 ) -> Iterator[Platform]:
     """Starts `muhgpt up --json`, waits until it is ready, and ends it."""
-    command = [*MUHGPT, "up", "--json", "--port", "0", "--data-dir", str(data_dir), *options]
+    command = [*program, "up", "--json", "--port", "0", "--data-dir", str(data_dir), *options]
     errors = (data_dir.parent / f"{data_dir.name}.stderr").open("w+")
     with (
         errors,
