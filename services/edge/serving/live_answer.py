@@ -310,7 +310,7 @@ class LiveAnswer:
         if self.generation is not None:
             self.generation.events.clear()
         if self.hold is not None:
-            self.hold.wake = None
+            self.hold.forget_request()
         self.wakeup.set()
 
     def _confirm(self) -> None:

@@ -157,9 +157,8 @@ class Opening:
             return min(answer.max_tokens, prepared.max_tokens)
         link, hold = self._quota.hold(answer.principal.account_id, answer.wakeup.set)
         answer.hold = hold
-        hold.trace = answer.trace
         with answer.trace.child("reserve") as span:
-            hold.reserve(self._reservation(prepared), span.traceparent)
+            hold.reserve(self._reservation(prepared), answer.trace, span.traceparent)
             await self._reserved(hold)
         if hold.refused is not None:
             raise self._refusal(hold, hold.refused)

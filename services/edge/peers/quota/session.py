@@ -91,7 +91,7 @@ class QuotaLink:
         if self._lapsed:
             return
         self._lapsed = True
-        live = [hold for hold in self._holds.values() if hold.reserved and not hold.lost and not hold.ending]
+        live = [hold for hold in self._holds.values() if hold.active]
         log.error("quota_lease_lapsed", holds=len(live))
         for hold in live:
             hold.lose()

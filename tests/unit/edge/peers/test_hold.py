@@ -101,10 +101,19 @@ def test_a_refusal_belongs_to_the_oldest_operation_under_way() -> None:
     talk.hold.settle(31)
     assert talk.sent() == ["settle"]
     talk.answer(refused=Refused(reason=Refused.REASON_INVALID))
-    assert talk.hold.lost
     assert not talk.hold.ended
     talk.answer(settled=quota_pb2.Settled(credits=1))
     assert talk.hold.ended
+
+
+def test_a_slide_that_quota_refuses_loses_the_hold() -> None:
+    talk = Conversation()
+    talk.reserve()
+    talk.hold.progress(30, 30)
+    assert talk.sent() == ["progress"]
+    talk.answer(refused=Refused(reason=Refused.REASON_HOLD_ENDED))
+    assert talk.hold.lost
+    assert talk.woken == 2
 
 
 def test_what_quota_could_not_decide_is_asked_again() -> None:
