@@ -17,16 +17,19 @@ from servicekit.rpc.access import read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load
 from servicekit.tls.directory import open_tls
-from services.auth.convert import cache_mark
 from services.auth.domain.accounts import Accounts
-from services.auth.domain.change import Bell
+from services.auth.domain.bell import Bell
 from services.auth.domain.keys import Keys
 from services.auth.domain.principal import Defaults
-from services.auth.domain.pulse import Pulse
 from services.auth.domain.revocation import Confirmations
-from services.auth.domain.sessions import Heartbeats, SessionPolicy
-from services.auth.domain.watch import Watches
+from services.auth.domain.sessions import SessionPolicy
+from services.auth.messages import cache_mark
+from services.auth.metrics import ConfirmationMetrics
 from services.auth.migrate import COMMAND, MIGRATIONS
+from services.auth.running.heartbeats import Heartbeats
+from services.auth.running.key_subscription import KeySubscriptions
+from services.auth.running.late_sessions import SharedLook
+from services.auth.running.pulse import Pulse
 from services.auth.service import AuthServicer
 from services.auth.settings import AuthSettings
 from services.auth.store.accounts import AccountTable
@@ -35,7 +38,7 @@ from services.auth.store.keys import KeyTable
 
 SERVICE = auth_pb2.DESCRIPTOR.services_by_name["Auth"]
 
-# Nobody else writes to a SQLite file, so there the pulse only catches a commit whose outcome was unknown.
+# No other process writes to a SQLite file, so there the pulse only catches a commit whose outcome was unknown.
 PULSE_ALONE = 1.0  # seconds
 
 
@@ -49,14 +52,24 @@ def make_servicer(
     random_bytes: RandomBytes,
 ) -> AuthServicer:
     """Wires the store, the domain and the servicer of one process."""
-    changes, bell = ChangeTable(database, clock), Bell()
-    confirmations = Confirmations(changes, bell, policy, clock)
-    accounts = Accounts(AccountTable(database), bell, confirmations, clock, random_bytes)
-    keys = Keys(KeyTable(database), bell, confirmations, defaults, clock, random_bytes)
-    pulse = Pulse(changes, bell, PULSE_ALONE if database.dialect == "sqlite" else policy.poll_interval)
-    mark = cache_mark(defaults)
-    watches = Watches(changes, Heartbeats(changes, policy), pulse, bell, policy, clock, draining, mark)
-    return AuthServicer(accounts, keys, watches, clock)
+    changes, changed, acknowledged = ChangeTable(database, clock), Bell(), Bell()
+    late = SharedLook(changes, policy).late
+    confirmations = Confirmations(late, acknowledged, policy, clock, ConfirmationMetrics())
+    accounts = Accounts(AccountTable(database), changed, confirmations, clock, random_bytes)
+    keys = Keys(KeyTable(database), changed, confirmations, defaults, clock, random_bytes)
+    pulse = Pulse(changes, changed, PULSE_ALONE if database.dialect == "sqlite" else policy.poll_interval)
+    subscriptions = KeySubscriptions(
+        store=changes,
+        heartbeats=Heartbeats(changes, policy),
+        pulse=pulse,
+        changed=changed,
+        acknowledged=acknowledged,
+        policy=policy,
+        clock=clock,
+        draining=draining,
+        cache_mark=cache_mark(defaults),
+    )
+    return AuthServicer(accounts, keys, subscriptions, clock)
 
 
 async def main() -> None:

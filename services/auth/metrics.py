@@ -14,3 +14,14 @@ WAITED_OUT = Counter(
     "muhgpt_auth_sessions_waited_out_total", "Edge sessions that did not confirm a change and were waited out"
 )
 UNCONFIRMED = Counter("muhgpt_auth_changes_unconfirmed_total", "Changes that were not confirmed in time")
+
+
+class ConfirmationMetrics:
+    """The domain's ConfirmationObserver."""
+
+    def confirmed(self, seconds: float, timed_out: int) -> None:
+        CONFIRMED.observe(seconds)
+        WAITED_OUT.inc(timed_out)
+
+    def unconfirmed(self) -> None:
+        UNCONFIRMED.inc()

@@ -7,7 +7,7 @@ from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from services.auth.domain import limits
 from services.auth.domain.account import Account, AccountState, normalise_email
-from services.auth.domain.change import Bell
+from services.auth.domain.bell import Bell
 from services.auth.domain.errors import AccountUnknown, EmailMalformed
 from services.auth.domain.page import Cursor, Page
 from services.auth.domain.revocation import Confirmations
@@ -20,10 +20,10 @@ class Accounts:
     """Making, finding, changing, suspending. Raises what each method of auth.proto names."""
 
     def __init__(
-        self, store: AccountStore, bell: Bell, confirmations: Confirmations, clock: Clock, random_bytes: RandomBytes
+        self, store: AccountStore, changed: Bell, confirmations: Confirmations, clock: Clock, random_bytes: RandomBytes
     ) -> None:
         self._store = store
-        self._bell = bell
+        self._changed = changed
         self._confirmations = confirmations
         self._clock = clock
         self._random_bytes = random_bytes
@@ -66,7 +66,7 @@ class Accounts:
         try:
             account = await self._store.set_limits(account_id, requests_per_minute, self._clock.now_us())
         finally:
-            self._bell.ring()  # also after an unknown outcome: the change may have been committed
+            self._changed.ring()  # also after an unknown outcome: the change may have been committed
         log.info("account_limits_set", account_id=account_id, requests_per_minute=requests_per_minute)
         return account
 
@@ -84,6 +84,6 @@ class Accounts:
         try:
             account, sequence = await self._store.set_state(account_id, state, self._clock.now_us())
         finally:
-            self._bell.ring()
+            self._changed.ring()
         log.info("account_state_set", account_id=account_id, state=state.value, sequence=sequence)
         return account, sequence

@@ -6,7 +6,7 @@ from common.key_format import RandomBytes
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from services.auth.domain import key, limits
-from services.auth.domain.change import Bell
+from services.auth.domain.bell import Bell
 from services.auth.domain.errors import DigestMalformed, KeyUnknown
 from services.auth.domain.key import Key, KeyTerms, NewKey
 from services.auth.domain.page import Cursor, Page
@@ -24,14 +24,14 @@ class Keys:
     def __init__(
         self,
         store: KeyStore,
-        bell: Bell,
+        changed: Bell,
         confirmations: Confirmations,
         defaults: Defaults,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
         self._store = store
-        self._bell = bell
+        self._changed = changed
         self._confirmations = confirmations
         self._defaults = defaults
         self._clock = clock
@@ -70,6 +70,6 @@ class Keys:
         try:
             revoked, sequence = await self._store.revoke(key_id, self._clock.now_us())
         finally:
-            self._bell.ring()  # also after an unknown outcome: the change may have been committed
+            self._changed.ring()  # also after an unknown outcome: the change may have been committed
         log.info("key_revoked", account_id=revoked.account_id, key_id=key_id, sequence=sequence)
         return revoked, await self._confirmations.wait(sequence)

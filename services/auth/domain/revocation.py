@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
-from services.auth import metrics
-from services.auth.domain.change import Bell, heard
+from services.auth.domain.bell import Bell, wait_for_ring
 from services.auth.domain.errors import RevocationUnconfirmed
 from services.auth.domain.sessions import SessionPolicy
-from services.auth.domain.store import ChangeStore
+from services.auth.domain.store import LateSessions
 
 log = get_logger(__name__)
 
 
-class Confirmations:
-    """Waits for acknowledgements. They are rows, so it does not matter which replica an edge is connected to."""
+class ConfirmationObserver(Protocol):
+    """Counts how waits end."""
 
-    def __init__(self, store: ChangeStore, bell: Bell, policy: SessionPolicy, clock: Clock) -> None:
-        self._store = store
-        self._bell = bell
+    def confirmed(self, seconds: float, timed_out: int) -> None:
+        """Every session has confirmed a change, or `timed_out` of them were waited out."""
+        ...
+
+    def unconfirmed(self) -> None:
+        """A session that is alive did not confirm."""
+        ...
+
+
+class Confirmations:
+    """Waits for acknowledgements. They are rows, so it does not matter which replica an edge is connected to.
+
+    `late` looks up who has not acknowledged a sequence; `acknowledged` rings when that may have changed.
+    """
+
+    def __init__(
+        self,
+        late: Callable[[int], Awaitable[LateSessions]],
+        acknowledged: Bell,
+        policy: SessionPolicy,
+        clock: Clock,
+        observer: ConfirmationObserver,
+    ) -> None:
+        self._late = late
+        self._acknowledged = acknowledged
         self._policy = policy
         self._clock = clock
+        self._observer = observer
 
     async def wait(self, sequence: int) -> int:
         """Returns when every session that was alive has acknowledged `sequence`, left, or been silent for the ttl.
@@ -31,20 +56,21 @@ class Confirmations:
         started = self._clock.monotonic()
         awaited: frozenset[str] | None = None
         while True:
-            ring = self._bell.listen()
-            left = await self._store.unconfirmed(sequence, self._policy.ttl)
-            awaited = left.alive if awaited is None else awaited
+            ring = self._acknowledged.listen()
+            late = await self._late(sequence)
+            awaited = frozenset(late.alive) if awaited is None else awaited
             seconds = self._clock.monotonic() - started
-            if not left.alive:
-                timed_out = len(awaited & left.lapsed)
-                metrics.CONFIRMED.observe(seconds)
-                metrics.WAITED_OUT.inc(timed_out)
-                log.info("change_confirmed", sequence=sequence, seconds=round(seconds, 3), timed_out=timed_out)
-                return timed_out
+            if not late.alive:
+                return self._confirmed(sequence, seconds, len(awaited & late.lapsed.keys()))
             if seconds > self._policy.confirmation_timeout:
-                metrics.UNCONFIRMED.inc()
+                self._observer.unconfirmed()
                 raise RevocationUnconfirmed(
-                    f"the change is stored, but {len(left.alive)} edge sessions did not confirm it within "
+                    f"the change is stored, but {len(late.alive)} edge sessions did not confirm it within "
                     f"{seconds:.1f} s; repeat the call to wait again"
                 )
-            await heard(ring, self._policy.poll_interval)
+            await wait_for_ring(ring, self._policy.poll_interval)
+
+    def _confirmed(self, sequence: int, seconds: float, timed_out: int) -> int:
+        self._observer.confirmed(seconds, timed_out)
+        log.info("change_confirmed", sequence=sequence, seconds=round(seconds, 3), timed_out=timed_out)
+        return timed_out

@@ -16,7 +16,7 @@ from services.auth.domain.page import Cursor
 
 
 class AccountStore(Protocol):
-    """Accounts. A method that changes one returns the sequence up to which edges must have come to know of it."""
+    """Accounts. A method that changes one returns the sequence that edges must have acknowledged."""
 
     async def create(self, account: Account) -> None:
         """Raises EmailTaken."""
@@ -73,11 +73,19 @@ class KeyStore(Protocol):
 
 
 @dataclass(frozen=True)
-class Unconfirmed:
-    """The sessions that have not acknowledged a sequence."""
+class LateSessions:
+    """Sessions that have not acknowledged a change, with the sequence up to which each has."""
 
-    alive: frozenset[str]
-    lapsed: frozenset[str]
+    alive: Mapping[str, int]
+    lapsed: Mapping[str, int]
+
+    def before(self, sequence: int) -> LateSessions:
+        """Only those that have not acknowledged `sequence`."""
+        alive, lapsed = (
+            {session_id: acknowledged for session_id, acknowledged in each.items() if acknowledged < sequence}
+            for each in (self.alive, self.lapsed)
+        )
+        return LateSessions(alive, lapsed)
 
 
 MAX_REPLAY = 1_000  # changes that a new session is sent again; an edge that missed more asks for its keys anew
@@ -112,13 +120,13 @@ class ChangeStore(Protocol):
         ...
 
     async def touch_sessions(self, acknowledged: Mapping[str, int], ttl: float) -> frozenset[str]:
-        """Notes that sessions were heard and what they have acknowledged; returns those that had not lapsed before."""
+        """Notes that sessions are alive and what they have acknowledged; returns those that had not lapsed before."""
         ...
 
     async def close_session(self, session_id: str) -> None:
-        """Forgets a session whose edge said that it trusts nothing any more."""
+        """Forgets a session whose edge no longer trusts its cache."""
         ...
 
-    async def unconfirmed(self, sequence: int, ttl: float) -> Unconfirmed:
-        """Who has not acknowledged `sequence`. A session reported lapsed can never be touched again."""
+    async def late_sessions(self, sequence: int, ttl: float) -> LateSessions:
+        """The sessions that have not acknowledged `sequence`. One reported lapsed can never be touched again."""
         ...

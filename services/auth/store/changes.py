@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from sqlalchemy import case, delete
+from sqlalchemy import and_, case, delete
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -14,7 +14,7 @@ from servicekit.clock import MICROSECONDS, Clock
 from servicekit.database.database import Database
 from services.auth.domain.change import Change
 from services.auth.domain.errors import HelloExpected
-from services.auth.domain.store import MAX_REPLAY, Known, Unconfirmed
+from services.auth.domain.store import MAX_REPLAY, Known, LateSessions
 from services.auth.store.rows import to_change
 from services.auth.store.sequence import LockedSequence
 from services.auth.store.session_clock import SessionClock
@@ -79,37 +79,34 @@ class ChangeTable:
         return (await session.exec(statement)).first()
 
     async def touch_sessions(self, acknowledged: Mapping[str, int], ttl: float) -> frozenset[str]:
-        """In order of ids, so that two writers cannot deadlock. A lapsed session stays lapsed."""
-        alive = set()
+        """One statement for all. It locks in order of ids, so that two writers cannot deadlock; lapsed ones stay so."""
+        place, acked = col(SessionRow.session_id), col(SessionRow.acked_sequence)
+        reported = case(dict(acknowledged), value=place)
         async with self._write() as session:
             now_us = await self._clock.read(session)
-            for session_id in sorted(acknowledged):
-                acked, sequence = col(SessionRow.acked_sequence), acknowledged[session_id]
-                statement = (
-                    update(SessionRow)
-                    .where(
-                        col(SessionRow.session_id) == session_id,
-                        col(SessionRow.lapsed).is_(False),
-                        col(SessionRow.last_seen_us) >= _floor_us(now_us, ttl),
-                    )
-                    .values(last_seen_us=now_us, acked_sequence=case((acked < sequence, sequence), else_=acked))
-                )
-                if (await session.exec(statement)).rowcount:
-                    alive.add(session_id)
-        return frozenset(alive)
+            alive = and_(col(SessionRow.lapsed).is_(False), col(SessionRow.last_seen_us) >= _floor_us(now_us, ttl))
+            locked = select(place).where(place.in_(acknowledged), alive).order_by(place).with_for_update()
+            statement = (
+                update(SessionRow)
+                .where(place.in_(locked), alive)
+                .values(last_seen_us=now_us, acked_sequence=case((acked < reported, reported), else_=acked))
+                .returning(place)
+            )
+            return frozenset((await session.exec(statement)).scalars())
 
     async def close_session(self, session_id: str) -> None:
         """A no-op when the row is gone."""
         async with self._database.write() as session:
             await session.exec(delete(SessionRow).where(col(SessionRow.session_id) == session_id))
 
-    async def unconfirmed(self, sequence: int, ttl: float) -> Unconfirmed:
+    async def late_sessions(self, sequence: int, ttl: float) -> LateSessions:
         """Marks the silent ones before it reports them.
 
         The mark and a heartbeat that comes at the same instant meet at the row's lock, so a session is never both given
         up here and prolonged there. A row that a heartbeat holds right now is skipped: it is looked at next time.
         """
-        late = col(SessionRow.acked_sequence) < sequence
+        acked = col(SessionRow.acked_sequence)
+        late = acked < sequence
         async with self._write() as session:
             floor_us = _floor_us(await self._clock.read(session), ttl)
             silent = (
@@ -118,10 +115,10 @@ class ChangeTable:
                 .with_for_update(skip_locked=True)
             )
             await session.exec(update(SessionRow).where(col(SessionRow.session_id).in_(silent)).values(lapsed=True))
-            rows = (await session.exec(select(SessionRow.session_id, SessionRow.lapsed).where(late))).all()
-        return Unconfirmed(
-            alive=frozenset(session_id for session_id, lapsed in rows if not lapsed),
-            lapsed=frozenset(session_id for session_id, lapsed in rows if lapsed),
+            rows = (await session.exec(select(SessionRow.session_id, acked, SessionRow.lapsed).where(late))).all()
+        return LateSessions(
+            alive={session_id: acknowledged for session_id, acknowledged, lapsed in rows if not lapsed},
+            lapsed={session_id: acknowledged for session_id, acknowledged, lapsed in rows if lapsed},
         )
 
     @asynccontextmanager

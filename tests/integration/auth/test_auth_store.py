@@ -18,8 +18,10 @@ from services.auth.domain.change import ChangeKind
 from services.auth.domain.errors import AccountUnknown, EmailTaken, HelloExpected, KeyNotFound, TooManyKeys
 from services.auth.domain.key import KeyTerms, NewKey, mint
 from services.auth.domain.page import Cursor
+from services.auth.domain.sessions import SessionPolicy
 from services.auth.domain.store import Known
 from services.auth.migrate import MIGRATIONS
+from services.auth.running.late_sessions import SharedLook
 from services.auth.store.accounts import AccountTable
 from services.auth.store.changes import ChangeTable
 from services.auth.store.keys import KeyTable
@@ -179,12 +181,12 @@ async def test_a_session_confirms_by_acknowledging_by_leaving_or_by_silence(stor
         assert await changes.open_session(name, "an edge", None, TTL) == 0
     account = await store.account()
     _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
-    assert (await changes.unconfirmed(sequence, TTL)).alive == {"acks", "leaves", "silent"}
+    assert (await changes.late_sessions(sequence, TTL)).alive.keys() == {"acks", "leaves", "silent"}
     assert await changes.touch_sessions({"acks": sequence, "leaves": 0}, TTL) == {"acks", "leaves"}
     await changes.close_session("leaves")
-    assert (await changes.unconfirmed(sequence, TTL)).alive == {"silent"}
-    gone = await changes.unconfirmed(sequence, -1.0)  # as if the ttl had passed
-    assert (gone.alive, gone.lapsed) == (frozenset(), {"silent"})
+    assert (await changes.late_sessions(sequence, TTL)).alive.keys() == {"silent"}
+    gone = await changes.late_sessions(sequence, -1.0)  # as if the ttl had passed
+    assert (gone.alive, gone.lapsed.keys()) == ({}, {"silent"})
 
 
 async def test_a_lapsed_session_stays_lapsed_and_an_acknowledgement_never_goes_back(store: Store) -> None:
@@ -192,9 +194,9 @@ async def test_a_lapsed_session_stays_lapsed_and_an_acknowledgement_never_goes_b
     await changes.open_session("edge", "an edge", None, TTL)
     await changes.touch_sessions({"edge": 5}, TTL)
     await changes.touch_sessions({"edge": 3}, TTL)
-    assert not (await changes.unconfirmed(5, TTL)).alive
+    assert not (await changes.late_sessions(5, TTL)).alive
     assert await changes.touch_sessions({"edge": 5}, -1.0) == frozenset()
-    assert (await changes.unconfirmed(6, -1.0)).lapsed == {"edge"}
+    assert (await changes.late_sessions(6, -1.0)).lapsed.keys() == {"edge"}
     assert await changes.touch_sessions({"edge": 6, "nobody": 1}, TTL) == frozenset()
 
 
@@ -202,7 +204,7 @@ async def test_a_new_session_starts_behind_the_last_change_and_its_id_serves_onc
     account = await store.account()
     _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
     assert await store.changes.open_session("edge", "an edge", None, TTL) == sequence
-    assert not (await store.changes.unconfirmed(sequence, TTL)).alive
+    assert not (await store.changes.late_sessions(sequence, TTL)).alive
     with pytest.raises(HelloExpected):
         await store.changes.open_session("edge", "an edge", None, TTL)
 
@@ -212,7 +214,7 @@ async def test_a_session_either_is_waited_for_or_starts_behind_the_change(store:
 
     async def suspend(account: Account) -> tuple[int, frozenset[str]]:
         _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
-        return sequence, (await store.changes.unconfirmed(sequence, TTL)).alive
+        return sequence, frozenset((await store.changes.late_sessions(sequence, TTL)).alive)
 
     names = [f"edge{number}" for number in range(8)]
     opening = asyncio.gather(*(store.changes.open_session(name, "an edge", None, TTL) for name in names))
@@ -225,10 +227,7 @@ async def test_a_session_either_is_waited_for_or_starts_behind_the_change(store:
 async def test_many_digests_asked_for_at_once_cost_a_few_statements_and_each_has_its_answer(store: Store) -> None:
     account = await store.account()
     key = await store.key(account)
-    statements: list[str] = []
-    event.listen(
-        store.database.engine.sync_engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
-    )
+    statements = record_statements(store)
     unknown = [number.to_bytes(32) for number in range(300)]
     found = await asyncio.gather(*map(store.keys.find, [*unknown, key.digest, key.digest]))
     assert found[:300] == [None] * 300
@@ -241,10 +240,42 @@ async def test_a_session_resumes_a_living_one_and_is_as_silent_as_that_until_it_
     await changes.open_session("first", "an edge", None, TTL)
     _, sequence = await store.accounts.set_state(account.account_id, AccountState.SUSPENDED, NOW)
     assert await changes.open_session("second", "an edge", Known(0, "first"), TTL) == 0
-    assert (await changes.unconfirmed(sequence, TTL)).alive == {"first", "second"}
+    assert (await changes.late_sessions(sequence, TTL)).alive.keys() == {"first", "second"}
     assert await changes.open_session("of nobody", "an edge", Known(0, "unheard-of"), TTL) == sequence
     assert await changes.open_session("of the future", "an edge", Known(sequence + 1, "first"), TTL) == sequence
     assert await changes.touch_sessions({"second": sequence}, TTL) == {"second"}
-    assert (await changes.unconfirmed(sequence, TTL)).alive == {"first"}
-    assert (await changes.unconfirmed(sequence, -1.0)).lapsed == {"first"}  # as if the ttl had passed
+    assert (await changes.late_sessions(sequence, TTL)).alive.keys() == {"first"}
+    assert (await changes.late_sessions(sequence, -1.0)).lapsed.keys() == {"first"}  # as if the ttl had passed
     assert await changes.open_session("too late", "an edge", Known(0, "first"), TTL) == sequence
+
+
+async def test_heartbeats_of_a_hundred_sessions_are_one_update(store: Store) -> None:
+    names = [f"edge{number}" for number in range(100)]
+    for name in names:
+        await store.changes.open_session(name, "an edge", None, TTL)
+    await store.changes.touch_sessions({names[0]: 0}, TTL)  # after the first look at the clock
+    statements = record_statements(store)
+    assert await store.changes.touch_sessions(dict.fromkeys(names, 3), TTL) == frozenset(names)
+    assert len([each for each in statements if "edge_sessions" in each]) == 1
+    late = await store.changes.late_sessions(4, TTL)
+    assert late.alive == dict.fromkeys(names, 3)
+    assert not late.before(3).alive
+
+
+async def test_many_waits_for_acknowledgements_share_their_looks(store: Store) -> None:
+    await store.changes.open_session("edge", "an edge", None, TTL)
+    await store.changes.late_sessions(1, TTL)  # after the first look at the clock
+    look = SharedLook(store.changes, SessionPolicy(TTL))
+    statements = record_statements(store)
+    late = await asyncio.gather(*(look.late(sequence) for sequence in range(100)))
+    assert [bool(each.alive) for each in late] == [False] + [True] * 99
+    assert len([each for each in statements if "UPDATE edge_sessions" in each]) <= 2
+
+
+def record_statements(store: Store) -> list[str]:
+    """Every statement from now on."""
+    statements: list[str] = []
+    event.listen(
+        store.database.engine.sync_engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
+    return statements

@@ -7,11 +7,14 @@ import asyncio
 import pytest
 
 from servicekit.database.database import open_database
-from services.auth.domain.change import Bell
+from services.auth.domain.bell import Bell
 from services.auth.domain.errors import RevocationUnconfirmed, SessionLapsed
 from services.auth.domain.revocation import Confirmations
-from services.auth.domain.sessions import Heartbeats, SessionPolicy
+from services.auth.domain.sessions import SessionPolicy
+from services.auth.metrics import ConfirmationMetrics
 from services.auth.migrate import MIGRATIONS
+from services.auth.running.heartbeats import Heartbeats
+from services.auth.running.late_sessions import SharedLook
 from services.auth.store.changes import ChangeTable
 from tests.fakes import FakeClock
 
@@ -24,7 +27,8 @@ async def test_a_session_that_lives_on_without_confirming_is_told_to_the_caller_
         store = ChangeTable(database, clock)
         heartbeats = Heartbeats(store, POLICY)
         await store.open_session("edge", "an edge", None, POLICY.ttl)
-        waiting = asyncio.create_task(Confirmations(store, Bell(), POLICY, clock).wait(1))
+        late = SharedLook(store, POLICY).late
+        waiting = asyncio.create_task(Confirmations(late, Bell(), POLICY, clock, ConfirmationMetrics()).wait(1))
         for _ in range(4):
             await heartbeats.record("edge", 0)
             clock.advance(POLICY.confirmation_timeout / 3)

@@ -7,9 +7,9 @@ import asyncio
 from servicekit.clock import SystemClock
 from servicekit.database.database import open_database
 from services.auth.domain.account import Account, AccountState
-from services.auth.domain.change import Bell
-from services.auth.domain.pulse import Pulse
+from services.auth.domain.bell import Bell
 from services.auth.migrate import MIGRATIONS
+from services.auth.running.pulse import Pulse
 from services.auth.store.accounts import AccountTable
 from services.auth.store.changes import ChangeTable
 

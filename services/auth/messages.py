@@ -1,4 +1,4 @@
-"""Between auth.proto's messages and the domain's nouns."""
+"""auth.proto's messages: to_… makes the domain's nouns of them, from_… makes them of the domain's nouns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from services.auth.domain.account import Account, AccountState
 from services.auth.domain.change import Change, ChangeKind
 from services.auth.domain.errors import LimitOutOfRange
 from services.auth.domain.key import Key, KeyState, KeyTerms
+from services.auth.domain.key_stream import Ack, Draining, Heartbeat, Hello, Incoming, Outgoing, Welcome
 from services.auth.domain.principal import Defaults, Principal
 from services.auth.domain.sessions import SessionPolicy
 from services.auth.domain.store import Known
-from services.auth.domain.watch import Ack, Draining, Heartbeat, Hello, Incoming, Outgoing, Welcome
 
 FEATURES = ("resume",)  # what the Welcome lists: a Hello's last_sequence is understood
 
@@ -37,7 +37,7 @@ CHANGE_KINDS = {
 }
 
 
-def optional(message: Message, field: str) -> int | None:
+def to_optional(message: Message, field: str) -> int | None:
     """An optional number's value, or None when it is absent."""
     return getattr(message, field) if message.HasField(field) else None
 
@@ -46,10 +46,10 @@ def to_terms(request: auth_pb2.CreateKeyRequest) -> KeyTerms:
     """What a CreateKey asks for; repeated models count once. Raises LimitOutOfRange for an impossible expires_at."""
     return KeyTerms(
         name=request.name,
-        monthly_credit_limit=optional(request, "monthly_credit_limit"),
+        monthly_credit_limit=to_optional(request, "monthly_credit_limit"),
         allowed_models=tuple(dict.fromkeys(request.allowed_models)),
         expires_us=_to_us(request.expires_at) if request.HasField("expires_at") else None,
-        requests_per_minute=optional(request, "requests_per_minute"),
+        requests_per_minute=to_optional(request, "requests_per_minute"),
     )
 
 
@@ -99,7 +99,7 @@ def from_principal(principal: Principal) -> auth_pb2.Principal:
     )
 
 
-async def incoming(requests: AsyncIterator[auth_pb2.WatchKeysRequest]) -> AsyncIterator[Incoming]:
+async def to_incoming(requests: AsyncIterator[auth_pb2.WatchKeysRequest]) -> AsyncIterator[Incoming]:
     """The edge's side of a WatchKeys stream."""
     async for request in requests:
         match request.WhichOneof("message"):
@@ -119,12 +119,12 @@ def _to_hello(hello: auth_pb2.WatchHello) -> Hello:
 
 
 def cache_mark(defaults: Defaults) -> str:
-    """Changes with everything but rows that a principal is made of: an edge's cache is of no use after that."""
+    """Changes with everything but rows that a principal is made of; an edge's cache is then useless."""
     fields = sorted(field.number for field in auth_pb2.Principal.DESCRIPTOR.fields)
     return f"{defaults.requests_per_minute}/{defaults.max_open_streams}/{','.join(map(str, fields))}"
 
 
-def outgoing(message: Outgoing, policy: SessionPolicy, mark: str) -> auth_pb2.WatchKeysResponse:
+def from_outgoing(message: Outgoing, policy: SessionPolicy, mark: str) -> auth_pb2.WatchKeysResponse:
     """Auth's side of a WatchKeys stream; `mark` is what cache_mark() made."""
     response = auth_pb2.WatchKeysResponse()
     match message:

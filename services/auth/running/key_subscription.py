@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
-from services.auth.domain.change import Bell, Change, heard
+from services.auth.domain.bell import Bell, wait_for_ring
+from services.auth.domain.change import Change
 from services.auth.domain.errors import AckOutOfRange, HelloExpected, SessionLapsed
-from services.auth.domain.pulse import Pulse
-from services.auth.domain.sessions import Heartbeats, SessionPolicy
-from services.auth.domain.store import ChangeStore, Known
+from services.auth.domain.key_stream import Ack, Draining, Heartbeat, Hello, Incoming, Outgoing, Welcome
+from services.auth.domain.sessions import SessionPolicy
+from services.auth.domain.store import ChangeStore
+from services.auth.running.heartbeats import Heartbeats
+from services.auth.running.pulse import Pulse
 
 log = get_logger(__name__)
 SESSION_ID_BYTES = 16
@@ -22,48 +24,10 @@ CHANGES_AT_ONCE = 100
 MAX_EDGE_NAME_LENGTH = 200
 
 
-@dataclass(frozen=True)
-class Hello:
-    """An edge begins a session. What is `known` is of the cache that it would keep, if any."""
-
-    session_id: bytes
-    edge_name: str
-    known: Known | None = None
-    cache_mark: str = ""
-
-
-@dataclass(frozen=True)
-class Ack:
-    """Every change up to `sequence` is in force at the edge."""
-
-    sequence: int
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """From the edge a sign of life, to the edge its answer."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Welcome:
-    """The session is open; changes after `sequence` will follow."""
-
-    sequence: int
-
-
-@dataclass(frozen=True)
-class Draining:
-    """This replica is about to stop."""
-
-
-Incoming = Hello | Ack | Heartbeat | None  # None: a message that says nothing that we know
-Outgoing = Welcome | Change | Heartbeat | Draining
 Send = Callable[[Outgoing], Awaitable[None]]
 
 
-class Watches:
+class KeySubscriptions:
     """Serves the streams of all edges that are connected to this process."""
 
     def __init__(
@@ -71,7 +35,8 @@ class Watches:
         store: ChangeStore,
         heartbeats: Heartbeats,
         pulse: Pulse,
-        bell: Bell,
+        changed: Bell,
+        acknowledged: Bell,
         policy: SessionPolicy,
         clock: Clock,
         draining: asyncio.Event,
@@ -79,7 +44,8 @@ class Watches:
     ) -> None:
         self.store = store
         self.heartbeats = heartbeats
-        self.bell = bell
+        self.changed = changed  # rings when there may be changes to send
+        self.acknowledged = acknowledged  # rings when a session has acknowledged changes or left
         self.policy = policy
         self.clock = clock
         self.draining = draining
@@ -104,14 +70,17 @@ class Watches:
                 sequence=sequence,
                 resumed=known is not None and sequence == known.sequence,
             )
-            watch = _Watch(self, session_id, sequence, send)
+            subscription = KeySubscription(self, session_id, sequence, send)
             if known is not None and sequence == known.sequence:
-                watch.resumes = known.session_id
+                subscription.resumes = known.session_id
             try:
                 await send(Welcome(sequence))
-                await until_first_ends(watch.listen(incoming), watch.push(), watch.tell_draining())
+                await until_first_ends(
+                    subscription.listen(incoming), subscription.push(), subscription.announce_draining()
+                )
             finally:
-                log.info("edge_session_ended", session_id=session_id, edge=hello.edge_name, said_goodbye=watch.left)
+                left = subscription.left
+                log.info("edge_session_ended", session_id=session_id, edge=hello.edge_name, said_goodbye=left)
 
     async def _hello(self, incoming: AsyncIterator[Incoming]) -> Hello:
         try:
@@ -127,11 +96,11 @@ class Watches:
         return Hello(first.session_id, name, first.known, first.cache_mark)
 
 
-class _Watch:
-    """The state of one stream."""
+class KeySubscription:
+    """One edge's stream: changes in order, what the edge has acknowledged, and its signs of life."""
 
-    def __init__(self, watches: Watches, session_id: str, sequence: int, send: Send) -> None:
-        self._watches = watches
+    def __init__(self, shared: KeySubscriptions, session_id: str, sequence: int, send: Send) -> None:
+        self._shared = shared
         self._session_id = session_id
         self._sent = sequence
         self._acknowledged = sequence
@@ -140,7 +109,7 @@ class _Watch:
         self._unlocked_send = send
         self._sending = asyncio.Lock()
         self.left = False
-        # The session before, which the edge may still live by until it is heard on this one.
+        # The session before, which the edge may rely on until its first message on this one.
         self.resumes: str | None = None
 
     async def listen(self, incoming: AsyncIterator[Incoming]) -> None:
@@ -148,7 +117,7 @@ class _Watch:
         try:
             while True:
                 # Silence ends the stream, and so does an edge that reads so slowly that we cannot answer.
-                async with asyncio.timeout(self._watches.policy.ttl):
+                async with asyncio.timeout(self._shared.policy.ttl):
                     try:
                         message = await anext(incoming)
                     except StopAsyncIteration:
@@ -156,35 +125,35 @@ class _Watch:
                     await self._take(message)
         except TimeoutError:
             raise SessionLapsed("nothing was heard or could be sent for too long; open a new stream") from None
-        await self._say_goodbye()
+        await self._close_session()
 
     async def push(self) -> None:
-        """Sends changes in order, for ever."""
-        watches = self._watches
+        """Sends changes in order, without end."""
+        shared = self._shared
         while True:
-            ring = watches.bell.listen()
+            ring = shared.changed.listen()
             changes = await self._next_changes()
             for change in changes:
                 if self._unacknowledged_since is None:
-                    self._unacknowledged_since = watches.clock.monotonic()
+                    self._unacknowledged_since = shared.clock.monotonic()
                 self._sent = change.sequence
                 await self._send(change)
             if not changes:
                 await ring.wait()
 
-    async def tell_draining(self) -> None:
-        """Says once that this replica stops; the edge then leaves."""
-        await self._watches.draining.wait()
+    async def announce_draining(self) -> None:
+        """Announces once that this replica stops; the edge then leaves."""
+        await self._shared.draining.wait()
         await self._send(Draining())
 
     async def _next_changes(self) -> list[Change]:
-        watches = self._watches
+        shared = self._shared
         while True:
             try:
-                return list(await watches.store.after(self._sent, CHANGES_AT_ONCE))
+                return list(await shared.store.after(self._sent, CHANGES_AT_ONCE))
             except DatabaseUnavailable:
                 # Heartbeats go unanswered meanwhile, so the edge stops trusting its cache in time by itself.
-                await heard(watches.bell.listen(), watches.policy.poll_interval)
+                await wait_for_ring(shared.changed.listen(), shared.policy.poll_interval)
 
     async def _take(self, message: Incoming) -> None:
         match message:
@@ -196,7 +165,7 @@ class _Watch:
             case Ack(sequence):
                 self._acknowledge(sequence)
                 if await self._record():
-                    self._watches.bell.ring()
+                    self._shared.acknowledged.ring()
             case Hello():
                 raise HelloExpected("hello comes once, first; open a new stream for a new session")
 
@@ -205,33 +174,33 @@ class _Watch:
             raise AckOutOfRange(f"change {sequence} was not sent yet; the last one sent is {self._sent}")
         self._acknowledged = max(self._acknowledged, sequence)
         caught_up = self._acknowledged == self._sent
-        self._unacknowledged_since = None if caught_up else self._watches.clock.monotonic()
+        self._unacknowledged_since = None if caught_up else self._shared.clock.monotonic()
 
     def _check_not_deaf(self) -> None:
-        """An edge that beats but does not act upon changes would hold up a revocation for ever."""
-        since, timeout = self._unacknowledged_since, self._watches.policy.ack_timeout
-        if since is not None and self._watches.clock.monotonic() - since > timeout:
+        """An edge that beats but does not act upon changes would hold up a revocation forever."""
+        since, timeout = self._unacknowledged_since, self._shared.policy.ack_timeout
+        if since is not None and self._shared.clock.monotonic() - since > timeout:
             raise SessionLapsed(f"change {self._sent} was not acknowledged within {timeout} s; open a new stream")
 
     async def _record(self) -> bool:
         """Whether the sign of life could be written. When not, it stays unanswered, and the next one tries again."""
         try:
-            await self._watches.heartbeats.record(self._session_id, self._acknowledged)
+            await self._shared.heartbeats.record(self._session_id, self._acknowledged)
             if self.resumes is not None:
-                await self._watches.store.close_session(self.resumes)
+                await self._shared.store.close_session(self.resumes)
                 self.resumes = None
-                self._watches.bell.ring()
+                self._shared.acknowledged.ring()
         except DatabaseUnavailable:
             return False
         return True
 
-    async def _say_goodbye(self) -> None:
+    async def _close_session(self) -> None:
         # grpc.aio ends the iterator alike for a closed side and for a lost connection, and cancels us only a moment
         # later (seen). A connection that is lost cannot be written to, so this tells the two apart before the row goes.
         await self._send(Heartbeat(self._last_number))
-        await self._watches.store.close_session(self._session_id)
+        await self._shared.store.close_session(self._session_id)
         self.left = True
-        self._watches.bell.ring()
+        self._shared.acknowledged.ring()
 
     async def _send(self, message: Outgoing) -> None:
         async with self._sending:  # grpc.aio allows one write at a time

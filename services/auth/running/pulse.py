@@ -1,4 +1,4 @@
-"""Notices what other replicas changed: looks at the newest sequence while anybody in this process cares."""
+"""Notices what other replicas changed: looks at the newest sequence while a stream of this process is open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
-from services.auth.domain.change import Bell
+from services.auth.domain.bell import Bell
 from services.auth.domain.store import ChangeStore
 
 log = get_logger(__name__)
@@ -36,7 +36,7 @@ class Pulse:
             self._listeners -= 1
             if self._listeners == 0 and self._task is not None:
                 self._task.cancel()
-                self._task = None  # at once: who comes before it has ended needs one of their own
+                self._task = None  # at once: a listener that comes before it has ended needs a new one
 
     async def _beat(self) -> None:
         newest = -1

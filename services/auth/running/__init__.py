@@ -1,0 +1,1 @@
+"""What runs beside the calls: the streams of edges, the writing of their heartbeats, the pulse."""
