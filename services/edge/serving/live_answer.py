@@ -22,6 +22,7 @@ from services.edge.peers.quota.hold import Hold
 from services.edge.peers.quota.peer import unavailable
 from services.edge.peers.quota.session import QuotaLink
 from services.edge.peers.streaming.wakeup import Wakeup
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
 from services.edge.serving.answer import Batch, Delta, RateWindow, Usage
 from services.edge.serving.convert import to_delta, with_details
@@ -29,8 +30,6 @@ from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.open_answers import Running
 
 log = get_logger(__name__)
-
-SETTLE_PATIENCE = 2.0  # seconds that an answer's end waits for its charge; the replay goes on without it
 
 
 class Trust(Protocol):
@@ -57,6 +56,7 @@ class LiveAnswer:
         trust: Trust,
         clock: Clock,
         first_progress: FirstProgress | None = None,
+        timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         """`deadline` is monotonic seconds. Raises ApiError 429 when the account has too many answers open."""
         self.principal = principal
@@ -84,6 +84,7 @@ class LiveAnswer:
         self._request_id = request_id
         self._running = running
         self._trust = trust
+        self._timings = timings
         self._clock = clock
         self._first_progress = first_progress or FirstProgress(clock)
         self._report_due = False  # quota has to hear of the first tokens
@@ -261,7 +262,7 @@ class LiveAnswer:
         started = self._clock.monotonic()
         if hold is not None and not hold.charged:
             try:
-                async with asyncio.timeout(SETTLE_PATIENCE):
+                async with asyncio.timeout(self._timings.settle_timeout):
                     while not hold.charged:
                         await self.wakeup.wait()
             except TimeoutError:

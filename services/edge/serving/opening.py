@@ -15,6 +15,7 @@ from services.edge.peers.inference.generation import Generation
 from services.edge.peers.inference.peer import InferencePeer
 from services.edge.peers.quota.hold import Hold
 from services.edge.peers.quota.peer import QuotaPeer, unavailable
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving.answer import RateWindow
 from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.recent_refusals import Admission
@@ -27,7 +28,6 @@ DENIALS = (
     quota_pb2.Refused.REASON_KEY_LIMIT_REACHED,
     quota_pb2.Refused.REASON_LOSSES_TOO_HIGH,
 )
-RESERVE_PATIENCE = 0.9  # seconds: without an answer of quota the client has its 503 within one (G7)
 REFUSED_WORK = frozenset({400, 413})  # what a client could have known; 402 and 429 are answered before work
 STARTS = 2  # a generation whose stream broke before it started, or whose engine is away, is prepared once more
 
@@ -55,8 +55,10 @@ class Opening:
         admission: Admission,
         clock: Clock,
         budget: Limits,
+        timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         self._answer = answer
+        self._timings = timings
         self._order = order
         self._quota = quota
         self._inference = inference
@@ -168,7 +170,7 @@ class Opening:
 
     async def _reserved(self, hold: Hold) -> None:
         try:
-            async with asyncio.timeout(RESERVE_PATIENCE):
+            async with asyncio.timeout(self._timings.reserve_timeout):
                 while hold.reserved is None and hold.refused is None:
                     await self._wait()
         except TimeoutError:

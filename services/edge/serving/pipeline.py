@@ -19,6 +19,8 @@ from services.edge.peers.auth.principals import Principal
 from services.edge.peers.inference.peer import Channels, InferencePeer
 from services.edge.peers.quota.peer import MAX_UNFINISHED, QuotaPeer
 from services.edge.peers.streaming.replicas import Replicas
+from services.edge.peers.streaming.state import StreamState
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
 from services.edge.serving.answer import Answer
 from services.edge.serving.first_progress import FirstProgress
@@ -87,15 +89,19 @@ class Pipeline:
         cached_keys: int = 100_000,
         budget: Limits | None = None,
         max_unfinished_holds: int = MAX_UNFINISHED,
+        timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         self._peers = peers
+        self._timings = timings
         self._budget = budget or Limits(clock)
         self._clock = clock
         self._running = Running()
         self._first_progress = FirstProgress(clock)
         self._auth = AuthPeer(peers.auth, self._running, clock, edge_name=edge_name, cache_size=cached_keys)
-        self._quota = QuotaPeer(peers.quota, clock, edge_name=edge_name, max_unfinished=max_unfinished_holds)
-        self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name)
+        self._quota = QuotaPeer(
+            peers.quota, clock, edge_name=edge_name, max_unfinished=max_unfinished_holds, timings=timings
+        )
+        self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name, timings=timings)
         self._admission = Admission(clock)
         self._leaving = self._draining = False
         self._greeting: asyncio.Task[None] | None = None
@@ -133,6 +139,20 @@ class Pipeline:
         """
         return self._greeting is not None and self._greeting.done() and not self._leaving
 
+    @property
+    def open_answers(self) -> int:
+        """Answers being prepared or running, and bodies that are arriving."""
+        return len(self._running)
+
+    @property
+    def unfinished_holds(self) -> int:
+        """Holds whose end quota has not acknowledged."""
+        return self._quota.unfinished
+
+    def streams(self) -> list[StreamState]:
+        """What the streams to all peers are doing."""
+        return [*self._auth.streams(), *self._quota.streams(), *self._inference.streams()]
+
     def leave(self) -> None:
         """Not ready from now on, so that nobody sends more; what arrives all the same is served."""
         self._leaving = True
@@ -142,15 +162,15 @@ class Pipeline:
         self._leaving = self._draining = True
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
-        while len(self._running) and loop.time() < until:  # noqa: ASYNC110  (once, at shutdown)
+        while self.open_answers and loop.time() < until:  # noqa: ASYNC110  (once, at shutdown)
             await asyncio.sleep(0.02)
-        left = len(self._running)
-        if left:
-            log.warning("answers_cut", answers=left)
+        if self.open_answers:
+            log.warning("answers_cut", answers=self.open_answers)
             self._running.end_all(lambda: ApiError.service_unavailable("The service is restarting. Try again."))
         # What was just cut still has charges to hand over; that takes milliseconds when quota is there.
         if not await self._quota.drained(max(1.0, until - loop.time())):
-            log.error("settlements_unacknowledged", holds=self._quota.unfinished)
+            owing = [stream.at for stream in self._quota.streams() if stream.load]
+            log.error("settlements_unacknowledged", holds=self.unfinished_holds, replicas=owing)
 
     async def close(self) -> None:
         """Ends all streams and closes the channels."""
@@ -229,7 +249,16 @@ class Pipeline:
         try:
             answer = await self._admit(caller, alias, choices, streamed, request_id, deadline)
             order = Order(request, max_tokens, choices, request_id, deadline)
-            await Opening(answer, order, self._quota, self._inference, self._admission, self._clock, self._budget).run()
+            await Opening(
+                answer,
+                order,
+                self._quota,
+                self._inference,
+                self._admission,
+                self._clock,
+                self._budget,
+                self._timings,
+            ).run()
         except ApiError as error:
             metrics.REFUSALS.labels(error.code or error.type).inc()
             raise
@@ -266,6 +295,7 @@ class Pipeline:
             trust=self._auth,
             clock=self._clock,
             first_progress=self._first_progress,
+            timings=self._timings,
         )
 
     def _models(self) -> dict[str, inference_pb2.Model]:

@@ -17,6 +17,8 @@ from servicekit.rpc.server import Server
 from services.edge.http.limits import Limits
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.resolver import Resolver, SystemResolver
+from services.edge.peers.streaming.state import StreamState
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.process.connect import Dial
 from services.edge.serving.answer import Answer, Batch
 from services.edge.serving.pipeline import Caller, Peers, Pipeline
@@ -47,8 +49,9 @@ class Platform:
         return await self.pipeline.authenticate(f"Bearer {key or self.key}")
 
     async def open(self, key: str | None = None, **options: Any) -> Answer:
-        """The whole way to a running answer; `seconds` is its deadline from now, `request` instead of `text`."""
-        caller = await self.caller(key)
+        """The whole way to a running answer; `seconds` is its deadline from now, `request` instead of `text`, `caller`
+        one that was authenticated before."""
+        caller = options.get("caller") or await self.caller(key)
         model = self.pipeline.resolve(caller, "muh-chat")
         choices = options.get("choices", 1)
         return await self.pipeline.open(
@@ -82,6 +85,7 @@ async def start_platform(
     budget: Limits | None = None,
     max_unfinished_holds: int = 10_000,
     max_generations: int = 4096,
+    timings: Timings = DEFAULT_TIMINGS,
 ) -> AsyncIterator[Platform]:
     """Everything up and greeted. The service named `second` has two addresses of one server; the wire is "second"."""
     auth, quota, clock = auth or ScriptedAuth(), quota or ScriptedQuota(), clock or SystemClock()
@@ -110,6 +114,7 @@ async def start_platform(
             clock,
             budget=budget,
             max_unfinished_holds=max_unfinished_holds,
+            timings=timings,
             **{name: ",".join(each) for name, each in lists.items()},
         )
         yield Platform(pipeline, auth, quota, engine, wires, clock, auth.add_key(), inference)
@@ -126,6 +131,7 @@ async def start_pipeline(
     resolver: Resolver | None = None,
     budget: Limits | None = None,
     max_unfinished_holds: int = 10_000,
+    timings: Timings = DEFAULT_TIMINGS,
 ) -> Pipeline:
     """A pipeline to these lists of addresses, greeted by all of them. `token` is for auth and quota."""
     resolver = resolver or SystemResolver()
@@ -135,11 +141,23 @@ async def start_pipeline(
         Replicas("quota", quota, dial.quota, resolver, interval=RESOLVE_INTERVAL),
         Replicas("inference", inference, dial_inference.inference, resolver, interval=RESOLVE_INTERVAL),
     )
-    pipeline = Pipeline(peers, clock, edge_name="test edge", budget=budget, max_unfinished_holds=max_unfinished_holds)
+    pipeline = Pipeline(
+        peers,
+        clock,
+        edge_name="test edge",
+        budget=budget,
+        max_unfinished_holds=max_unfinished_holds,
+        timings=timings,
+    )
     stack.push_async_callback(pipeline.close)
     await pipeline.start()
     await asyncio.wait_for(pipeline.wait_ready(), 5)
     return pipeline
+
+
+def streams(pipeline: Pipeline, peer: str) -> list[StreamState]:
+    """The streams of an edge to the replicas of one service."""
+    return [stream for stream in pipeline.streams() if stream.peer == peer]
 
 
 async def collect(answer: Answer) -> list[Batch]:

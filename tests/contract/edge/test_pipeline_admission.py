@@ -76,7 +76,7 @@ async def test_an_account_has_a_bound_of_answers_open_and_an_ended_one_makes_roo
         pause.resume()
         await collect(first)
         await (await platform.open()).aclose()
-        await until(lambda: len(platform.pipeline._running) == 1)
+        await until(lambda: platform.pipeline.open_answers == 1)
 
 
 async def test_an_edge_with_as_many_holds_as_it_may_have_says_so_and_not_that_credits_cannot_be_checked() -> None:

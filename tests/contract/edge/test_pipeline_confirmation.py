@@ -8,7 +8,7 @@ import pytest
 
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.http.errors import ApiError
-from services.edge.peers.quota import session as quota_link
+from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer, Batch
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, until
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
@@ -124,9 +124,8 @@ async def test_a_settlement_that_is_replayed_after_the_write_confirms() -> None:
 
 
 @pytest.mark.parametrize("broken", [True, False])
-async def test_a_confirmation_that_stays_unanswered_is_repeated(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
-    monkeypatch.setattr(quota_link, "OVERDUE", 0.01)
-    async with start_platform("a", "b", quota=new_quota()) as platform:
+async def test_a_confirmation_that_stays_unanswered_is_repeated(broken: bool) -> None:
+    async with start_platform("a", "b", quota=new_quota(), timings=Timings(overdue_after=0.01)) as platform:
         platform.quota.mute.add("confirm")
         written(await last_batch(await platform.open(streamed=False)))
         await until(lambda: "confirm" in platform.quota.operations)

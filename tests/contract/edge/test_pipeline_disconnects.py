@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from services.edge.peers.inference import generation
-from services.edge.serving import live_answer
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
+from services.edge.peers.inference.generation import DELTAS_MOST
+from services.edge.peers.timings import Timings
+from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
+from tests.fakes_engine import ScriptedEngine
 
 WORDS = [f"w{number} " for number in range(200)]
 
@@ -22,9 +23,9 @@ async def _at_rest(platform: Platform) -> None:
     """Waits until no hold is open, at quota or here, and no answer is counted."""
     pipeline = platform.pipeline
     await until(lambda: platform.quota.open_holds == 0)
-    await until(lambda: pipeline._quota.unfinished == 0)
-    assert len(pipeline._running) == 0
-    assert all(not link._generations for link in pipeline._inference._links.values())
+    await until(lambda: pipeline.unfinished_holds == 0)
+    assert pipeline.open_answers == 0
+    assert all(stream.load == 0 for stream in streams(pipeline, "inference"))
 
 
 async def test_a_client_that_leaves_while_opening_leaves_nothing_behind_whatever_step_it_leaves_at() -> None:
@@ -118,23 +119,22 @@ async def test_closing_after_the_last_batch_changes_nothing() -> None:
         assert platform.quota.released == 0
 
 
-async def test_a_client_that_stops_reading_stops_its_engine_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "DELTAS_MOST", 100)
-    async with start_platform(*WORDS) as platform:
-        pause = platform.engine.pause_after(150)
+async def test_a_client_that_stops_reading_stops_its_engine_and_no_other() -> None:
+    words = [f"w{number} " for number in range(DELTAS_MOST + 100)]
+    engine = ScriptedEngine(*words, context_length=2 * len(words))
+    async with start_platform(engine=engine) as platform:
+        pause = platform.engine.pause_after(DELTAS_MOST + 50)
         stalled = await platform.open()
         await platform.engine.wait_stopped()
         pause.resume()
-        monkeypatch.setattr(generation, "DELTAS_MOST", 4096)
-        assert text_of(await collect(await platform.open())) == "".join(WORDS)
+        assert text_of(await collect(await platform.open())) == "".join(words)
         await stalled.aclose()
         await _at_rest(platform)
-        assert platform.quota.settled == [200, 64]
+        assert platform.quota.settled == [len(words), 64]
 
 
-async def test_an_answer_waits_for_its_charge_no_longer_than_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_answer, "SETTLE_PATIENCE", 0.05)
-    async with start_platform("a", "b") as platform:
+async def test_an_answer_waits_for_its_charge_no_longer_than_its_timeout() -> None:
+    async with start_platform("a", "b", timings=Timings(settle_timeout=0.05)) as platform:
         platform.quota.mute.add("settle")
         batches = await collect(await platform.open())
         assert batches[-1].usage is not None

@@ -11,9 +11,10 @@ import pytest
 from muhgpt.auth.v1 import auth_pb2
 from services.edge.http.errors import ApiError
 from services.edge.peers.inference.peer import LARGE
-from services.edge.peers.quota import session as quota_link
+from services.edge.peers.streaming.state import StreamState
+from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Batch
-from tests.contract.edge.platform_for_edge import collect, text_of, until
+from tests.contract.edge.platform_for_edge import collect, streams, text_of, until
 from tests.contract.edge.town import COST, ONE, PLENTY, PROMPT, TEXT, TWO, Town, start_town
 from tests.fakes_engine import Pause
 
@@ -53,14 +54,15 @@ async def test_a_quota_replica_that_drains_while_holds_are_open_loses_none(tmp_p
         pause = town.engines[ONE].pause_after(100)
         running = asyncio.create_task(collect(await town.open()))
         await pause.reached()
-        link = town.pipeline._quota.link_of(town.account_id)
+        carrying = carrier(town)
         assert await town.balance() == PLENTY
-        await asyncio.wait_for(town.drain("quota", host_of(link.at.address)), 5)
+        await asyncio.wait_for(town.drain("quota", host_of(carrying.at)), 5)
         assert await town.balance() == PLENTY  # reads find the other one, too
         pause.resume()
         assert text_of(await running) == TEXT
         assert text_of(await collect(await town.open())) == TEXT
-        assert link.at is not link.home
+        (moved,) = [each for each in streams(town.pipeline, "quota") if each.home == carrying.home]
+        assert moved.at != moved.home
         assert await town.charged() == 2 * COST
 
 
@@ -71,29 +73,25 @@ async def test_a_hold_whose_replica_is_gone_from_its_name_ends_at_another_and_it
         pause = town.engines[ONE].pause_after(100)
         running = asyncio.create_task(collect(await town.open()))
         await pause.reached()
-        quota = town.pipeline._quota
-        link = quota.link_of(town.account_id)
-        stays = TWO if link.home.address.startswith(ONE) else ONE
+        gone = carrier(town).home
+        stays = TWO if host_of(gone) == ONE else ONE
         town.names.hosts["quota"] = [stays]
-        await until(lambda: link.up and link.at.address.startswith(stays))
-        assert quota.link_of(town.account_id) is not link
+        await until(lambda: carrier(town).up and host_of(carrier(town).at) == stays)
+        assert carrier(town).home == gone
+        assert not carrier(town).usable
         pause.resume()
         assert text_of(await running) == TEXT
-        await until(lambda: not quota._leaving)
+        await until(lambda: all(each.home != gone for each in streams(town.pipeline, "quota")))
         assert await town.charged() == COST
 
 
-async def test_a_session_returns_to_its_replica_when_that_can_be_reached_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quota_link, "RETURN_AFTER", 0.1)
-    async with start_town(tmp_path, quota=2) as (town, stack):
+async def test_a_session_returns_to_its_replica_when_that_can_be_reached_again(tmp_path: Path) -> None:
+    async with start_town(tmp_path, quota=2, timings=Timings(return_after=0.1)) as (town, stack):
         await asyncio.wait_for(town.drain("quota", ONE), 5)
-        links = town.pipeline._quota._links
-        await until(lambda: all(link.up and link.at.address.startswith(TWO) for link in links.values()))
+        await until(lambda: all(each.up and host_of(each.at) == TWO for each in streams(town.pipeline, "quota")))
         assert text_of(await collect(await town.open())) == TEXT
         await town.start(stack, "quota", ONE)
-        await until(lambda: all(link.up and link.at is link.home for link in links.values()))
+        await town.settled()
         assert text_of(await collect(await town.open())) == TEXT
         assert await town.charged() == 2 * COST
 
@@ -105,16 +103,15 @@ async def test_an_auth_replica_that_drains_is_left_without_a_moment_of_distrust_
     tmp_path: Path,
 ) -> None:
     async with start_town(tmp_path, auth=2) as (town, _):
-        watch = town.pipeline._auth._watch
-        first = watch.peer.address
+        first = auth_stream(town).at
         pause = town.engines[ONE].pause_after(100)
         running = asyncio.create_task(collect(await town.open()))
         await pause.reached()
         draining = town.drain("auth", host_of(first))
-        while watch.peer.address == first or watch._heart is None:
-            assert town.pipeline._auth.trusted
+        while auth_stream(town).at == first or not auth_stream(town).up:
+            assert town.pipeline.serving
             await asyncio.sleep(0.001)
-        await asyncio.wait_for(draining, 5)  # it waited for nobody
+        await asyncio.wait_for(draining, 5)  # it waited for no edge
         pause.resume()
         assert text_of(await running) == TEXT
 
@@ -136,13 +133,23 @@ def host_of(address: str) -> str:
     return address.partition(":")[0]
 
 
+def carrier(town: Town) -> StreamState:
+    """The session that carries the one open hold."""
+    (carrying,) = [each for each in streams(town.pipeline, "quota") if each.load]
+    return carrying
+
+
+def auth_stream(town: Town) -> StreamState:
+    (stream,) = streams(town.pipeline, "auth")
+    return stream
+
+
 async def test_an_auth_replica_that_is_gone_from_its_name_is_left_the_same_way(tmp_path: Path) -> None:
     async with start_town(tmp_path, auth=2) as (town, _):
-        watch = town.pipeline._auth._watch
-        first = watch.peer.address
+        first = auth_stream(town).at
         town.names.hosts["auth"] = [TWO if host_of(first) == ONE else ONE]
-        while watch.peer.address == first or watch._heart is None:
-            assert town.pipeline._auth.trusted
+        while auth_stream(town).at == first or not auth_stream(town).up:
+            assert town.pipeline.serving
             await asyncio.sleep(0.001)
         assert text_of(await collect(await town.open())) == TEXT
         assert await _timed_out_by_revoking(town) == 0
@@ -169,7 +176,7 @@ async def test_an_inference_replica_that_drains_ends_its_answers_and_gets_no_new
     async with start_town(tmp_path, inference=2) as (town, _):
         running, busy, idle, pause = await _pause_one(town)
         draining = town.drain("inference", busy)
-        await until(lambda: sum(link.usable for link in town.pipeline._inference._links.values()) == 1)
+        await until(lambda: sum(each.usable for each in streams(town.pipeline, "inference")) == 1)
         for engine in town.engines.values():
             engine.context_length = 10**6
         for text in ("hello", LONG_TEXT):
@@ -179,23 +186,6 @@ async def test_an_inference_replica_that_drains_ends_its_answers_and_gets_no_new
         pause.resume()
         assert text_of(await running) == TEXT
         await asyncio.wait_for(draining, 5)
-
-
-async def test_a_large_request_that_a_leaving_replica_refused_goes_to_another(tmp_path: Path) -> None:
-    async with start_town(tmp_path, inference=2) as (town, _):
-        running, _, idle, pause = await _pause_one(town)
-        for engine in town.engines.values():
-            engine.context_length = 10**6
-        # It takes no new calls and has not said so yet: what the edge meets in the moment before it hears.
-        stopping = asyncio.create_task(town.servers["inference", idle]._server.stop(20))
-        await asyncio.sleep(0)
-        assert all(link.usable for link in town.pipeline._inference._links.values())
-        answer = asyncio.create_task(town.open(text=LONG_TEXT))  # the idle one is asked first
-        assert text_of(await collect(await answer)) == TEXT
-        assert len(town.engines[idle].requests) == 0
-        pause.resume()
-        assert text_of(await running) == TEXT
-        stopping.cancel()
 
 
 async def test_an_answer_that_outlasts_the_drain_is_cut_and_charged_for_what_was_delivered(tmp_path: Path) -> None:
@@ -209,7 +199,7 @@ async def test_an_answer_that_outlasts_the_drain_is_cut_and_charged_for_what_was
         assert caught.value.status == 502
         assert time.monotonic() - began >= 0.3
         await asyncio.wait_for(draining, 5)
-        await until(lambda: not town.pipeline._quota.unfinished)
+        await until(lambda: not town.pipeline.unfinished_holds)
         assert await town.charged() == PROMPT + 3 * 100
 
 
@@ -225,5 +215,5 @@ async def test_an_answer_whose_replica_is_gone_from_its_name_ends_there(tmp_path
         assert (len(town.engines[ONE].requests), len(town.engines[TWO].requests)) == (1, 1)
         pause.resume()
         assert text_of(await running) == TEXT
-        await asyncio.wait_for(town.drain("inference", ONE), 5)  # nobody is left there
+        await asyncio.wait_for(town.drain("inference", ONE), 5)  # nothing is left there
         assert await town.charged() == 2 * COST

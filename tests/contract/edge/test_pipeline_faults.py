@@ -9,12 +9,9 @@ import pytest
 
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.http.errors import ApiError
-from services.edge.peers.inference import peer as inference
-from services.edge.peers.quota import peer as quota
-from services.edge.peers.quota import session as quota_link
-from services.edge.serving import opening
+from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
+from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes import FakeClock
@@ -49,9 +46,8 @@ async def test_without_quota_a_request_is_a_503_within_two_seconds_and_nothing_i
         assert platform.engine.tokens_made == 0
 
 
-async def test_once_quota_is_known_to_be_down_requests_fail_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota, "DOWN_PATIENCE", 0.05)
-    async with start_platform(*WORDS) as platform:
+async def test_once_quota_is_known_to_be_down_requests_fail_at_once() -> None:
+    async with start_platform(*WORDS, timings=Timings(down_timeout=0.05)) as platform:
         await platform.caller()
         await until(lambda: platform.pipeline.ready)
         platform.wires["quota"].refuse()
@@ -66,9 +62,8 @@ async def test_once_quota_is_known_to_be_down_requests_fail_at_once(monkeypatch:
         assert text_of(await collect(await platform.open())) == "".join(WORDS)
 
 
-async def test_a_reservation_that_was_given_up_can_not_come_to_life_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "RESERVE_PATIENCE", 0.05)
-    async with start_platform(*WORDS) as platform:
+async def test_a_reservation_that_was_given_up_can_not_come_to_life_later() -> None:
+    async with start_platform(*WORDS, timings=Timings(reserve_timeout=0.05)) as platform:
         await platform.caller()
         platform.wires["quota"].silence()
         assert (await _refusal(platform)).status == 503
@@ -136,11 +131,8 @@ async def test_a_settlement_whose_answer_was_lost_is_replayed_and_charges_once()
         assert platform.quota.settled == [2]
 
 
-async def test_a_settlement_that_stays_unanswered_is_repeated_on_the_same_stream(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(quota_link, "OVERDUE", 0.01)
-    async with start_platform("a", "b") as platform:
+async def test_a_settlement_that_stays_unanswered_is_repeated_on_the_same_stream() -> None:
+    async with start_platform("a", "b", timings=Timings(overdue_after=0.01)) as platform:
         platform.quota.mute.add("settle")
         ending = asyncio.create_task(collect(await platform.open()))
         await until(lambda: bool(platform.quota.settled))
@@ -273,7 +265,7 @@ async def test_a_stream_that_breaks_before_the_start_costs_the_request_nothing_b
         starting = asyncio.create_task(platform.open())
         await until(lambda: len(platform.quota.reserves) == 1)
         platform.wires["inference"].cut()
-        await until(lambda: not platform.pipeline._inference.up)
+        await until(lambda: not any(each.up for each in streams(platform.pipeline, "inference")))
         platform.quota.mute.clear()
         platform.wires["quota"].cut()
         assert text_of(await collect(await starting)) == "ab"
@@ -281,23 +273,21 @@ async def test_a_stream_that_breaks_before_the_start_costs_the_request_nothing_b
         assert len(platform.quota.reserves) == 1
 
 
-async def test_a_draining_inference_finishes_what_runs_and_gets_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with start_platform(*WORDS) as platform:
+async def test_a_draining_inference_finishes_what_runs_and_gets_nothing_new() -> None:
+    async with start_platform(*WORDS, timings=Timings(reopen_timeout=0.05)) as platform:
         pause = platform.engine.pause_after(10)
         answer = await platform.open()
         await pause.reached()
         platform.inference.server.draining.set()
         await until(lambda: not platform.pipeline.serving)
-        monkeypatch.setattr(inference, "REOPEN_PATIENCE", 0.05)
         assert (await _refusal(platform)).status == 502
         pause.resume()
         assert text_of(await collect(answer)) == "".join(WORDS)
         assert len(platform.engine.requests) == 1
 
 
-async def test_without_inference_a_request_is_a_502_and_reserves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "REOPEN_PATIENCE", 0.05)
-    async with start_platform(*WORDS) as platform:
+async def test_without_inference_a_request_is_a_502_and_reserves_nothing() -> None:
+    async with start_platform(*WORDS, timings=Timings(reopen_timeout=0.05)) as platform:
         platform.wires["inference"].refuse()
         await until(lambda: not platform.pipeline.serving)
         assert (await _refusal(platform)).status == 502

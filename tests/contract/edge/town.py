@@ -22,6 +22,7 @@ from servicekit.rpc.server import Server
 from services.auth.domain.sessions import SessionPolicy
 from services.auth.main import MIGRATIONS as AUTH_MIGRATIONS
 from services.auth.main import make_servicer
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving.answer import Answer
 from services.edge.serving.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
@@ -32,7 +33,7 @@ from services.quota.store.reading.reader import Reader
 from services.quota.store.sqlite.store import SqliteStore
 from tests.contract.auth.auth_world import DEFAULTS, TOKENS
 from tests.contract.edge.names import Names
-from tests.contract.edge.platform_for_edge import chat_request, start_pipeline, until
+from tests.contract.edge.platform_for_edge import chat_request, start_pipeline, streams, until
 from tests.fakes_engine import ScriptedEngine, start_inference
 
 ONE, TWO = "127.0.0.1", "127.0.0.2"
@@ -129,11 +130,12 @@ class Town:
 
     async def settled(self) -> None:
         """Returns when a session is open to every named replica of quota and inference, at home."""
-        quota, inference = self.pipeline._quota, self.pipeline._inference
-        await until(lambda: self._named("quota") == sorted(each.address for each in quota._links))
-        await until(lambda: all(link.up and link.at is link.home for link in quota._links.values()))
-        await until(lambda: self._named("inference") == sorted(each.address for each in inference._links))
-        await until(lambda: all(link.up and link.models for link in inference._links.values()))
+        for service in ("quota", "inference"):
+            await until(lambda service=service: self._named(service) == self._at_home(service))
+
+    def _at_home(self, service: str) -> list[str]:
+        """The replicas that take new work over a stream to themselves."""
+        return sorted(each.home for each in streams(self.pipeline, service) if each.usable and each.at == each.home)
 
     def _named(self, service: str) -> list[str]:
         return [f"{host}:{self.ports[service]}" for host in self.names.hosts[service] or []]
@@ -164,7 +166,7 @@ class Town:
 
 @contextlib.asynccontextmanager
 async def start_town(
-    folder: Path, *, drain_timeout: float = DRAIN, **counts: int
+    folder: Path, *, drain_timeout: float = DRAIN, timings: Timings = DEFAULT_TIMINGS, **counts: int
 ) -> AsyncIterator[tuple[Town, contextlib.AsyncExitStack]]:
     """So many replicas of each service (one, unless told), greeted; an account with a key and plenty of credits."""
     async with contextlib.AsyncExitStack() as stack:
@@ -181,7 +183,9 @@ async def start_town(
             town.names.hosts[service] = hosts
         await _make_account(town)
         named = {service: f"{service}:{port}" for service, port in town.ports.items()}
-        town.pipeline = await start_pipeline(stack, SystemClock(), resolver=town.names, token=TOKENS.edge, **named)
+        town.pipeline = await start_pipeline(
+            stack, SystemClock(), resolver=town.names, token=TOKENS.edge, timings=timings, **named
+        )
         await town.settled()
         yield town, stack
 

@@ -15,6 +15,7 @@ class Wire:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._refusing = False
+        self.refused = 0  # connections
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.address = ""
@@ -29,6 +30,10 @@ class Wire:
         """Resets every connection; new ones are relayed again."""
         for writer in list(self._writers):
             writer.transport.abort()
+
+    def refuse_new(self) -> None:
+        """Resets new connections until restore(); those that are open go on: the server has begun to stop."""
+        self._refusing = True
 
     def refuse(self) -> None:
         """Resets every connection, and new ones too until restore(): the server is down."""
@@ -55,6 +60,7 @@ class Wire:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
+            self.refused += 1
             writer.transport.abort()
             return
         host, _, port = self._target.rpartition(":")

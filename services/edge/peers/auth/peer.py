@@ -19,6 +19,7 @@ from services.edge.peers.auth.refused_keys import RefusedKeys
 from services.edge.peers.auth.session import KeyWatch
 from services.edge.peers.streaming.link import Link
 from services.edge.peers.streaming.replicas import Replicas
+from services.edge.peers.streaming.state import StreamState
 from services.edge.serving import metrics
 
 log = get_logger(__name__)
@@ -85,6 +86,11 @@ class AuthPeer:
     def trusted(self) -> bool:
         """True while revocations are known to reach us."""
         return self._clock.monotonic() < self._watch.lapses_at
+
+    def streams(self) -> list[StreamState]:
+        """The one stream of key changes, once a replica is known."""
+        address, up = self._watch.address, self._watch.up
+        return [StreamState("auth", address, address, up, up)] if address else []
 
     def start(self) -> None:
         """Opens the stream of key changes, as soon as a replica is known."""

@@ -59,6 +59,16 @@ class KeyWatch:
         self._offered: bytes | None = None  # the session that the last hello would resume
 
     @property
+    def up(self) -> bool:
+        """A stream is open."""
+        return self._heart is not None
+
+    @property
+    def address(self) -> str:
+        """Of the replica that the stream is open to, or will be; empty before the first was chosen."""
+        return self._at.address if self._at else ""
+
+    @property
     def peer(self) -> Peer:
         """Of the replica that the stream is open to, or will be. There must be one."""
         if self._at is None:  # the first: any, so that edges spread

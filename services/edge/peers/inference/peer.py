@@ -19,6 +19,8 @@ from services.edge.http.errors import ApiError, from_rpc_failure
 from services.edge.peers.inference.generation import Generation
 from services.edge.peers.inference.session import InferenceLink, new_session_id
 from services.edge.peers.streaming.replicas import Replica, Replicas
+from services.edge.peers.streaming.state import StreamState
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 
 log = get_logger(__name__)
 
@@ -28,7 +30,6 @@ MODELS_INTERVAL = 10.0  # seconds between questions for the models …
 UNREADY_INTERVAL = 1.0  # … and while one is not ready, or there was no answer
 CALL_TIMEOUT = 5.0  # seconds for ListModels
 HAND_OVERS = 3  # replicas that a large request is offered to
-REOPEN_PATIENCE = 2.0  # seconds that a request waits for some replica to come back
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class Channels:
 class InferencePeer:
     """One stream for each replica, now and when others come."""
 
-    def __init__(self, replicas: Replicas[Channels], clock: Clock, *, edge_name: str) -> None:
+    def __init__(
+        self, replicas: Replicas[Channels], clock: Clock, *, edge_name: str, timings: Timings = DEFAULT_TIMINGS
+    ) -> None:
+        self._timings = timings
         self._replicas = replicas
         self._session_id = new_session_id()
         self._clock = clock
@@ -74,6 +78,20 @@ class InferencePeer:
     def up(self) -> bool:
         """True while some replica takes requests."""
         return any(link.usable for link in self._links.values())
+
+    def streams(self) -> list[StreamState]:
+        """The stream of each replica."""
+        return [
+            StreamState(
+                "inference",
+                replica.address,
+                replica.address,
+                link.up,
+                link.usable and bool(link.models),
+                link.running,
+            )
+            for replica, link in self._links.items()
+        ]
 
     async def close(self) -> None:
         """Ends the streams; what runs on them is cancelled by inference. The replicas are closed by who made them."""
@@ -129,11 +147,11 @@ class InferencePeer:
         """
         if (link := self._best(model, but)) is not None:
             return link
-        if any(link.down_for() < REOPEN_PATIENCE for link in self._links.values()):
+        if any(link.down_for() < self._timings.reopen_timeout for link in self._links.values()):
             opened = asyncio.Event()
             self._waiting.add(opened)
             try:
-                async with asyncio.timeout(REOPEN_PATIENCE):
+                async with asyncio.timeout(self._timings.reopen_timeout):
                     while (link := self._best(model, but)) is None:
                         await opened.wait()
                         opened.clear()

@@ -65,6 +65,11 @@ class InferenceLink:
         return max(self._load, len(self._generations))
 
     @property
+    def running(self) -> int:
+        """Generations of this worker that it carries."""
+        return len(self._generations)
+
+    @property
     def usable(self) -> bool:
         """A new generation may be prepared here."""
         return self.up and not self.draining and not self.leaving

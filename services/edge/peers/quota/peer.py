@@ -17,10 +17,11 @@ from services.edge.http.errors import ApiError, from_rpc_failure
 from services.edge.peers.quota.hold import Hold
 from services.edge.peers.quota.session import QuotaLink
 from services.edge.peers.streaming.replicas import Replica, Replicas
+from services.edge.peers.streaming.state import StreamState
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 
 CALL_TIMEOUT = 5.0  # seconds for one unary call
 MAX_UNFINISHED = 10_000  # holds without an acknowledged end, above which nothing new is admitted; the setting's default
-DOWN_PATIENCE = 1.0  # seconds without a stream after which requests fail at once instead of waiting
 GUARD_INTERVAL = 0.1  # seconds between looks at the leases
 
 
@@ -28,9 +29,16 @@ class QuotaPeer:
     """One session for each replica; an account always uses the same one, so that batches stay whole."""
 
     def __init__(
-        self, replicas: Replicas[Peer], clock: Clock, *, edge_name: str, max_unfinished: int = MAX_UNFINISHED
+        self,
+        replicas: Replicas[Peer],
+        clock: Clock,
+        *,
+        edge_name: str,
+        max_unfinished: int = MAX_UNFINISHED,
+        timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         self._max_unfinished = max_unfinished
+        self._timings = timings
         self._replicas = replicas
         self._clock = clock
         self._edge_name = edge_name
@@ -54,12 +62,22 @@ class QuotaPeer:
     @property
     def up(self) -> bool:
         """True while some session is open or was a moment ago."""
-        return any(link.down_for() < DOWN_PATIENCE for link in self._links.values())
+        return any(link.down_for() < self._timings.down_timeout for link in self._links.values())
 
     @property
     def unfinished(self) -> int:
         """Holds whose end quota has not acknowledged."""
         return sum(link.unfinished for link in self._all())
+
+    def streams(self) -> list[StreamState]:
+        """The session of each replica, and of those that are gone while they finish their holds elsewhere."""
+        open_to_work = set(self._links.values())
+        return [
+            StreamState(
+                "quota", link.home.address, link.at.address, link.up, link.up and link in open_to_work, link.unfinished
+            )
+            for link in self._all()
+        ]
 
     async def drained(self, timeout: float) -> bool:
         """Waits up to timeout seconds for every hold's end to be acknowledged."""
@@ -80,7 +98,7 @@ class QuotaPeer:
         """The account's session. Raises ApiError 503 when it is down, or when this worker has too many holds open."""
         replica = self._home_of(account_id)
         link = self._links[replica]
-        if link.down_for() >= DOWN_PATIENCE:
+        if link.down_for() >= self._timings.down_timeout:
             raise unavailable()
         if self.unfinished >= self._max_unfinished:
             raise ApiError.too_many_answers()
@@ -134,7 +152,8 @@ class QuotaPeer:
         """The replicas are others than before."""
         for replica in self._replicas.now:
             if replica not in self._links:
-                link = self._links[replica] = QuotaLink(self._replicas, replica, self._clock, self._edge_name)
+                link = QuotaLink(self._replicas, replica, self._clock, self._edge_name, self._timings)
+                self._links[replica] = link
                 link.link.start()
         for replica in [each for each in self._links if each not in self._replicas.now]:
             self._leaving.add(self._links.pop(replica))

@@ -18,18 +18,15 @@ from services.edge.peers.quota.hold_id import new_hold_id
 from services.edge.peers.streaming.lease_heartbeat import Heart
 from services.edge.peers.streaming.link import Link, StreamBroken
 from services.edge.peers.streaming.replicas import Replica, Replicas
+from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
 
 log = get_logger(__name__)
 
 BATCH = 1024  # operations a message; about 100 KiB
 RETRY_PAUSE = 0.05  # seconds before an operation is repeated that quota could not decide
-RETURN_AFTER = (
-    5.0  # seconds away from home before it returns, so that one that fails again and again is not asked often
-)
 HOME_AGAIN = "home can be reached again"
 FEATURES = ("losses_too_high",)  # what this edge understands beyond the first version (quota.proto)
-OVERDUE = 5.0  # seconds after which an unanswered operation is sent again on the same stream
 
 
 class QuotaLink:
@@ -41,7 +38,15 @@ class QuotaLink:
 
     name = "quota"
 
-    def __init__(self, replicas: Replicas[Peer], home: Replica[Peer], clock: Clock, edge_name: str) -> None:
+    def __init__(
+        self,
+        replicas: Replicas[Peer],
+        home: Replica[Peer],
+        clock: Clock,
+        edge_name: str,
+        timings: Timings = DEFAULT_TIMINGS,
+    ) -> None:
+        self._timings = timings
         self.home = home
         self.at = home  # where the stream is, or will be
         self._replicas = replicas
@@ -105,7 +110,7 @@ class QuotaLink:
         """Goes back to the replica of its accounts, if it is away and home answers; called often."""
         if self.at is self.home or not self.up or self.home not in self._replicas.now:
             return
-        if self._clock.monotonic() - self._welcomed_at < RETURN_AFTER:
+        if self._clock.monotonic() - self._welcomed_at < self._timings.return_after:
             return
         state = self.home.connection.channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
@@ -192,7 +197,7 @@ class QuotaLink:
         if self._heart.silent:
             raise StreamBroken("quota left heartbeats unanswered")
         now = self._clock.monotonic()
-        if now - self._looked >= OVERDUE:
+        if now - self._looked >= self._timings.overdue_after:
             self._looked = now
             self._repeat_overdue()
 

@@ -125,7 +125,7 @@ class Link:
             else:
                 self._outage.failed(peer=self._side.name, reason=reason)
             self._reconnects.inc()
-            await asyncio.sleep(_pause(failures))
+            await asyncio.sleep(reconnect_pause(failures))
 
     async def _one_stream(self) -> str:
         """Lives through one stream; says why it ended. A defect in a handler costs the stream, never the supervisor."""
@@ -253,7 +253,7 @@ class _Former:
         await asyncio.gather(self.reader, return_exceptions=True)
 
 
-def _pause(failures: int) -> float:
+def reconnect_pause(failures: int) -> float:
     """Seconds before the next attempt: none after a stream that worked, then doubling with jitter up to a second."""
     if failures == 0:
         return 0.0
