@@ -14,7 +14,7 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 IMAGE_EXTRAS := otel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock
+.PHONY: help setup run test test-beside test-alone test-long conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -34,11 +34,18 @@ run: setup ## starts everything on this machine and prints a key (ARGS="--port 8
 	@$(BIN)/muhgpt up $(ARGS)
 
 # The stress tests start clusters of twenty processes and hold them to seconds, the attacks measure a client beside them:
-# they have the machine to themselves.
+# they have the machine to themselves. tests/tiers.py says which tests are in which part, and in which tier.
 # Exit code 5: of one of the two, ARGS selects nothing.
-test: setup ## all tests
-	$(BIN)/pytest -n auto --ignore=tests/faults --ignore=tests/hostile $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/pytest $(ARGS) -m "faults or hostile" || [ $$? -eq 5 ]
+test: test-beside test-alone ## the tests that CI runs, in two parts: those that run side by side, and those that need the machine
+
+test-beside: setup ## the first part alone: unit, contract, integration and end-to-end tests
+	TEST_TIER=short TEST_PART=beside $(BIN)/pytest -n auto --dist worksteal $(ARGS) || [ $$? -eq 5 ]
+
+test-alone: setup ## the second: faults and attacks, each guarantee once
+	TEST_TIER=short TEST_PART=alone $(BIN)/pytest tests/faults tests/hostile $(ARGS) || [ $$? -eq 5 ]
+
+test-long: setup ## what repeats at more cost what CI asserts already (about 5 minutes)
+	TEST_TIER=long $(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
 	@$(BIN)/python -m tests.conformance.run $(ARGS)

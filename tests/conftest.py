@@ -14,6 +14,18 @@ import asyncpg
 import pytest
 
 import servicekit  # noqa: F401  (before any test imports gRPC: it sets up gRPC's environment)
+from tests.tiers import runs
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is not part of this run; other conftest files have set their marks by now."""
+    tier, part = os.environ.get("TEST_TIER", ""), os.environ.get("TEST_PART", "")
+    left_out = [item for item in items if not runs({mark.name for mark in item.iter_markers()}, tier, part)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        chosen = set(items) - set(left_out)
+        items[:] = [item for item in items if item in chosen]
 
 
 @pytest.fixture(scope="session")

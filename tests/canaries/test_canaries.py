@@ -90,7 +90,9 @@ def test_the_search_finds_base64_at_every_alignment() -> None:
         assert marks.found({"there": base64.b64encode(before + secret.encode() + b"tail")}) == ["here in there"]
 
 
-@pytest.mark.parametrize("service", ["auth", "quota", "inference", "edge"])
+@pytest.mark.parametrize(
+    "service", ["edge", *(pytest.param(name, marks=pytest.mark.long) for name in ("auth", "quota", "inference"))]
+)
 def test_a_setting_that_is_wrong_is_named_without_a_secret_in_its_place(tmp_path: Path, service: str) -> None:
     marks, prefix = Marks(), f"MUHGPT_{service.upper()}_"
     token = tmp_path / "token"

@@ -1,21 +1,28 @@
-"""A client's packages, installed from its lock file into .conformance/ when they are not there yet."""
+"""A client's packages, installed from its lock file into .conformance/ when they are not there yet.
+
+CONFORMANCE_CACHE names another folder, so that fresh clones share what was installed once.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-KEPT = ROOT / ".conformance"
+KEPT = Path(os.environ.get("CONFORMANCE_CACHE") or ROOT / ".conformance")
 INSTALL = 600.0  # seconds
 LEAST_NODE = 20
 
-_installing = threading.Lock()  # two clients may share a folder
+_in_this_process = threading.Lock()
 
 
 class NotHere(Exception):
@@ -26,11 +33,20 @@ class Unusable(Exception):
     """A client's packages could not be installed; the text has the installer's last words."""
 
 
+@contextmanager
+def _installing() -> Iterator[None]:
+    """One installation at a time: two clients may share a folder, and two runs a cache."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with _in_this_process, (KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def python_of(lock: Path) -> str:
     """The interpreter of an environment with exactly the packages of a lock file. Raises Unusable."""
     place, made = _place(lock)
     python = place / "bin" / "python"
-    with _installing:
+    with _installing():
         if not made.exists():
             shutil.rmtree(place, ignore_errors=True)
             _run([sys.executable, "-m", "venv", str(place)])
@@ -45,7 +61,7 @@ def node_project() -> Path:
     _require_node()
     source = HERE / "node"
     place, made = _place(source / "package-lock.json")
-    with _installing:
+    with _installing():
         if not made.exists():
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tests.conformance.accounts import surroundings
 from tests.conformance.clients import CLIENTS, Client
+from tests.conformance.environments import NotHere, Unusable
 from tests.conformance.results import Result
 from tests.e2e.platform import Platform, running
 
@@ -25,9 +27,12 @@ def main() -> int:
     """Runs the clients whose names contain a word of the command line; all of them without any."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.run", description=__doc__)
     parser.add_argument("words", nargs="*", help="run only the clients whose names contain one of these")
+    parser.add_argument("--install", action="store_true", help="install the clients' packages and run none")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
     options = parser.parse_args()
     wanted = [client for client in CLIENTS if not options.words or any(word in client.name for word in options.words)]
+    if options.install:
+        return _install(wanted)
     with (
         tempfile.TemporaryDirectory(prefix="muhgpt-conformance-") as folder,
         running(Path(folder) / "data") as platform,
@@ -42,6 +47,16 @@ def run(platform: Platform, clients: Sequence[Client]) -> list[Result]:
     """The clients' results in their order."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda client: client.run(surroundings(platform)), clients))
+
+
+def _install(clients: Sequence[Client]) -> int:
+    """Makes the environments, so that a run finds them. One that cannot be made is named here, and fails there."""
+    for client in clients:
+        try:
+            client.prepare(Path(os.devnull))
+        except (NotHere, Unusable) as reason:
+            print(f"{client.name}: {reason}")
+    return 0
 
 
 def _tell(results: Sequence[Result]) -> int:

@@ -131,6 +131,7 @@ def grant(platform: Platform, account: Account, name: str) -> int:
     return int(credits["balance"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_a_dump_taken_under_load_restores_into_a_fresh_server_and_the_books_balance(
     site: Site, fresh_server: Postgres
@@ -176,6 +177,7 @@ async def test_a_dump_taken_under_load_restores_into_a_fresh_server_and_the_book
         assert "All is well." in restored.follow("check")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_a_base_backup_taken_under_load_starts_as_a_server_and_the_books_balance(
     site: Site, fresh_server: Postgres

@@ -112,6 +112,7 @@ def test_a_setting_that_is_missing_is_named(tmp_path: Path) -> None:
     assert "error: setting MUHGPT_AUTH_EDGE_TOKEN_FILE is missing" in answer.stderr
 
 
+@pytest.mark.long
 def test_books_of_a_later_version_are_refused_with_what_to_do_and_served_when_that_is_wanted(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(data):

@@ -21,6 +21,8 @@ from tests.chat_strategies import BODIES, PARTS
 from tests.e2e.platform import Platform, running
 from tests.hostile_bodies import hostile_bodies
 
+pytestmark = pytest.mark.long  # tests/hostile holds G13 in every run
+
 CHAT = "/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 8}
 # Long and the same at any temperature: what a client gets that does not read.

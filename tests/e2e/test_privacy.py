@@ -24,7 +24,8 @@ from tests.e2e.privacy_requests import ANSWERED, AWAY, REFUSED, UPSTREAMS
 from tests.e2e.privacy_upstream import KEY_ENV, telling_upstream, write_models
 from tests.e2e.privacy_world import World, core_files_wanted, site
 
-pytestmark = pytest.mark.timeout(300)  # on a busy machine; a quiet one takes less than a minute
+# On a busy machine; a quiet one takes less than a minute. tests/canaries holds G11 in every run.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

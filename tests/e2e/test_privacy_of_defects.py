@@ -19,7 +19,7 @@ from tests.e2e.privacy_requests import Body, Case, Change, Word, picture_with_te
 from tests.e2e.privacy_world import World, core_files_wanted
 
 PLANTED = "what was planted"
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 DEFECTS = str(Path(__file__).with_name("defects"))
 MODELS = """
 models:

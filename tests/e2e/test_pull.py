@@ -45,6 +45,7 @@ def worker_files(platform: Platform) -> set[str]:
     return {entry.path for entry in platform.llama_worker().memory_maps() if entry.path.endswith(".gguf")}
 
 
+@pytest.mark.long
 def test_two_lines_put_another_model_behind_muh_chat(hub: Hub, tmp_path: Path) -> None:
     pulled = pull(hub, tmp_path / "data", ORG, "--alias", "muh-chat", "--output-price", "7000000")
     with running(tmp_path / "data") as platform:
@@ -64,6 +65,7 @@ def test_two_lines_put_another_model_behind_muh_chat(hub: Hub, tmp_path: Path) -
         assert spent == answer.usage.prompt_tokens + 7 * answer.usage.completion_tokens
 
 
+@pytest.mark.long
 def test_a_model_with_a_projector_sees_as_soon_as_it_is_pulled(hub: Hub, tmp_path: Path, projector: Path) -> None:
     hub.add(ORG, "mmproj-F16.gguf", projector.read_bytes())
     pull(hub, tmp_path / "data", ORG, "--alias", "eyes")
@@ -91,6 +93,7 @@ def split(folder: Path) -> list[Path]:
     return sorted(folder.glob("m-*.gguf"))
 
 
+@pytest.mark.long
 def test_a_model_in_several_files_is_fetched_whole_and_answers(hub: Hub, tmp_path: Path) -> None:
     parts = split(tmp_path)
     assert [part.name for part in parts] == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
@@ -129,6 +132,7 @@ def test_a_running_system_takes_a_new_model_on_sighup_and_refuses_a_list_with_a_
         assert platform.process.poll() is None
 
 
+@pytest.mark.long
 def test_a_list_that_was_made_after_the_start_is_told_to_need_a_new_start(hub: Hub, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(data) as platform:
@@ -141,6 +145,7 @@ def test_a_list_that_was_made_after_the_start_is_told_to_need_a_new_start(hub: H
         assert platform.muhgpt("doctor")["ok"] is True
 
 
+@pytest.mark.long
 def test_a_system_ends_with_its_terminal_but_not_at_a_sighup_from_elsewhere(tmp_path: Path) -> None:
     master, slave = os.openpty()
     command = [*MUHGPT, "up", "--port", "0", "--data-dir", str(tmp_path / "data")]

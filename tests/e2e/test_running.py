@@ -138,6 +138,7 @@ def test_a_second_up_in_the_same_directory_is_refused(platform: Platform) -> Non
     assert platform.muhgpt("doctor")["ok"] is True
 
 
+@pytest.mark.long
 def test_a_proxy_for_the_outside_world_is_not_used_on_this_machine(tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     with running(tmp_path / "data", env=nowhere) as platform:
@@ -148,6 +149,7 @@ def test_a_proxy_for_the_outside_world_is_not_used_on_this_machine(tmp_path: Pat
         assert (answer.returncode, bool(answer.stdout)) == (0, True)
 
 
+@pytest.mark.long
 def test_several_workers_serve_one_port(tmp_path: Path) -> None:
     with running(tmp_path / "data", "--workers", "2") as platform:
         account = platform.account(per_minute=5)

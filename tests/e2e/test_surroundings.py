@@ -14,6 +14,7 @@ from tests.e2e.platform import MUHGPT, START, STOP, run_muhgpt, running, until
 ODD = "a%41b?c d#é&=+"
 
 
+@pytest.mark.long
 def test_a_data_directory_of_any_name_is_the_one_that_is_used(tmp_path: Path) -> None:
     data = tmp_path / ODD
     with running(data) as platform:
@@ -27,7 +28,11 @@ def test_a_data_directory_of_any_name_is_the_one_that_is_used(tmp_path: Path) ->
         assert platform.usage(key)["balance"] == 1_000_000
 
 
-@pytest.mark.parametrize("shell", ['exec "$@" >&- 2>&-', 'exec "$@" >/dev/full 2>/dev/full'], ids=["closed", "full"])
+@pytest.mark.parametrize(
+    "shell",
+    ['exec "$@" >&- 2>&-', pytest.param('exec "$@" >/dev/full 2>/dev/full', marks=pytest.mark.long)],
+    ids=["closed", "full"],
+)
 def test_it_runs_although_nobody_can_read_it_and_leaves_no_key_behind_that_nobody_saw(
     tmp_path: Path, shell: str
 ) -> None:

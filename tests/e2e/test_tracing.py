@@ -33,7 +33,7 @@ def collecting() -> Iterator[Collector]:
         yield collecting
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.long)], ids=["one worker", "two workers"])
 def traced(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, collecting: Collector
 ) -> Iterator[Platform]:
@@ -114,6 +114,7 @@ def test_a_refused_request_says_so_in_its_trace(traced: Platform, collecting: Co
     assert refused.status.message == "insufficient_credits"
 
 
+@pytest.mark.long
 def test_a_platform_whose_collector_is_away_serves_and_stops(tmp_path: Path) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "50"}
     with running(tmp_path / "data", env=environment) as platform:

@@ -20,11 +20,9 @@ IN_THE_SHORT_RUN = {
     ("sqlite", "quota-1"),
     ("sqlite", "inference"),
     ("postgresql", "edge-1"),
-    ("postgresql", "quota-2"),
     ("postgresql", "inference/llama"),
     ("postgresql", "postgres"),
     ("replicas", "quota-1"),
-    ("replicas", "inference-1"),
 }
 ROLES = (
     *("edge-1/worker", "edge-1", "quota-1", "quota-2", "inference", "inference/llama", "postgres", "auth"),

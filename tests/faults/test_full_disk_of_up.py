@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 FULL = 30.0 if LONG else 4.0  # seconds
 BACK = 30.0  # seconds after the cure
-WHICH = ("data", "logs")
+WHICH = ("data", pytest.param("logs", marks=pytest.mark.long))
 
 
 @pytest.fixture(params=WHICH)

@@ -40,6 +40,7 @@ async def replace(cluster: Cluster, load: Load, role: str) -> None:
     load.away.discard(role)
 
 
+@pytest.mark.long  # `make standin-smoke`, which CI runs too, replaces everything under load
 async def test_a_rolling_restart_of_everything_under_load_loses_no_request_and_no_charge(cluster: Cluster) -> None:
     async with under_load(cluster, at_once=AT_ONCE, max_tokens=TOKENS, most=400 * ROUNDS) as load:
         for role in ROLES * ROUNDS:

@@ -17,6 +17,8 @@ from servicekit.errors import DatabaseUnavailable
 from services.auth.store.sequence import LockedSequence
 from services.auth.tables import SequenceRow
 
+pytestmark = pytest.mark.beside
+
 MIGRATIONS = Path(services.auth.__file__).parent / "migrations"
 
 

@@ -22,7 +22,7 @@ STREAMS = 4
 
 def runs(database: str, **_: object) -> bool:
     """In the short run where there is one inference service, and where there are two (conftest.py)."""
-    return LONG or database != "postgresql"
+    return LONG or database == "replicas"
 
 
 async def test_streams_of_an_inference_service_that_stands_still_end_within_seconds(cluster: Cluster) -> None:

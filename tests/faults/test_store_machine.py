@@ -342,6 +342,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.faults
+@pytest.mark.beside
 @pytest.mark.timeout(1800)  # the long run tries two hundred histories on each database
 def test_any_order_of_operations_keeps_the_books(
     database_url: str, tmp_path: Path, request: pytest.FixtureRequest

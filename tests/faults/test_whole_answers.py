@@ -14,7 +14,7 @@ from tests.faults.reconcile import reconcile
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
-KILLS = 8 if LONG else 2
+KILLS = 8 if LONG else 1
 AT_ONCE = 12  # whole answers under way at each kill
 TOKENS = 40
 

@@ -28,7 +28,9 @@ from tests.hostile.wire import Target
 PATIENT = 10**9  # credits
 ACCOUNTS = 4  # of one attacker, each with an address
 HELPERS = ("images.worker", "http.parsing", "upstream.tokens")  # modules
-QUIET = 2.0  # seconds of the victim's ordinary life that are measured before each attack
+QUIET = (
+    2.0 if os.environ.get("HOSTILE_LONG") == "1" else 0.5
+)  # seconds of the victim's ordinary life that are measured before each attack
 ENOUGH = 8  # short requests after which the victim is warm
 CALM = 20.0  # seconds within which the platform serves as before, once an attack is over
 

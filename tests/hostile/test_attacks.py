@@ -11,7 +11,7 @@ from tests.hostile.attacks import ATTACKS
 from tests.hostile.conftest import LONG
 from tests.hostile.memory import pod_limits
 
-SECONDS = 8.0 if LONG else 2.5  # of each attack
+SECONDS = 8.0 if LONG else 2.0  # of each attack
 SLOWEST = 1.0  # seconds that G13 allows on a busy machine
 LIMITS = pod_limits()
 NAMES = {attack.name: attack for attack in ATTACKS if LONG or attack.short}

@@ -100,7 +100,7 @@ async def test_neither_can_one_that_was_given_up_said_goodbye_or_never_was(auth:
         assert (await edge.resume(auth.edge_peer)).sequence == 1
 
 
-@pytest.mark.parametrize("missed", [MAX_REPLAY, MAX_REPLAY + 1])
+@pytest.mark.parametrize("missed", [pytest.param(MAX_REPLAY, marks=pytest.mark.long), MAX_REPLAY + 1])
 async def test_more_changes_than_are_worth_it_are_not_sent_again(auth: Auth, missed: int) -> None:
     account = await auth.account()
     first = await Edge.open(auth.edge_peer)
