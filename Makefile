@@ -13,8 +13,11 @@ BASE_IMAGE ?= docker.io/library/python:3.11-slim
 # More extras that every image gets.
 IMAGE_EXTRAS := otel
 
+# A long suite writes its row in docs/verification.md when it runs whole, without ARGS; run-SUITE runs it without that.
+RECORD := $(BIN)/python -m tests.verification record
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-beside test-alone test-long conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock
+.PHONY: help setup run test test-beside test-alone test-long conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -45,31 +48,52 @@ test-alone: setup ## the second: faults and attacks, each guarantee once
 	TEST_TIER=short TEST_PART=alone $(BIN)/pytest tests/faults tests/hostile $(ARGS) || [ $$? -eq 5 ]
 
 test-long: setup ## what repeats at more cost what CI asserts already (about 5 minutes)
+	@$(RECORD) test-long "$(ARGS)" $(MAKE) --no-print-directory run-test-long
+
+run-test-long: setup
 	TEST_TIER=long $(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
+	@$(RECORD) conformance "$(ARGS)" $(MAKE) --no-print-directory run-conformance
+
+run-conformance: setup
 	@$(BIN)/python -m tests.conformance.run $(ARGS)
 
 golden: setup ## records the transcripts in tests/golden anew; read the diff before you commit it
 	RECORD_GOLDEN=1 $(BIN)/pytest -q tests/golden
 
 faults: setup ## the whole stress suite: crashes, partitions, races, on SQLite and PostgreSQL (about 20 minutes)
+	@$(RECORD) faults "$(ARGS)" $(MAKE) --no-print-directory run-faults
+
+run-faults: setup
 	MUHGPT_FAULTS=long MUHGPT_TEST_EXAMPLES=200 MUHGPT_TEST_HISTORY=1000000 \
 		$(BIN)/pytest tests/faults tests/integration/quota/test_history.py $(ARGS)
 	TEST_OVERCHARGING=all $(BIN)/pytest tests/e2e/test_overcharging.py
 
 hostile: setup ## attacks on the running platform beside a client that measures, and ten minutes of fuzzing (about 30 minutes)
+	@$(RECORD) hostile "$(ARGS)" $(MAKE) --no-print-directory run-hostile
+
+run-hostile: setup
 	HOSTILE_LONG=1 FUZZ_SECONDS=480 $(BIN)/pytest tests/hostile $(ARGS)
 	MUHGPT_TEST_EXAMPLES=3000 $(BIN)/pytest --timeout 600 tests/integration/inference/test_upstream_fuzz.py \
 		tests/unit/edge/http/test_body_costs.py
 
 upgrade-test: setup ## the version before this one beside this one, under load (6 minutes; ARGS="sqlite" runs those)
+	@$(RECORD) upgrade-test "$(ARGS)" $(MAKE) --no-print-directory run-upgrade-test
+
+run-upgrade-test: setup
 	@$(BIN)/python -m tests.upgrade.run $(ARGS)
+
+resolve-check: setup ## whether every long suite is green on the files as they are: before an issue is resolved
+	@$(BIN)/python -m tests.verification check
 
 bench: setup ## reserve + settle pairs a second through the store and the stream
 	$(BIN)/python bench/ledger.py $(ARGS)
 
 bench-path: setup .litellm/installed ## CPU per request and per event, beside LiteLLM's proxy (10 minutes; ARGS="--only burst" runs those)
+	@$(RECORD) bench-path "$(ARGS)" $(MAKE) --no-print-directory run-bench-path
+
+run-bench-path: setup .litellm/installed
 	@$(BIN)/python -m bench.path --litellm .litellm $(ARGS)
 
 .litellm/installed: bench/path/litellm.lock
