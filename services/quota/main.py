@@ -27,12 +27,12 @@ from services.quota import metrics
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.pricing import Price, PriceBook
-from services.quota.domain.retention import run_retention
 from services.quota.domain.store import Store
 from services.quota.guard import Guard, watch_losses
 from services.quota.migrate import COMMAND, MIGRATIONS
 from services.quota.running.books_metrics import watch_books
 from services.quota.running.group_commit import Apply, Writer
+from services.quota.running.housekeeping import run_housekeeping
 from services.quota.running.sweeper import run_sweeper
 from services.quota.service import Leases, QuotaServicer
 from services.quota.settings import QuotaSettings
@@ -82,7 +82,7 @@ async def main() -> None:
             background = [
                 group.create_task(writer.run()),
                 group.create_task(reloads.run()),
-                group.create_task(run_retention(store, settings.retention_months)),
+                group.create_task(run_housekeeping(store, settings.retention_months)),
                 group.create_task(watch_books(reader, clock, interval=settings.books_interval)),
                 group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
             ]

@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from services.quota.store.batch.sql import NOT_A_CHARGE, OPEN
+
 BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
 # SQLite keeps such a table in its primary key's tree alone: half the pages to touch for a row that is found by its key.
@@ -96,8 +98,8 @@ class ChargeRow(Base, table=True):
     __tablename__ = "charges"
     __table_args__ = (
         CheckConstraint("held >= 0 AND credits >= 0 AND uncollected >= 0", name="charge_never_negative"),
-        CheckConstraint("(state = 1) = (ended_us IS NULL)", name="ended_once"),
-        CheckConstraint("state = 1 OR held = 0", name="ended_holds_nothing"),
+        CheckConstraint(f"({OPEN}) = (ended_us IS NULL)", name="ended_once"),
+        CheckConstraint(f"{OPEN} OR held = 0", name="ended_holds_nothing"),
         Index("charges_by_seq", "account_id", "seq", unique=True),
         Index(
             "charges_by_key_seq",
@@ -107,7 +109,7 @@ class ChargeRow(Base, table=True):
             sqlite_where=text("key_seq IS NOT NULL"),
             postgresql_where=text("key_seq IS NOT NULL"),
         ),
-        Index("charges_open", "session_id", sqlite_where=text("state = 1"), postgresql_where=text("state = 1")),
+        Index("charges_open", "session_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
         Index(
             "charges_unconfirmed", "session_id", sqlite_where=text("unconfirmed"), postgresql_where=text("unconfirmed")
         ),
@@ -166,8 +168,8 @@ class LedgerRow(Base, table=True):
             "kind",
             "reference",
             unique=True,
-            sqlite_where=text("kind <> 3"),
-            postgresql_where=text("kind <> 3"),
+            sqlite_where=text(NOT_A_CHARGE),
+            postgresql_where=text(NOT_A_CHARGE),
         ),
         Index("ledger_by_account", "account_id", "id"),
     )

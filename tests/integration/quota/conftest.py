@@ -37,7 +37,7 @@ async def opened(
     clock: FakeClock,
     *,
     checkpoint_interval: float = CHECKPOINT_INTERVAL,
-    tidy: bool = True,
+    housekeeping: bool = True,
     migrate: bool = True,
 ) -> AsyncIterator[tuple[Database, Store]]:
     """A migrated database and its store, by the URL's kind."""
@@ -48,8 +48,8 @@ async def opened(
             store = await SqliteStore.open(path, clock, checkpoint_interval=checkpoint_interval)
         else:
             store = await PostgresStore.open(database.url, clock=clock)
-        if tidy:
-            await store.tidy(None)  # partitions for the fake clock's months
+        if housekeeping:
+            await store.keep_house(None)  # partitions for the fake clock's months
         try:
             yield database, store
         finally:

@@ -23,7 +23,8 @@ from services.quota.store.batch import columns
 from services.quota.store.batch.changes import Change
 from services.quota.store.postgres import statements
 from services.quota.store.postgres.store import PLANS
-from services.quota.store.sqlite.store import WRITES, SqliteStore
+from services.quota.store.sqlite.statements import WRITES
+from services.quota.store.sqlite.store import SqliteStore
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import hold_id, opened, reserve
 

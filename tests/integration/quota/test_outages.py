@@ -84,7 +84,7 @@ async def test_connections_to_a_server_that_is_read_only_are_left(postgres_url: 
     async with opened(postgres_url, clock) as (_, store):
         await store.apply([Grant("g", "a", 10**6)])
     await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    async with opened(postgres_url, clock, tidy=False, migrate=False) as (_, store):
+    async with opened(postgres_url, clock, housekeeping=False, migrate=False) as (_, store):
         await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = off')
         await admin.close()
         with pytest.raises(DatabaseUnavailable):

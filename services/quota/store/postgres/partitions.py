@@ -16,8 +16,9 @@ from servicekit.clock import Clock
 from servicekit.database.database import outages_translated
 from servicekit.observability.logging import get_logger
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
+from services.quota.domain.cutoff import Cutoff
 from services.quota.domain.hold_ids import instant_us, lowest_at
-from services.quota.domain.retention import Cutoff
+from services.quota.store.batch import sql
 from services.quota.store.postgres.statements import NOW
 
 log = get_logger(__name__)
@@ -29,35 +30,29 @@ NEXT, BUSY, DONE = 0.05, 30.0, 3600.0  # seconds until there is something to do 
 
 FAR_FUTURE_US = start_of_month_us(999901)
 
+# The lock's name is that of the version before: replicas of both must not keep house at once.
 ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('tidy:' || current_schema()))"
 PARTITIONS = (
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     " WHERE i.inhparent = 'charges'::regclass ORDER BY 1"
 )
 TABLE, DEFAULT = "charges", "charges_default"
-CARRY = (
-    "INSERT INTO carried_forward (account_id, key_id, month, credits, refunded)"
-    " SELECT account_id, key_id, month, sum(credits), sum(refunded) FROM {source}"
-    " WHERE credits > 0 OR refunded > 0 GROUP BY 1, 2, 3"
-    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits,"
-    " refunded = carried_forward.refunded + excluded.refunded"
-)
 DELETE = (
     "WITH gone AS (DELETE FROM {name} WHERE hold_id IN (SELECT hold_id FROM {name}"
-    " WHERE hold_id < $1 AND reserved_us < $2 AND state <> 1 AND NOT unconfirmed ORDER BY hold_id LIMIT $3)"
+    f" WHERE hold_id < $1 AND reserved_us < $2 AND {sql.FINAL} ORDER BY hold_id LIMIT $3)"
     " RETURNING account_id, key_id, month, credits, refunded),"
-    f" carried AS ({CARRY.replace('{source}', 'gone')} RETURNING 1)"
+    f" carried AS ({sql.CARRY.format(source='gone')} RETURNING 1)"
     " SELECT count(*) FROM gone"
 )
-OPEN = "SELECT count(*) FROM {name} WHERE state = 1 OR unconfirmed"
-LEAF = """
-CREATE TABLE {name} (LIKE charges INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-ALTER TABLE {name} ADD PRIMARY KEY (hold_id);
-CREATE UNIQUE INDEX {name}_by_seq ON {name} (account_id, seq);
-CREATE UNIQUE INDEX {name}_by_key_seq ON {name} (key_id, key_seq) WHERE key_seq IS NOT NULL;
-CREATE INDEX {name}_open ON {name} (session_id) WHERE state = 1;
-CREATE INDEX {name}_unconfirmed ON {name} (session_id) WHERE unconfirmed;
-ALTER TABLE charges ATTACH PARTITION {name} FOR VALUES FROM ('\\x{first}') TO ('\\x{end}');
+CAN_CHANGE = f"SELECT count(*) FROM {{name}} WHERE {sql.CAN_CHANGE}"
+LEAF = f"""
+CREATE TABLE {{name}} (LIKE charges INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+ALTER TABLE {{name}} ADD PRIMARY KEY (hold_id);
+CREATE UNIQUE INDEX {{name}}_by_seq ON {{name}} (account_id, seq);
+CREATE UNIQUE INDEX {{name}}_by_key_seq ON {{name}} (key_id, key_seq) WHERE key_seq IS NOT NULL;
+CREATE INDEX {{name}}_open ON {{name}} (session_id) WHERE {sql.OPEN};
+CREATE INDEX {{name}}_unconfirmed ON {{name}} (session_id) WHERE unconfirmed;
+ALTER TABLE charges ATTACH PARTITION {{name}} FOR VALUES FROM ('\\x{{first}}') TO ('\\x{{end}}');
 """
 
 
@@ -86,28 +81,28 @@ class Partitions:
         month = _month_of(min(hold_ids))
         return f"charges_{month}" if month in self._months and month == _month_of(max(hold_ids)) else TABLE
 
-    async def tidy(self, months: int | None) -> float:
+    async def keep_house(self, months: int | None) -> float:
         """One bounded step; gives the seconds until the next is due. Raises DatabaseUnavailable."""
         with outages_translated():
             connection = await self._connect()
             try:
                 if not await connection.fetchval(ONE_AT_A_TIME):
                     return DONE
-                return await self._tidy(connection, months)
+                return await self._keep_house(connection, months)
             except asyncpg.LockNotAvailableError:
                 log.info("charges_busy", lock_timeout=LOCK_TIMEOUT)
                 return BUSY
             finally:
                 await connection.close()
 
-    async def _tidy(self, connection: Any, months: int | None) -> float:
+    async def _keep_house(self, connection: Any, months: int | None) -> float:
         names = await self.find(connection)
         now_us = self._clock.now_us() if self._clock else await connection.fetchval(f"SELECT {NOW}")
         month = day_and_month(now_us)[1]
         for count in range(MONTHS_AHEAD):
             await _make(connection, names, month_after(month, count))
         await self.find(connection)
-        return DONE if months is None else await _retire(connection, names, Cutoff.at(now_us, months))
+        return DONE if months is None else await _drop_old(connection, names, Cutoff.at(now_us, months))
 
 
 async def _make(connection: Any, names: list[str], month: int) -> None:
@@ -125,7 +120,7 @@ async def _make(connection: Any, names: list[str], month: int) -> None:
     log.info("partition_made", month=month)
 
 
-async def _retire(connection: Any, names: list[str], cutoff: Cutoff) -> float:
+async def _drop_old(connection: Any, names: list[str], cutoff: Cutoff) -> float:
     """Drops one partition that is old as a whole, or deletes some of the charges that lie beside others."""
     for name in names:
         if _is_old(name, cutoff) and await _drop(connection, name):
@@ -156,7 +151,7 @@ async def _drop(connection: Any, name: str) -> bool:
         async with connection.transaction():
             await _no_long_locks(connection)
             await connection.execute(f"ALTER TABLE {name} ADD CONSTRAINT {sealed} CHECK (false) NOT VALID")
-    if holds := await connection.fetchval(OPEN.format(name=name)):
+    if holds := await connection.fetchval(CAN_CHANGE.format(name=name)):
         log.warning("partition_has_open_holds", partition=name, holds=holds)
         async with connection.transaction():
             await _no_long_locks(connection)
@@ -169,7 +164,7 @@ async def _drop(connection: Any, name: str) -> bool:
     )
     async with connection.transaction():
         await _no_long_locks(connection)
-        await connection.execute(CARRY.format(source="sums"))
+        await connection.execute(sql.CARRY.format(source="sums"))
         await connection.execute(f"DROP TABLE {name}")
     charges = await connection.fetchval("SELECT coalesce(sum(charges), 0)::bigint FROM sums")
     log.info("partition_dropped", partition=name, charges=charges)

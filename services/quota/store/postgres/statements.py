@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from services.quota.domain.calendar import DAY_US
-from services.quota.store.batch import columns
+from services.quota.store.batch import columns, sql
 from services.quota.store.batch.changes import Change
 
 TYPES = {
@@ -56,8 +56,8 @@ class Write:
         return [array(name, column) for name, column in zip(self.names, zip(*rows, strict=True), strict=True)]
 
 
-def _insert(table: str, names: tuple[str, ...], conflict: str = "") -> Write:
-    return Write(names, f"INSERT INTO {table} ({', '.join(names)}) {{rows}} {conflict} RETURNING 1")
+def _insert(table: str, names: tuple[str, ...]) -> Write:
+    return Write(names, f"{sql.insert(table, names, '{rows}')} RETURNING 1")
 
 
 def _update(table: str, changes: tuple[str, ...], key: tuple[str, ...]) -> Write:
@@ -69,8 +69,7 @@ def _update(table: str, changes: tuple[str, ...], key: tuple[str, ...]) -> Write
 
 
 def _upsert(table: str, names: tuple[str, ...], key: tuple[str, ...], *, add: bool = False) -> Write:
-    changes = (f"{name} = {f'{table}.{name} + ' if add else ''}excluded.{name}" for name in names if name not in key)
-    return _insert(table, names, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}")
+    return Write(names, f"{sql.upsert(table, names, '{rows}', key=key, add=add)} RETURNING 1")
 
 
 def _columns(names: Sequence[str], table: str) -> str:
@@ -122,7 +121,7 @@ LOAD_MONTHS = (
 )
 LOAD_ENTRIES = (
     f"SELECT {', '.join(columns.LEDGER)} FROM ledger"
-    " WHERE kind <> 3 AND (kind, reference) IN (SELECT * FROM unnest($1::int[], $2::text[]))"
+    f" WHERE {sql.NOT_A_CHARGE} AND (kind, reference) IN (SELECT * FROM unnest($1::int[], $2::text[]))"
 )
 _AROUND = "c.hold_id BETWEEN $4::bytea AND $5::bytea"  # for the partitions; the index is found by owner and number
 LOAD_TIMES = (
@@ -155,12 +154,12 @@ SAVE_SESSION = (
     f"INSERT INTO sessions (id, edge_name, lease_until_us) VALUES ($1, $2, coalesce($4, {NOW}) + $3)"
     " ON CONFLICT (id) DO UPDATE SET edge_name = excluded.edge_name, lease_until_us = excluded.lease_until_us"
 )
-FIND_LAPSED = (
+_FIND = (
     "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
-    f" WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
+    f" WHERE c.{{which}} AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
 )
+FIND_LAPSED, FIND_UNCONFIRMED = (_FIND.format(which=each) for each in (sql.OPEN, "unconfirmed"))
 CUT_LEASES = "UPDATE sessions SET lease_until_us = $1 WHERE lease_until_us > $1"
-FIND_UNCONFIRMED = FIND_LAPSED.replace("c.state = 1", "c.unconfirmed")
 FORGIVE = (
     f"UPDATE losses SET forgiven = {columns.COUNTED_LOSSES} WHERE account_id = $1"
     f" AND day = to_char(to_timestamp(coalesce($2, {NOW}) / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"

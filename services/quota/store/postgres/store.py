@@ -36,7 +36,7 @@ from services.quota.store.postgres.replica_memory import Memory, revise
 
 REVISION_BITS = 63
 STATEMENT_TIMEOUT = 2.0  # seconds; a batch takes milliseconds
-TIDY_TIMEOUT = 1800.0  # seconds; a month's charges are summed up before they are dropped
+HOUSEKEEPING_TIMEOUT = 1800.0  # seconds; a month's charges are summed up before they are dropped
 # Every statement finds its rows by key. A planner that looks at a young, small or not yet analysed table would rather
 # read it whole, and a prepared statement would keep that plan while the table grows.
 PLANS = {
@@ -97,7 +97,7 @@ class PostgresStore:
                 reset=_keep_session,
             )
         connect = partial(
-            asyncpg.connect, dsn, timeout=CONNECT_TIMEOUT, command_timeout=TIDY_TIMEOUT, server_settings=place
+            asyncpg.connect, dsn, timeout=CONNECT_TIMEOUT, command_timeout=HOUSEKEEPING_TIMEOUT, server_settings=place
         )
         partitions = Partitions(connect, clock)
         try:
@@ -161,10 +161,10 @@ class PostgresStore:
         async with self._in_reach(write=True):
             return await self._pool.fetchval(statements.FORGIVE, account_id, self._fake_now()) or 0
 
-    async def tidy(self, months: int | None) -> float:
+    async def keep_house(self, months: int | None) -> float:
         async with self._in_reach(write=True):
             await self._pool.execute(statements.FORGET_SESSIONS, self._fake_now())
-        return await self._partitions.tidy(months)
+        return await self._partitions.keep_house(months)
 
     async def close(self) -> None:
         if self._moving is not None:

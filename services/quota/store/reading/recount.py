@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from servicekit.database.database import Dialect
-from services.quota.domain.records import EntryKind, State
+from services.quota.domain.records import EntryKind
+from services.quota.store.batch import sql
 
 MAX_DIFFERENCES = 100
 # Accounts in one transaction that adds to what is carried. In SQLite others cannot write meanwhile.
@@ -22,7 +23,7 @@ SLICE = 5_000  # lines of one account that one transaction adds to what is carri
 
 OPEN = (  # grouped by what no index is ordered by, so that SQLite takes the index of the open ones and not that
     "SELECT coalesce(sum(n), 0), min(oldest) FROM (SELECT count(*) AS n, min(reserved_us) AS oldest FROM charges"
-    f" WHERE state = {State.HELD:d} GROUP BY session_id) sessions"
+    f" WHERE {sql.OPEN} GROUP BY session_id) sessions"
 )
 
 
@@ -211,10 +212,9 @@ def bounds(within: Range) -> str:
 
     Charges count up to the first that can still change.
     """
-    changing = f"(o.state = {State.HELD:d} OR o.unconfirmed)"
     return (
         "SELECT d.id, d.seq, d.ledger_id, d.carried, coalesce((SELECT min(o.seq) - 1 FROM charges o"
-        f" WHERE o.account_id = d.id AND o.seq > d.seq AND o.seq <= d.most AND {changing}), d.most) AS upto,"
+        f" WHERE o.account_id = d.id AND o.seq > d.seq AND o.seq <= d.most AND {sql.CAN_CHANGE}), d.most) AS upto,"
         " coalesce((SELECT max(s.id) FROM (SELECT l.id FROM ledger l WHERE l.account_id = d.id AND l.id > d.ledger_id"
         f" ORDER BY l.id LIMIT {SLICE}) s), d.ledger_id) AS upto_id, d.last_seq FROM"
         f" (SELECT a.*, CASE WHEN last_seq - seq > {SLICE} THEN seq + {SLICE} ELSE last_seq END AS most"

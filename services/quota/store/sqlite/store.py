@@ -22,6 +22,7 @@ from servicekit.observability.logging import get_logger
 from services.quota.domain.apply import apply
 from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.clock_steps import ClockSteps, correct
+from services.quota.domain.cutoff import Cutoff
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.rate_window import WINDOW_US
@@ -34,66 +35,16 @@ from services.quota.domain.records import (
     KeyMonth,
     LedgerEntry,
 )
-from services.quota.domain.retention import Cutoff
 from services.quota.store.batch import columns
-from services.quota.store.batch.changes import Change, changes_of
-from services.quota.store.batch.columns import COUNTED_LOSSES
+from services.quota.store.batch.changes import changes_of
 from services.quota.store.batch.needs import Needs, complete_months
+from services.quota.store.sqlite import statements
 from services.quota.store.sqlite.cache import Cache
 from services.quota.store.sqlite.checkpoints import CHECKPOINT, CHECKPOINT_INTERVAL, Checkpoints
 
 log = get_logger(__name__)
 
 
-def _insert(table: str, names: Sequence[str], conflict: str = "") -> str:
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {conflict}"
-
-
-def _upsert(table: str, names: Sequence[str], key: Sequence[str], *, add: bool = False) -> str:
-    changes = (f"{name} = {f'{name} + ' if add else ''}excluded.{name}" for name in names if name not in key)
-    return _insert(table, names, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}")
-
-
-LOAD_HOLD = f"SELECT {', '.join(columns.CHARGE)} FROM charges WHERE hold_id = ?"
-LOAD_ACCOUNT = f"SELECT {', '.join(columns.ACCOUNT)} FROM accounts WHERE id = ?"
-LOAD_KEY = f"SELECT {', '.join(columns.KEY)} FROM keys WHERE id = ?"
-LOAD_MONTH = f"SELECT {', '.join(columns.MONTH)} FROM key_months WHERE key_id = ? AND month = ?"
-LOAD_ENTRY = f"SELECT {', '.join(columns.LEDGER)} FROM ledger WHERE kind <> 3 AND kind = ? AND reference = ?"
-LOAD_RECENT = "SELECT seq, reserved_us FROM charges WHERE account_id = ? AND seq <= ? ORDER BY seq DESC"
-LOAD_KEY_RECENT = "SELECT key_seq, reserved_us FROM charges WHERE key_id = ? AND key_seq <= ? ORDER BY key_seq DESC"
-WRITES = {
-    Change.NEW_ACCOUNT: _insert("accounts", columns.ACCOUNT),
-    Change.ACCOUNT: f"UPDATE accounts SET {', '.join(f'{name} = ?' for name in columns.ACCOUNT[1:])} WHERE id = ?",
-    Change.KEY: _upsert("keys", columns.KEY, ("id",)),
-    Change.NEW_MONTH: _insert("key_months", columns.MONTH),
-    Change.MONTH: "UPDATE key_months SET spent = ?, held = ?, ceiling = ? WHERE key_id = ? AND month = ?",
-    Change.NEW_CHARGE: _insert("charges", columns.CHARGE),
-    Change.CHARGE: (
-        f"UPDATE charges SET {', '.join(f'{name} = ?' for name in columns.CHARGE_CHANGES)} WHERE hold_id = ?"
-    ),
-    Change.ENTRY: _insert("ledger", columns.LEDGER),
-    Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
-    Change.LOSS: _upsert("losses", columns.LOSSES, ("account_id", "day"), add=True),
-}
-SAVE_SESSION = _upsert("sessions", ("id", "edge_name", "lease_until_us"), ("id",))
-FIND_LAPSED = (
-    "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
-    " WHERE c.state = 1 AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
-)
-CUT_LEASES = "UPDATE sessions SET lease_until_us = ? WHERE lease_until_us > ?"
-FIND_UNCONFIRMED = FIND_LAPSED.replace("c.state = 1", "c.unconfirmed")
-FORGIVE = f"UPDATE losses SET forgiven = {COUNTED_LOSSES} WHERE account_id = ? AND day = ? RETURNING forgiven"
-FORGET_SESSIONS = "DELETE FROM sessions WHERE lease_until_us < ?"  # statements.py says why that is harmless
-
-OLD = "FROM charges WHERE hold_id < ? AND reserved_us < ? AND state <> 1 AND NOT unconfirmed ORDER BY hold_id LIMIT ?"
-CARRY = (
-    "INSERT INTO carried_forward (account_id, key_id, month, credits, refunded)"
-    f" SELECT account_id, key_id, month, sum(credits), sum(refunded) FROM (SELECT * {OLD})"
-    " WHERE credits > 0 OR refunded > 0 GROUP BY 1, 2, 3"
-    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits,"
-    " refunded = carried_forward.refunded + excluded.refunded"
-)
-DROP = f"DELETE FROM charges WHERE hold_id IN (SELECT hold_id {OLD})"
 DROPPED_AT_ONCE = 500  # about as long as a batch of requests takes
 NEXT_DROP, DROPPED_ALL = 0.05, 3600.0  # seconds until there is something to drop again
 
@@ -142,14 +93,14 @@ class SqliteStore:
     async def renew(self, session_id: bytes, edge_name: str, lease: float) -> None:
         self.steps.longest_lease = max(self.steps.longest_lease, lease)
         until = self._clock.now_us() + round(lease * MICROSECONDS)
-        await self._run(self._execute, SAVE_SESSION, (session_id, edge_name, until))
+        await self._run(self._execute, statements.SAVE_SESSION, (session_id, edge_name, until))
 
     async def lapsed(self, limit: int) -> list[bytes]:
-        return await self._run(self._of_lapsed_sessions, FIND_LAPSED, 0, limit, write=False)
+        return await self._run(self._of_lapsed_sessions, statements.FIND_LAPSED, 0, limit, write=False)
 
     async def unconfirmed(self, grace: float, limit: int) -> list[bytes]:
         return await self._run(
-            self._of_lapsed_sessions, FIND_UNCONFIRMED, round(grace * MICROSECONDS), limit, write=False
+            self._of_lapsed_sessions, statements.FIND_UNCONFIRMED, round(grace * MICROSECONDS), limit, write=False
         )
 
     def _of_lapsed_sessions(self, statement: str, grace_us: int, limit: int) -> list[bytes]:
@@ -157,7 +108,7 @@ class SqliteStore:
         self.steps.observe(now_us, monotonic)
         if not self.steps.leases_checked:
             until_us = now_us + round(self.steps.longest_right_lease * MICROSECONDS)
-            self._connection.execute(CUT_LEASES, (until_us, until_us))
+            self._connection.execute(statements.CUT_LEASES, (until_us, until_us))
             self.steps.leases_checked = True
         if not self.steps.leases_hold(monotonic):
             return []
@@ -166,13 +117,13 @@ class SqliteStore:
     async def forgive_losses(self, account_id: str) -> int:
         def forgive() -> int:
             day = day_and_month(self._clock.now_us())[0]
-            rows = self._connection.execute(FORGIVE, (account_id, day)).fetchall()
+            rows = self._connection.execute(statements.FORGIVE, (account_id, day)).fetchall()
             return int(rows[0][0]) if rows else 0
 
         return await self._run(forgive)
 
-    async def tidy(self, months: int | None) -> float:
-        await self._run(self._execute, FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))
+    async def keep_house(self, months: int | None) -> float:
+        await self._run(self._execute, statements.FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))
         if months is None:
             return DROPPED_ALL
         dropped = await self._run(self._drop, Cutoff.at(self._clock.now_us(), months))
@@ -235,8 +186,8 @@ class SqliteStore:
         execute, old = self._connection.execute, (cutoff.hold_id, cutoff.instant_us, DROPPED_AT_ONCE)
         execute("BEGIN IMMEDIATE")
         try:
-            execute(CARRY, old)
-            count = execute(DROP, old).rowcount
+            execute(statements.CARRY, old)
+            count = execute(statements.DROP, old).rowcount
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -261,7 +212,7 @@ class SqliteStore:
             if key is not None:
                 books.keys[key_id] = key
         for kind, reference in needs.references:
-            if (row := self._connection.execute(LOAD_ENTRY, (kind, reference)).fetchone()) is not None:
+            if (row := self._connection.execute(statements.LOAD_ENTRY, (kind, reference)).fetchone()) is not None:
                 books.entries[(kind, reference)] = LedgerEntry(row[0], EntryKind(row[1]), *row[2:])
         needs.complete(books)
         correct(books, needs.reserves, needs.keys, [cache.account_admissions, cache.key_admissions])
@@ -280,21 +231,21 @@ class SqliteStore:
         for hold_id in needs.hold_ids:
             hold = self._cache.holds.get(hold_id)
             if hold is None and (alone or hold_id not in needs.reserved_ids):
-                row = self._connection.execute(LOAD_HOLD, (hold_id,)).fetchone()
+                row = self._connection.execute(statements.LOAD_HOLD, (hold_id,)).fetchone()
                 hold = None if row is None else columns.hold_of(row)
             if hold is not None:
                 books.holds[hold_id] = hold
 
     def _account(self, account_id: str) -> Account | None:
-        row = self._connection.execute(LOAD_ACCOUNT, (account_id,)).fetchone()
+        row = self._connection.execute(statements.LOAD_ACCOUNT, (account_id,)).fetchone()
         return None if row is None else Account(*row)
 
     def _key(self, key_id: str) -> Key | None:
-        row = self._connection.execute(LOAD_KEY, (key_id,)).fetchone()
+        row = self._connection.execute(statements.LOAD_KEY, (key_id,)).fetchone()
         return None if row is None else Key(*row)
 
     def _month(self, pair: tuple[str, int]) -> KeyMonth | None:
-        row = self._connection.execute(LOAD_MONTH, pair).fetchone()
+        row = self._connection.execute(statements.LOAD_MONTH, pair).fetchone()
         return None if row is None else KeyMonth(*row)
 
     def _load_admissions(self, needs: Needs, books: Books) -> None:
@@ -302,14 +253,16 @@ class SqliteStore:
         since, cache = books.now_us - WINDOW_US, self._cache
         for account_id in needs.reserves:
             account = books.accounts[account_id]
-            of_account = cache.account_admissions.get(account_id) or self._admissions(LOAD_RECENT, account, since)
+            of_account = cache.account_admissions.get(account_id) or self._admissions(
+                statements.LOAD_RECENT, account, since
+            )
             of_account.forget_before(since, account.last_seq)
             books.account_admissions[account_id] = of_account
         for key_id in needs.keys:
             key = books.keys[key_id]
             if key.requests_per_minute is None and key_id not in needs.key_limits:
                 continue
-            of_key = cache.key_admissions.get(key_id) or self._admissions(LOAD_KEY_RECENT, key, since)
+            of_key = cache.key_admissions.get(key_id) or self._admissions(statements.LOAD_KEY_RECENT, key, since)
             of_key.forget_before(since, key.last_seq)
             books.key_admissions[key_id] = of_key
 
@@ -322,4 +275,4 @@ class SqliteStore:
 
     def _save(self, books: Books) -> None:
         for change, rows in changes_of(books).items():
-            self._connection.executemany(WRITES[change], rows)
+            self._connection.executemany(statements.WRITES[change], rows)

@@ -1,0 +1,33 @@
+"""Parts of statements that both databases share. Enums become their stored numbers here: partial indexes
+(`WHERE state = 1`) are found only by a statement that has the number in its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.quota.domain.records import EntryKind, State
+
+OPEN = f"state = {State.HELD:d}"
+CAN_CHANGE = f"({OPEN} OR unconfirmed)"  # a charge that some operation may still change
+FINAL = f"NOT {CAN_CHANGE}"
+NOT_A_CHARGE = f"kind <> {EntryKind.CHARGE:d}"  # ledger lines that are booked once by their reference
+
+# Adds what charges cost that are about to be dropped to what is carried forward; {source} is a table or subquery.
+CARRY = (
+    "INSERT INTO carried_forward (account_id, key_id, month, credits, refunded)"
+    " SELECT account_id, key_id, month, sum(credits), sum(refunded) FROM {source}"
+    " WHERE credits > 0 OR refunded > 0 GROUP BY 1, 2, 3"
+    " ON CONFLICT (account_id, key_id, month) DO UPDATE SET credits = carried_forward.credits + excluded.credits,"
+    " refunded = carried_forward.refunded + excluded.refunded"
+)
+
+
+def insert(table: str, names: Sequence[str], rows: str) -> str:
+    """Inserts `rows`: a VALUES list or a SELECT with a value for each name."""
+    return f"INSERT INTO {table} ({', '.join(names)}) {rows}"
+
+
+def upsert(table: str, names: Sequence[str], rows: str, *, key: Sequence[str], add: bool = False) -> str:
+    """The same, where rows that are there by `key` are changed. `add`: the new values are added to the old ones."""
+    changes = (f"{name} = {f'{table}.{name} + ' if add else ''}excluded.{name}" for name in names if name not in key)
+    return f"{insert(table, names, rows)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}"
