@@ -15,7 +15,7 @@ from services.quota.guard import Guard
 MOST_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
 MOST_CHOICES = 8
 MAX_ID_LENGTH = 128  # characters of an account's or key's id
-DEFAULT_PAGE, MOST_PAGE = 100, 1000
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 MOST_DAYS = 366
 
 REASONS = {
@@ -185,8 +185,10 @@ OUTCOMES: dict[type[Any], Callable[[pb.Outcome, Any], None]] = {
 
 
 def page_size(size: int) -> int:
-    """Rows of a list call."""
-    return min(size, MOST_PAGE) if size > 0 else DEFAULT_PAGE
+    """Rows of a page; 0 asks for the default. Raises LimitOutOfRange, as auth's lists do."""
+    if not 0 <= size <= MAX_PAGE_SIZE:
+        raise errors.LimitOutOfRange(f"page_size must be from 1 to {MAX_PAGE_SIZE:,}, not {size:,}", field="page_size")
+    return size or DEFAULT_PAGE_SIZE
 
 
 def number_cursor(token: str) -> int | None:

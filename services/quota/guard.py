@@ -11,8 +11,8 @@ from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import DAY_US, day_and_month
+from services.quota.domain.reports import Reports
 from services.quota.domain.versions import Presented
-from services.quota.store.reading.reader import Reader
 
 log = get_logger(__name__)
 
@@ -56,11 +56,11 @@ class Guard:
         return DAY_US - now_us % DAY_US if day_and_month(now_us)[0] == self._day else None
 
 
-async def watch_losses(reader: Reader, guard: Guard, clock: Clock, limit: int) -> None:
+async def watch_losses(reports: Reports, guard: Guard, clock: Clock, limit: int) -> None:
     """Bars accounts whose losses of the day are above `limit` credits, until cancelled; an outage is waited out."""
     while True:
         try:
-            await look_at_losses(reader, guard, clock, limit)
+            await look_at_losses(reports, guard, clock, limit)
         except DatabaseUnavailable:
             log.warning("losses_not_seen")
         except Exception:
@@ -68,9 +68,9 @@ async def watch_losses(reader: Reader, guard: Guard, clock: Clock, limit: int) -
         await asyncio.sleep(INTERVAL)
 
 
-async def look_at_losses(reader: Reader, guard: Guard, clock: Clock, limit: int) -> None:
+async def look_at_losses(reports: Reports, guard: Guard, clock: Clock, limit: int) -> None:
     """One look. Raises DatabaseUnavailable."""
     day = day_and_month(clock.now_us())[0]
-    accounts = frozenset(await reader.losing(day, limit))
+    accounts = frozenset(await reports.losing(day, limit))
     guard.bar(day, accounts)
     metrics.BARRED.set(len(accounts))

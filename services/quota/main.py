@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from common.model_list import load_model_list
 from muhgpt.quota.v1 import quota_pb2
@@ -19,14 +20,15 @@ from servicekit.observability.metrics import serve_metrics
 from servicekit.process.file_limit import raise_file_limit
 from servicekit.process.reload import Reloads
 from servicekit.process.run import run
-from servicekit.rpc.access import read_tokens
+from servicekit.rpc.access import Tokens, read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load
-from servicekit.tls.directory import open_tls
+from servicekit.tls.directory import TlsDirectory, open_tls
 from services.quota import metrics
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.pricing import Price, PriceBook
+from services.quota.domain.reports import Reports
 from services.quota.domain.store import Store
 from services.quota.guard import Guard, watch_losses
 from services.quota.migrate import COMMAND, MIGRATIONS
@@ -45,28 +47,17 @@ log = get_logger(__name__)
 
 async def main() -> None:
     settings = load(QuotaSettings)
-    logging.configure("quota", format=settings.log_format, level=settings.log_level)
+    observe(settings)
     raise_file_limit()
-    tracing.configure("quota")
     prices = PriceBook(read_prices(settings))
     tokens, tls = read_tokens(settings), open_tls(settings, "quota")
-    serve_metrics(settings.metrics_listen)
     reloads = Reloads(partial(reload_prices, prices, settings))
     async with opened(settings) as (database, store):
         writer = Writer(timed(store.apply), shards=shards(settings, database), observe=metrics.BATCH.observe)
         metrics.QUEUED.set_function(lambda: writer.queued)
         reader, clock = Reader(database), SystemClock()
+        server = make_server(settings, tokens, tls)
         guard = Guard(clock)
-        server = Server(
-            name="quota",
-            listen=settings.listen,
-            tokens=tokens,
-            tls=tls,
-            plaintext=settings.plaintext,
-            health_listen=settings.health_listen,
-            drain_timeout=settings.drain_timeout,
-            address_file=settings.address_file,
-        )
         servicer = QuotaServicer(
             store=store,
             reader=reader,
@@ -78,21 +69,51 @@ async def main() -> None:
             draining=server.draining,
         )
         server.add(servicer, add_QuotaServicer_to_server, quota_pb2.DESCRIPTOR.services_by_name["Quota"])
-        async with asyncio.TaskGroup() as group:
-            background = [
-                group.create_task(writer.run()),
-                group.create_task(reloads.run()),
-                group.create_task(run_housekeeping(store, settings.retention_months)),
-                group.create_task(watch_books(reader, clock, interval=settings.books_interval)),
-                group.create_task(run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)),
-            ]
-            if settings.losses_per_day_limit is not None:
-                watching = watch_losses(reader, guard, clock, settings.losses_per_day_limit)
-                background.append(group.create_task(watching))
-            await server.run()
-            await writer.drained()
-            for task in background:
-                task.cancel()
+        await serve(server, writer, [reloads.run(), *background(settings, store, writer, reader, guard)])
+
+
+def observe(settings: QuotaSettings) -> None:
+    """Logs, traces and metrics."""
+    logging.configure("quota", format=settings.log_format, level=settings.log_level)
+    tracing.configure("quota")
+    serve_metrics(settings.metrics_listen)
+
+
+def make_server(settings: QuotaSettings, tokens: Tokens | None, tls: TlsDirectory | None) -> Server:
+    """The gRPC server, which listens later."""
+    return Server(
+        name="quota",
+        listen=settings.listen,
+        tokens=tokens,
+        tls=tls,
+        plaintext=settings.plaintext,
+        health_listen=settings.health_listen,
+        drain_timeout=settings.drain_timeout,
+        address_file=settings.address_file,
+    )
+
+
+def background(
+    settings: QuotaSettings, store: Store, writer: Writer, reports: Reports, guard: Guard
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """What runs beside the requests."""
+    clock = SystemClock()
+    yield writer.run()
+    yield run_housekeeping(store, settings.retention_months)
+    yield watch_books(reports, clock, interval=settings.books_interval)
+    yield run_sweeper(store, writer, lease=settings.lease, interval=settings.sweep_interval)
+    if settings.losses_per_day_limit is not None:
+        yield watch_losses(reports, guard, clock, settings.losses_per_day_limit)
+
+
+async def serve(server: Server, writer: Writer, loops: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Serves until the process is asked to stop; what was submitted by then is committed."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        await server.run()
+        await writer.drained()
+        for task in tasks:
+            task.cancel()
 
 
 def timed(apply: Apply) -> Apply:

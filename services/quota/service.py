@@ -18,13 +18,12 @@ from services.quota.domain.credits import MOST_CREDITS
 from services.quota.domain.operations import Grant, Refund
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
 from services.quota.domain.pricing import PriceBook
-from services.quota.domain.records import EntryKind
+from services.quota.domain.records import EntryKind, Hold
+from services.quota.domain.reports import LedgerLine, LossDay, Reports
 from services.quota.domain.store import Store
 from services.quota.guard import Guard
 from services.quota.running.group_commit import Writer
 from services.quota.session import EdgeSession
-from services.quota.store.reading.reader import Reader
-from services.quota.tables import ChargeRow, LedgerRow, LossRow
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         self,
         *,
         store: Store,
-        reader: Reader,
+        reader: Reports,
         writer: Writer,
         prices: PriceBook,
         leases: Leases,
@@ -88,24 +87,24 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
     async def ListCharges(self, request: pb.ListChargesRequest, context: Any) -> pb.ListChargesResponse:
         size = page_size(request.page_size)
         rows = await self._reader.charges(request.account_id, size + 1, hold_cursor(request.page_token))
-        token = rows[size - 1].hold_id.hex() if len(rows) > size else ""
+        token = rows[size - 1].id.hex() if len(rows) > size else ""
         del rows[size:]
         return pb.ListChargesResponse(charges=map(_charge, rows), next_page_token=token)
 
     async def GetCharge(self, request: pb.GetChargeRequest, context: Any) -> pb.GetChargeResponse:
         if len(request.hold_id) != hold_ids.LENGTH:
             raise errors.IdMalformed("the id of a charge is 16 bytes, 32 hexadecimal digits")
-        row, edge_name = await self._reader.charge(request.hold_id)
+        hold, edge_name = await self._reader.charge(request.hold_id)
         return pb.GetChargeResponse(
-            account_id=row.account_id,
-            charge=_charge(row),
+            account_id=hold.account_id,
+            charge=_charge(hold),
             edge_name=edge_name,
-            choices=row.choices,
-            requested_tokens=row.requested_tokens,
-            max_tokens=row.max_tokens,
-            covered_tokens=row.covered_tokens,
-            delivered_tokens=row.delivered_tokens,
-            held=row.held,
+            choices=hold.choices,
+            requested_tokens=hold.requested_tokens,
+            max_tokens=hold.max_tokens,
+            covered_tokens=hold.covered_tokens,
+            delivered_tokens=hold.delivered_tokens,
+            held=hold.held,
         )
 
     async def Grant(self, request: pb.GrantRequest, context: Any) -> pb.GrantResponse:
@@ -186,29 +185,29 @@ def _booked(outcome: Outcome) -> Balanced:
     raise error(outcome.detail)
 
 
-def _charge(row: ChargeRow) -> pb.Charge:
+def _charge(hold: Hold) -> pb.Charge:
     charge = pb.Charge(
-        hold_id=row.hold_id,
-        key_id=row.key_id,
-        model=row.model,
-        state=row.state,  # type: ignore[arg-type] # the stored numbers are the proto's
-        prompt_tokens=row.prompt_tokens,
-        output_tokens=row.output_tokens,
-        input_price=row.input_price,
-        output_price=row.output_price,
-        credits=row.credits,
-        uncollected_credits=row.uncollected,
-        unconfirmed=row.unconfirmed,
-        refunded_credits=row.refunded,
-        estimated=row.estimated,
+        hold_id=hold.id,
+        key_id=hold.key_id,
+        model=hold.model,
+        state=hold.state,  # type: ignore[arg-type] # the numbers are the proto's
+        prompt_tokens=hold.prompt_tokens,
+        output_tokens=hold.output_tokens,
+        input_price=hold.input_price,
+        output_price=hold.output_price,
+        credits=hold.credits,
+        uncollected_credits=hold.uncollected,
+        unconfirmed=hold.unconfirmed,
+        refunded_credits=hold.refunded,
+        estimated=hold.estimated,
     )
-    charge.reserved_at.FromMicroseconds(row.reserved_us)
-    if row.ended_us is not None:
-        charge.ended_at.FromMicroseconds(row.ended_us)
+    charge.reserved_at.FromMicroseconds(hold.reserved_us)
+    if hold.ended_us is not None:
+        charge.ended_at.FromMicroseconds(hold.ended_us)
     return charge
 
 
-def _loss(row: LossRow) -> pb.LossDay:
+def _loss(row: LossDay) -> pb.LossDay:
     return pb.LossDay(
         account_id=row.account_id,
         day=row.day,
@@ -221,13 +220,13 @@ def _loss(row: LossRow) -> pb.LossDay:
     )
 
 
-def _entry(row: LedgerRow) -> pb.LedgerEntry:
+def _entry(line: LedgerLine) -> pb.LedgerEntry:
     entry = pb.LedgerEntry(
-        entry_id=row.id or 0,
-        kind=row.kind,  # type: ignore[arg-type] # the stored numbers are the proto's
-        credits=row.credits,
-        reference=row.reference,
-        reason=row.reason,
+        entry_id=line.id,
+        kind=line.kind,  # type: ignore[arg-type] # the stored numbers are the proto's
+        credits=line.credits,
+        reference=line.reference,
+        reason=line.reason,
     )
-    entry.created_at.FromMicroseconds(row.created_us)
+    entry.created_at.FromMicroseconds(line.created_us)
     return entry

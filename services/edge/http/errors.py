@@ -272,7 +272,7 @@ def from_rpc_failure(failure: RpcFailure, service: Service) -> ApiError:
         return ApiError.invalid_api_key(_KEY_REASONS[failure.reason])
     if failure.reason == "RANGE_INVALID":
         return ApiError.invalid("The range of days is not valid.", param="start")
-    if failure.reason == "CURSOR_MALFORMED":
+    if failure.reason in ("CURSOR_MALFORMED", "PAGE_TOKEN_MALFORMED"):  # quota's name for it, and what it will be
         return ApiError.invalid("'after' is not the id of a charge of this account.", param="after")
     if service == "inference" and f"REASON_{failure.reason}" in _INFERENCE_REASONS:
         reason = inference_pb2.Failed.Reason.Value(f"REASON_{failure.reason}")

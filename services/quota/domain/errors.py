@@ -23,8 +23,18 @@ class RangeInvalid(DomainError):
     kind, reason = Kind.INVALID, "RANGE_INVALID"
 
 
+class LimitOutOfRange(DomainError):
+    """The size of a page outside its documented range; metadata `field` names it."""
+
+    kind, reason = Kind.INVALID, "LIMIT_OUT_OF_RANGE"
+
+
 class CursorMalformed(DomainError):
-    """A page token is what an earlier answer gave."""
+    """A page token that no answer has given.
+
+    Edges of the version before know it by this name only. Once every edge takes auth's PAGE_TOKEN_MALFORMED too, it can
+    be called that.
+    """
 
     kind, reason = Kind.INVALID, "CURSOR_MALFORMED"
 

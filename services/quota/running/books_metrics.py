@@ -11,8 +11,7 @@ from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
 from services.quota import metrics
 from services.quota.domain.calendar import day_and_month
-from services.quota.store.reading.counting import Counted
-from services.quota.store.reading.reader import Reader
+from services.quota.domain.reports import Counted, Reports
 
 log = get_logger(__name__)
 
@@ -20,25 +19,25 @@ HOLDS_INTERVAL = 5.0  # seconds between looks at the open holds; an index finds 
 FIRST_COUNT = 30.0  # seconds after the start at most: a start is busy enough
 
 
-async def look_at_holds(reader: Reader, clock: Clock) -> None:
+async def look_at_holds(reports: Reports, clock: Clock) -> None:
     """One look. Raises DatabaseUnavailable."""
-    count, oldest = await reader.open_holds()
+    count, oldest = await reports.open_holds()
     metrics.HOLDS_OPEN.set(count)
     metrics.OLDEST_HOLD.set(0 if oldest is None else max(0, clock.now_us() - oldest) / MICROSECONDS)
 
 
-async def look_at_losses(reader: Reader, clock: Clock) -> None:
+async def look_at_losses(reports: Reports, clock: Clock) -> None:
     """The loss book of this UTC day. Raises DatabaseUnavailable."""
-    sums, largest = await reader.losses_of_day(day_and_month(clock.now_us())[0])
+    sums, largest = await reports.losses_of_day(day_and_month(clock.now_us())[0])
     for kind, credits in sums.items():
         metrics.LOSSES.labels(kind).set(credits)
     metrics.LARGEST_LOSS.set(largest)
 
 
-async def count_books(reader: Reader, clock: Clock, *, patient: bool = False) -> None:
+async def count_books(reports: Reports, clock: Clock, *, patient: bool = False) -> None:
     """What `muhgpt doctor` asks, once; `patient`: beside requests, slowly. Raises DatabaseUnavailable."""
     began = clock.monotonic()
-    counted = await reader.recount(patient=patient)
+    counted = await reports.recount(patient=patient)
     _show(
         Counted(
             counted_us=clock.now_us(),
@@ -52,9 +51,9 @@ async def count_books(reader: Reader, clock: Clock, *, patient: bool = False) ->
         log.error("books_differ", subject=each.subject, check=each.check, expected=each.expected, found=each.found)
 
 
-async def show_last_count(reader: Reader, clock: Clock, interval: float) -> bool:
+async def show_last_count(reports: Reports, clock: Clock, interval: float) -> bool:
     """Shows what the last count found, whoever made it; True: the next is due. Raises DatabaseUnavailable."""
-    last = await reader.last_count()
+    last = await reports.last_count()
     if last.counted_us:
         _show(last)
     return not 0 <= clock.now_us() - last.counted_us < interval * MICROSECONDS
@@ -68,29 +67,29 @@ def _show(counted: Counted) -> None:
     metrics.HELD.set(counted.held)
 
 
-async def watch_books(reader: Reader, clock: Clock, *, interval: float) -> None:
+async def watch_books(reports: Reports, clock: Clock, *, interval: float) -> None:
     """Looks until cancelled; one replica counts the books every `interval` seconds."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(_keep_looking(reader, clock, min(HOLDS_INTERVAL, interval)))
-        group.create_task(_keep_counting(reader, clock, interval))
+        group.create_task(_keep_looking(reports, clock, min(HOLDS_INTERVAL, interval)))
+        group.create_task(_keep_counting(reports, clock, interval))
 
 
-async def _keep_looking(reader: Reader, clock: Clock, pause: float) -> None:
+async def _keep_looking(reports: Reports, clock: Clock, pause: float) -> None:
     while True:
         async with _outwaited():
-            await look_at_holds(reader, clock)
-            await look_at_losses(reader, clock)
+            await look_at_holds(reports, clock)
+            await look_at_losses(reports, clock)
         await asyncio.sleep(pause)
 
 
-async def _keep_counting(reader: Reader, clock: Clock, interval: float) -> None:
+async def _keep_counting(reports: Reports, clock: Clock, interval: float) -> None:
     await asyncio.sleep(min(interval, FIRST_COUNT))
     while True:
         async with _outwaited():
-            if await show_last_count(reader, clock, interval):
-                async with reader.only_one() as mine:
+            if await show_last_count(reports, clock, interval):
+                async with reports.only_one() as mine:
                     if mine:
-                        await count_books(reader, clock, patient=True)
+                        await count_books(reports, clock, patient=True)
         await asyncio.sleep(min(HOLDS_INTERVAL, interval))
 
 

@@ -220,6 +220,13 @@ async def test_a_draining_server_tells_its_streams(quota: Quota) -> None:
         (pb.ListChargesRequest(page_token="x"), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
         (pb.ListChargesRequest(page_token="ab"), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
         (pb.ListChargesRequest(account_id="a", page_token="00" * 16), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),
+        (pb.ListChargesRequest(account_id="a", page_size=1001), "INVALID_ARGUMENT", "LIMIT_OUT_OF_RANGE"),
+        (pb.ListLedgerRequest(account_id="a", page_size=-5), "INVALID_ARGUMENT", "LIMIT_OUT_OF_RANGE"),
+        (
+            pb.ListLossesRequest(start_day="2025-01-01", end_day="2025-01-01", page_size=-1),
+            "INVALID_ARGUMENT",
+            "LIMIT_OUT_OF_RANGE",
+        ),
         (pb.GetChargeRequest(hold_id=b"short"), "INVALID_ARGUMENT", "ID_MALFORMED"),
         (pb.GetChargeRequest(hold_id=hold_id("never")), "NOT_FOUND", "CHARGE_UNKNOWN"),
         (pb.ListLedgerRequest(page_token="-1"), "INVALID_ARGUMENT", "CURSOR_MALFORMED"),

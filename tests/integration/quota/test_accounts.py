@@ -50,8 +50,8 @@ async def test_receipts_and_ledger_are_listed_newest_first(ledger: Ledger) -> No
     for name in ("h1", "h2", "h3"):
         await ledger.do(reserve(name), Settle(hold_id(name), 1))
     charges = await ledger.reader.charges("a", 2, None)
-    assert [charge.hold_id for charge in charges] == [hold_id("h3"), hold_id("h2")]
-    rest = await ledger.reader.charges("a", 2, charges[-1].hold_id)
-    assert [charge.hold_id for charge in rest] == [hold_id("h1")]
+    assert [charge.id for charge in charges] == [hold_id("h3"), hold_id("h2")]
+    rest = await ledger.reader.charges("a", 2, charges[-1].id)
+    assert [charge.id for charge in rest] == [hold_id("h1")]
     entries = await ledger.reader.ledger("a", 10, None)
     assert [entry.credits for entry in entries] == [-13, -13, -13, 100_000]

@@ -113,6 +113,6 @@ async def test_a_key_of_another_account_reserves_nothing(ledger: Ledger) -> None
     both = await ledger.do(reserve("y", "b", key="k"), replace(reserve("z", "a", key="k"), prompt_tokens=11))
     assert refused(both[0]) is Reason.INVALID
     reserved(both[1])
-    assert hold_id("x") not in {row.hold_id for row in await ledger.reader.charges("b", 10, None)}
+    assert hold_id("x") not in {row.id for row in await ledger.reader.charges("b", 10, None)}
     assert await ledger.money("b") == (1000, 0)
     await ledger.check()

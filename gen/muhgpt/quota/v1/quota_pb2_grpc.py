@@ -125,7 +125,8 @@ class QuotaServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCharges(self, request, context):
-        """Receipts by admission, newest first, open holds included. Fails: INVALID_ARGUMENT (CURSOR_MALFORMED). Read-only.
+        """Receipts by admission, newest first, open holds included. Fails: INVALID_ARGUMENT (LIMIT_OUT_OF_RANGE,
+        CURSOR_MALFORMED; PAGE_TOKEN_MALFORMED from the next version on, which clients should take for the same). Read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +158,7 @@ class QuotaServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLedger(self, request, context):
-        """The account's ledger, newest first. Fails: INVALID_ARGUMENT (CURSOR_MALFORMED). Read-only.
+        """The account's ledger, newest first. Fails: as ListCharges. Read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,7 +166,7 @@ class QuotaServicer:
 
     def ListLosses(self, request, context):
         """What the rules in favour of clients cost the operator, by account and UTC day, newest day first, then the largest
-        loss. Fails: INVALID_ARGUMENT (RANGE_INVALID, CURSOR_MALFORMED). Read-only.
+        loss. Fails: INVALID_ARGUMENT (RANGE_INVALID) and as ListCharges. Read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,10 +19,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from servicekit.clock import MICROSECONDS, SystemClock
+from servicekit.clock import SystemClock
 from servicekit.database.database import Database
 from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
+from services.quota.domain.reports import FULL_AT_ONCE, Counted, Difference, Recount
 from services.quota.store.reading import recount
 from services.quota.store.reading.recount import (
     KEY_MONTHS,
@@ -30,15 +31,11 @@ from services.quota.store.reading.recount import (
     MAX_DIFFERENCES,
     SLICE,
     SUMS,
-    Difference,
     Range,
-    Recount,
 )
 
 log = get_logger(__name__)
 
-FULL_AT_ONCE = 10.0  # seconds of a full count that is no burden
-FULL_EVERY = 86_400.0  # seconds
 # Accounts in a range. Statements cost something themselves: on a busy machine smaller ranges would only take longer.
 FIRST_SIZE, MIN_SIZE, MAX_SIZE = 128, 64, 4096
 SHORT, LONG = 0.05, 0.25  # seconds that a range's snapshot should be held
@@ -66,25 +63,6 @@ PLANS = {
     "plan_cache_mode": "force_generic_plan",
 }
 SET_PLANS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in PLANS.items())
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What the last count found, on whichever replica; instants in microseconds, spans in seconds."""
-
-    number: int = 0  # of the last full count
-    full_us: int = 0
-    full_seconds: float = 0.0
-    counted_us: int = 0
-    seconds: float = 0.0
-    differences: int = 0
-    balance: int = 0
-    held: int = 0
-
-    def full_is_due(self, now_us: int) -> bool:
-        """Whether the next count should read every line."""
-        age = (now_us - self.full_us) / MICROSECONDS
-        return self.full_seconds < FULL_AT_ONCE or not 0 <= age < FULL_EVERY
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import Any
 
 from servicekit.database.database import Dialect
 from services.quota.domain.records import EntryKind
+from services.quota.domain.reports import Difference
 from services.quota.store.batch import sql
 
 MAX_DIFFERENCES = 100
@@ -264,26 +265,3 @@ def carry(within: Range, dialect: Dialect) -> list[str]:
         " WHERE true ON CONFLICT (account_id) DO UPDATE SET seq = excluded.seq, ledger_id = excluded.ledger_id,"
         " number = CASE WHEN counted.number >= :number THEN counted.number ELSE excluded.number END",
     ]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where two ways of counting disagree; `subject` is an account, or a key and its month."""
-
-    subject: str
-    check: str
-    expected: int
-    found: int
-
-
-@dataclass(frozen=True)
-class Recount:
-    """Sums over all accounts, in credits, and where they differ. Instants in microseconds."""
-
-    accounts: int
-    totals: dict[EntryKind, int]
-    balance: int
-    held: int
-    open_holds: int
-    oldest_hold_us: int | None
-    differences: list[Difference]
