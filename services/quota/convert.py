@@ -62,7 +62,14 @@ def _settle(hold_id: bytes, message: pb.Settle) -> operations.Settle | outcomes.
     output, prompt = message.output_tokens, message.prompt_tokens
     if not 0 <= output <= MOST_TOKENS or not 0 <= prompt <= MOST_TOKENS:
         return _invalid("settle names an impossible number of tokens")
-    return operations.Settle(hold_id, output, prompt, message.unconfirmed, optional(message, "estimated"))
+    return operations.Settle(
+        hold_id,
+        output,
+        prompt,
+        message.unconfirmed,
+        optional(message, "estimated"),
+        optional(message, "produced"),
+    )
 
 
 def _reserve(
@@ -70,7 +77,7 @@ def _reserve(
 ) -> operations.Reserve | outcomes.Refused:
     if not valid_id(message.account_id) or not valid_id(message.key_id):
         return _invalid("reserve names no account or no key, or an impossible one")
-    if not 1 <= message.prompt_tokens <= MOST_TOKENS or not 1 <= message.max_tokens <= MOST_TOKENS:
+    if not 1 <= message.prompt_tokens <= MOST_TOKENS or not 0 <= message.max_tokens <= MOST_TOKENS:
         return _invalid("reserve names an impossible number of tokens")
     if not 1 <= message.choices <= MOST_CHOICES or message.requests_per_minute < 1:
         return _invalid("reserve names impossible choices or limits")

@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 HELLO_TIMEOUT = 10.0  # seconds
 # What this version understands beyond the first one, in the Welcome (quota.proto).
-FEATURES = ("confirm", "prompt_slide")
+FEATURES = ("confirm", "prompt_slide", "produced")
 LOSSES_TOO_HIGH = "losses_too_high"  # listed by edges that know this refusal
 MOST_UNSENT = 8_192  # outcomes; of an edge that does not read them no more operations are taken
 

@@ -7,6 +7,7 @@ and given back when its session ends without a confirmation.
 from __future__ import annotations
 
 from services.quota.domain import budget, losses
+from services.quota.domain.hold_life import Step, take_step
 from services.quota.domain.holds import ended, not_held
 from services.quota.domain.operations import Confirm, RefundAnswer
 from services.quota.domain.outcomes import Confirmed, Outcome, Reason, Refused
@@ -23,7 +24,7 @@ def confirm(books: Books, operation: Confirm) -> Outcome:
     if hold.state is State.HELD:
         return Refused(Reason.INVALID, detail="the hold was not settled yet")
     if hold.unconfirmed:
-        hold.unconfirmed, hold.dirty = False, True
+        take_step(hold, Step.CONFIRM)
     return Confirmed(hold.refunded)
 
 
@@ -43,7 +44,8 @@ def _give_back(books: Books, hold: Hold) -> None:
     account.balance += credits
     month.spent -= credits
     account.dirty = month.dirty = True
-    hold.credits, hold.refunded, hold.unconfirmed, hold.dirty = 0, credits, False, True
+    take_step(hold, Step.REFUND)
+    hold.credits, hold.refunded = 0, credits
     reference, kind = hold.id.hex(), EntryKind.ANSWER_REFUND
     books.added_entries.append(LedgerEntry(account.id, kind, credits, reference, REASON, books.now_us, account.balance))
     usage = books.usage.setdefault((hold.account_id, hold.day, hold.model), UsageDelta())

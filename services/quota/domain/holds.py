@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.quota.domain import budget, hold_ids, losses
+from services.quota.domain.hold_life import Step, take_step
 from services.quota.domain.operations import Expire, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Settled
 from services.quota.domain.pricing import Price
@@ -53,20 +54,21 @@ def _slide_prompt(books: Books, hold: Hold, prompt_tokens: int) -> None:
 
 
 def settle(books: Books, operation: Settle) -> Outcome:
-    """Charges what was generated. No output token: no charge (G4). A repeat that is not unconfirmed confirms."""
+    """Charges what was generated. Nothing produced: no charge (G4). A repeat that is not unconfirmed confirms."""
     hold = books.holds.get(operation.hold_id)
     if hold is None:
         return not_held(hold)
     if hold.state is not State.HELD:
         if hold.unconfirmed and not operation.unconfirmed:
-            hold.unconfirmed, hold.dirty = False, True
+            take_step(hold, Step.CONFIRM)
         return ended(hold)
     prompt = operation.prompt_tokens or hold.prompt_tokens
     losses.note_count(books, hold, prompt)
     if operation.estimated is not None:
         hold.estimated = operation.estimated
-    hold.unconfirmed = operation.unconfirmed and operation.output_tokens > 0
-    return _charge(books, hold, State.SETTLED, prompt, operation.output_tokens)
+    produced = operation.output_tokens > 0 if operation.produced is None else operation.produced
+    step = Step.CHARGE_UNWRITTEN if operation.unconfirmed else Step.CHARGE
+    return _end(books, hold, step, prompt, operation.output_tokens, produced=produced)
 
 
 def release(books: Books, operation: Release) -> Outcome:
@@ -81,7 +83,7 @@ def release(books: Books, operation: Release) -> Outcome:
         return ended(hold)
     if operation.abandoned:
         losses.note_abandoned(books, hold)
-    return _charge(books, hold, State.RELEASED, hold.prompt_tokens, 0)
+    return _end(books, hold, Step.RELEASE, hold.prompt_tokens, 0, produced=False)
 
 
 def expire(books: Books, operation: Expire) -> Outcome:
@@ -91,7 +93,8 @@ def expire(books: Books, operation: Expire) -> Outcome:
         return not_held(hold)
     if hold.state is not State.HELD:
         return ended(hold)
-    return _charge(books, hold, State.EXPIRED, hold.prompt_tokens, hold.delivered_tokens)
+    delivered = hold.delivered_tokens
+    return _end(books, hold, Step.EXPIRE, hold.prompt_tokens, delivered, produced=delivered > 0)
 
 
 def price_of(hold: Hold) -> Price:
@@ -99,19 +102,19 @@ def price_of(hold: Hold) -> Price:
     return Price(hold.input_price, hold.output_price)
 
 
-def _charge(books: Books, hold: Hold, end: State, prompt_tokens: int, output_tokens: int) -> Outcome:
+def _end(books: Books, hold: Hold, step: Step, prompt_tokens: int, output_tokens: int, *, produced: bool) -> Outcome:
+    """Charges what was produced, at most what is held, and gives back the rest of the hold."""
     account, month = books.accounts[hold.account_id], budget.month_of(books, hold)
-    due = price_of(hold).cost(prompt_tokens, output_tokens) if output_tokens > 0 else 0
+    due = price_of(hold).cost(prompt_tokens, output_tokens) if produced else 0
     credits = min(due, hold.held)
     budget.give_back(account, month, hold.held)
     account.balance -= credits
     month.spent += credits
-    if end is State.SETTLED and output_tokens == 0:
-        end = State.RELEASED
-    hold.state, hold.held, hold.credits, hold.uncollected = end, 0, credits, due - credits
+    take_step(hold, step if produced or step is Step.EXPIRE else Step.RELEASE)
+    hold.held, hold.credits, hold.uncollected = 0, credits, due - credits
     hold.prompt_tokens, hold.output_tokens = prompt_tokens, output_tokens
-    hold.ended_us, hold.dirty = books.now_us, True
-    if output_tokens > 0:
+    hold.ended_us = books.now_us
+    if produced:
         _book(books, hold, account.balance)
     if hold.uncollected:
         losses.of(books, hold).uncollected += hold.uncollected

@@ -9,7 +9,10 @@ from services.quota.domain.pricing import Price
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Admit a request: a place in the rate window and a hold. Tokens are counts; `max_tokens` is per choice."""
+    """Admit a request: a place in the rate window and a hold.
+
+    Tokens are counts; `max_tokens` is per choice, 0 for work that has no output tokens (embeddings).
+    """
 
     hold_id: bytes
     session_id: bytes
@@ -49,7 +52,8 @@ class Progress:
 class Settle:
     """The request ended with this many output tokens: charge them. prompt_tokens 0, estimated None: as reserved.
 
-    unconfirmed: refund the charge if the session ends before Confirm.
+    unconfirmed: refund the charge if the session ends before Confirm. produced: whether there is anything to pay for,
+    also where that is not counted in output tokens; None: if there are output tokens.
     """
 
     hold_id: bytes
@@ -57,6 +61,7 @@ class Settle:
     prompt_tokens: int = 0
     unconfirmed: bool = False
     estimated: bool | None = None
+    produced: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class RefundAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The request ended without output: return the hold. Of an unknown hold: it must never come to life.
+    """The request ended with nothing produced: return the hold. Of an unknown hold: it must never come to life.
 
     abandoned: its client left before the first token, so the work on its prompt is a loss.
     """

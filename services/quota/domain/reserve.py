@@ -36,9 +36,14 @@ def reserve(books: Books, operation: Reserve) -> Outcome:
     budget.set_ceiling(month, key)
     credits = budget.free(account, month)
     payable = operation.price.affordable(credits, operation.prompt_tokens)
-    if payable < 1:
+    if payable < _least(operation):
         return _cannot_pay(books, account, key, operation, now_us)
     return _admit(books, account, key, month, operation, payable, now_us)
+
+
+def _least(operation: Reserve) -> int:
+    """Output tokens that must be affordable beside the prompt: one, unless the work has none."""
+    return min(1, operation.max_tokens)
 
 
 def _wrong_clock(books: Books, operation: Reserve) -> Refused:
@@ -90,7 +95,7 @@ def _rate_limited(books: Books, account: Account, key: Key, now_us: int) -> Refu
 def _cannot_pay(books: Books, account: Account, key: Key, operation: Reserve, now_us: int) -> Refused:
     """The balance is named when it alone would refuse; otherwise it is the key's ceiling."""
     by_balance = operation.price.affordable(max(0, account.balance - account.held), operation.prompt_tokens)
-    reason = Reason.INSUFFICIENT_CREDITS if by_balance < 1 else Reason.KEY_LIMIT_REACHED
+    reason = Reason.INSUFFICIENT_CREDITS if by_balance < _least(operation) else Reason.KEY_LIMIT_REACHED
     return Refused(reason, window=_window(books, account, key, now_us))
 
 

@@ -307,7 +307,21 @@ async def test_a_reservation_whose_edge_has_a_wrong_clock_is_invalid(quota: Quot
 async def test_the_welcome_lists_what_this_version_understands(quota: Quota) -> None:
     call = quota_pb2_grpc.QuotaStub(quota.edge.channel).Session(metadata=quota.edge.metadata())
     await call.write(pb.SessionRequest(hello=pb.SessionHello(session_id=SESSION, features=["from the future"])))
-    assert set((await call.read()).welcome.features) >= {"confirm", "prompt_slide"}
+    assert set((await call.read()).welcome.features) >= {"confirm", "prompt_slide", "produced"}
+
+
+async def test_work_without_output_tokens_is_charged_for_its_prompt_once_it_produced_something(quota: Quota) -> None:
+    await quota.grant("a", 25)
+    call = await quota.session()
+    for name, produced in (("h1", True), ("h2", False)):
+        operation = reserve(name)
+        operation.reserve.max_tokens = 0
+        assert (await ask(call, operation))[hold_id(name)].reserved.max_tokens == 0
+        settle = pb.Operation(hold_id=hold_id(name), settle=pb.Settle(produced=produced))
+        outcome = (await ask(call, settle))[hold_id(name)]
+        expected = pb.Outcome(settled=pb.Settled(credits=10)) if produced else pb.Outcome(released=pb.Released())
+        expected.hold_id = hold_id(name)
+        assert outcome == expected
 
 
 async def test_a_whole_answer_is_charged_unconfirmed_and_its_confirmation_is_seen_on_the_receipt(quota: Quota) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from servicekit.state_table import diagram
 from services.edge.peers.quota import hold_state
+from services.quota.domain import hold_life
 
 PAGE = Path(__file__).parents[3] / "docs" / "states.md"
 
 
 def test_the_page_draws_every_table() -> None:
     drawn = re.findall(r"```mermaid\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert drawn == [diagram(hold_state.TRANSITIONS, hold_state.State.NEW)]
+    at_the_edge = diagram(hold_state.TRANSITIONS, hold_state.State.NEW)
+    in_the_books = diagram(hold_life.TRANSITIONS, hold_life.Life.HELD)
+    assert drawn == [at_the_edge, in_the_books]

@@ -101,16 +101,18 @@ class Progress(_message.Message):
     def __init__(self, delivered_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ...) -> None: ...
 
 class Settle(_message.Message):
-    __slots__ = ("output_tokens", "prompt_tokens", "unconfirmed", "estimated")
+    __slots__ = ("output_tokens", "prompt_tokens", "unconfirmed", "estimated", "produced")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    PRODUCED_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     prompt_tokens: int
     unconfirmed: bool
     estimated: bool
-    def __init__(self, output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., unconfirmed: _Optional[bool] = ..., estimated: _Optional[bool] = ...) -> None: ...
+    produced: bool
+    def __init__(self, output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., unconfirmed: _Optional[bool] = ..., estimated: _Optional[bool] = ..., produced: _Optional[bool] = ...) -> None: ...
 
 class Confirm(_message.Message):
     __slots__ = ()
