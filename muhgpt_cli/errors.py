@@ -20,6 +20,7 @@ class CallFailed(CliError):
     def __init__(self, message: str, failure: RpcFailure) -> None:
         super().__init__(message)
         self.reason = failure.reason
+        self.unimplemented = failure.code is grpc.StatusCode.UNIMPLEMENTED  # the service is of an earlier version
         self.outcome_unknown = failure.code in UNKNOWN_OUTCOMES
 
 

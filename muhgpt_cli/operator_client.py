@@ -81,6 +81,16 @@ class Operator:
         answer = await self.auth.call_idempotent("GetAccount", auth_pb2.GetAccountRequest(email=email))
         return answer.account
 
+    async def count_accounts(self) -> int:
+        """How many accounts there are. Raises CallFailed."""
+        try:
+            answer = await self.auth.call_idempotent("CountAccounts", auth_pb2.CountAccountsRequest())
+        except CallFailed as failed:
+            if not failed.unimplemented:
+                raise
+            return sum([1 async for _ in self.accounts()])
+        return answer.accounts
+
     async def accounts(self) -> AsyncIterator[auth_pb2.Account]:
         """All accounts, oldest first. Raises CallFailed."""
         token = ""

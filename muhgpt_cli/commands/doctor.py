@@ -85,10 +85,10 @@ async def _edge(system: System) -> dict[str, Any]:
 
 
 async def _accounts(system: System) -> int | None:
-    """How many accounts there are; the books know only those that were ever given credits. None: auth does not say."""
+    """How many accounts there are; the books know only those that were ever given credits. None: no answer."""
     try:
         async with Operator(system) as operator:
-            return sum([1 async for _ in operator.accounts()])
+            return await operator.count_accounts()
     except CliError:
         return None
 

@@ -18,6 +18,7 @@ from muhgpt_cli.system import System, find
 
 app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 
+DEFAULT_LIMIT = 100  # of all accounts' keys
 Cell = TypeVar("Cell")
 STATES = {
     auth_pb2.Key.STATE_ACTIVE: "active",
@@ -112,25 +113,41 @@ def create(
         )
 
 
-@app.command("list", epilog=examples("muhgpt keys list --account ada@example.com", "muhgpt keys list --json"))
+@app.command(
+    "list", epilog=examples("muhgpt keys list --account ada@example.com", "muhgpt keys list --limit 1000 --json")
+)
 def list_keys(
     account: Annotated[
         str | None,
         typer.Option("--account", metavar="EMAIL", help="Only this account's. Default: all.", show_default=False),
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help=f"Keys to show at most. Default: {DEFAULT_LIMIT}; all with --account.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Lists keys, newest first, revoked ones included. The keys themselves are stored nowhere."""
-    documents = run(_list(find(data_dir), account))
+    if limit is None and account is None:
+        limit = DEFAULT_LIMIT
+    documents, more = run(_list(find(data_dir), account, limit))
     if as_json:
-        output.print_json({"keys": documents})
+        output.print_json({"keys": documents, "more": more})
         return
     headings = ["key id", "account", "state", "name", "key", "monthly limit", "models", "expires"]
     rows = [_row(key) for key in documents]
     if account:
         headings, rows = _without(1, headings), [_without(1, row) for row in rows]
     output.print_table(headings, rows, empty="No keys. Make one: muhgpt keys create --account EMAIL")
+    if more:
+        output.stdout.print(f"There are more; show them with --limit (now {limit}).")
 
 
 @app.command(epilog=examples("muhgpt keys revoke key_7Hs0…"))
@@ -235,7 +252,13 @@ async def _unknown(operator: Operator, wanted: list[str]) -> list[str]:
     return [name for name in wanted if name not in known]
 
 
-async def _list(system: System, email: str | None) -> list[dict[str, Any]]:
+async def _list(system: System, email: str | None, limit: int | None) -> tuple[list[dict[str, Any]], bool]:
+    """Keys as documents, at most `limit`, and whether there are more."""
     async with Operator(system) as operator:
         account_id = (await operator.account(email)).account_id if email else ""
-        return [key_document(key) async for key in operator.keys(account_id)]
+        documents: list[dict[str, Any]] = []
+        async for key in operator.keys(account_id):
+            if len(documents) == limit:
+                return documents, True
+            documents.append(key_document(key))
+        return documents, False
