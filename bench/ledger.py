@@ -28,11 +28,11 @@ from typing import Any
 import psutil
 import uvloop
 
+from common.hold_id import new_hold_id
 from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import SystemClock
 from servicekit.rpc.client import connect
-from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.operations import Confirm, Grant, Operation, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Outcome, Refused
 from services.quota.domain.pricing import Price

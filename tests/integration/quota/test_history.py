@@ -14,8 +14,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.edge.peers.quota.hold_id import new_hold_id
-from services.quota.domain.hold_ids import LOOK_AROUND_US, lowest_at
+from common.hold_id import lowest_at, new_hold_id
+from services.quota.domain.hold_ids import LOOK_AROUND_US
 from services.quota.domain.operations import Confirm, Grant, Progress, Settle
 from services.quota.domain.outcomes import Confirmed, Progressed, Refused, Reserved, Settled
 from services.quota.domain.store import Store
