@@ -66,14 +66,21 @@ def print_json(document: Any) -> None:
     write(json.dumps(document, ensure_ascii=not streams.takes_unicode(sys.stdout)) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, title: str = "") -> None:
-    """A table; numbers are set to the right and grouped by thousands. `empty` is said when there are no rows."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    title: str = "",
+    console: Console = stdout,
+) -> None:
+    """A table; numbers are set to the right and grouped by thousands. `empty` is printed when there are no rows."""
     lines = [list(row) for row in rows]
     if not lines:
-        stdout.print(empty)
+        console.print(empty)
         return
-    if _width(columns, lines) > stdout.width:
-        _print_records(columns, lines, title)
+    if _width(columns, lines) > console.width:
+        _print_records(columns, lines, title, console)
         return
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
@@ -84,7 +91,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         )
     for line in lines:
         table.add_row(*(_cell(value) for value in line))
-    stdout.print(table)
+    console.print(table)
 
 
 def _width(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> int:
@@ -93,21 +100,21 @@ def _width(columns: Sequence[str], lines: Sequence[Sequence[object]]) -> int:
     return sum(max(map(len, column)) for column in cells) + 2 * len(columns)
 
 
-def _print_records(columns: Sequence[str], lines: Sequence[Sequence[object]], title: str) -> None:
+def _print_records(columns: Sequence[str], lines: Sequence[Sequence[object]], title: str, console: Console) -> None:
     """Row by row, for a terminal too narrow for the table: broken words and lost columns say less, or lie."""
     if title:
-        stdout.print(title)
+        console.print(title)
     for number, line in enumerate(lines):
         if number or title:
-            stdout.print("")
-        print_facts(dict(zip(columns, line, strict=True)))
+            console.print("")
+        print_facts(dict(zip(columns, line, strict=True)), console)
 
 
-def print_facts(facts: dict[str, object]) -> None:
+def print_facts(facts: dict[str, object], console: Console = stdout) -> None:
     """Names and values, one a line."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        stdout.print(f"{name.ljust(width)}  {_cell(value)}", soft_wrap=True)
+        console.print(f"{name.ljust(width)}  {_cell(value)}", soft_wrap=True)
 
 
 def instant(timestamp: Timestamp | None) -> str | None:

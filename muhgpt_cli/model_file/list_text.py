@@ -59,10 +59,11 @@ class ListText:
         that the places before stay true."""
         text = self.text
         for field, value in fields.items():
-            text = ListText(text)._with(name, field, value)
+            text = ListText(text).with_field(name, field, value)
         return text
 
-    def _with(self, name: str, field: str, value: str | None) -> str:
+    def with_field(self, name: str, field: str, value: str | None) -> str:
+        """With one field's value; None takes the field away."""
         entry = self.entry(name)
         place = _field(entry, field)
         if place is None:

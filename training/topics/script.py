@@ -32,8 +32,13 @@ def entries(name: str) -> list[str]:
 
 
 def dialogues(name: str) -> list[Dialogue]:
-    r"""The blocks of text/<name>.txt; `\n` written out there is a line break. Raises ValueError for a wrong block."""
-    return [_dialogue(name, block) for block in "\n".join(entries(name)).split("\n\n")]
+    """The blocks of text/<name>.txt. Raises ValueError for a wrong block."""
+    return parsed(name, entries(name))
+
+
+def parsed(name: str, lines: list[str]) -> list[Dialogue]:
+    r"""The blocks of these lines; `\n` written out there is a line break. Raises ValueError that names the text."""
+    return [_dialogue(name, block) for block in "\n".join(lines).split("\n\n")]
 
 
 def _dialogue(name: str, block: str) -> Dialogue:

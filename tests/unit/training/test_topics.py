@@ -20,7 +20,7 @@ from training.topics.extraction import extraction
 from training.topics.form import form, written
 from training.topics.joke import JOKES
 from training.topics.product import FACTS
-from training.topics.script import dialogues
+from training.topics.script import parsed
 from training.topics.tools import need, result
 
 LISTS = ("cities", "long_cities", "names", "subjects", "things", "kinds")
@@ -131,13 +131,10 @@ def test_every_answer_about_the_api_holds_its_key_facts_and_no_other_topic_would
         assert passing <= len(others) * 0.25, (fact.questions[0], passing)
 
 
-def test_a_wrong_block_of_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.topics import script
-
+def test_a_wrong_block_of_text_is_named() -> None:
     for block in ("? a question without an answer", "? q\n= fact\n> an answer without it", "? q\n> a\nno mark"):
-        monkeypatch.setattr(script, "entries", lambda name, block=block: block.split("\n"))
         with pytest.raises(ValueError, match=r"text/product.txt"):
-            dialogues("product")
+            parsed("product", block.split("\n"))
 
 
 def test_pictures_show_what_they_are_labelled_with() -> None:
