@@ -17,7 +17,7 @@ IMAGE_EXTRAS := otel
 RECORD := $(BIN)/python -m tests.verification record
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-beside test-alone test-long conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
+.PHONY: help setup run test test-beside test-alone test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -49,6 +49,12 @@ test-alone: setup ## the second: faults and attacks, each guarantee once
 
 test-long: setup ## what repeats at more cost what CI asserts already (about 5 minutes)
 	@$(RECORD) test-long "$(ARGS)" $(MAKE) --no-print-directory run-test-long
+
+test-training: setup ## the tests of training/, which made the shipped model: CI runs them when a file there has changed
+	@$(RECORD) test-training "$(ARGS)" $(MAKE) --no-print-directory run-test-training
+
+run-test-training: setup
+	$(BIN)/pytest -q -n auto -c training/pyproject.toml training/tests $(ARGS)
 
 run-test-long: setup
 	TEST_TIER=long $(BIN)/pytest -n auto --dist worksteal $(ARGS)
