@@ -8,7 +8,7 @@ from typing import Any
 
 from muhgpt.quota.v1 import quota_pb2 as pb
 from services.quota.domain import errors, operations, outcomes, versions
-from services.quota.domain.outcomes import Reason
+from services.quota.domain.outcomes import Limit, Reason
 from services.quota.domain.pricing import PriceBook
 from services.quota.guard import Guard
 
@@ -28,6 +28,13 @@ REASONS = {
     Reason.INVALID: pb.Refused.REASON_INVALID,
     Reason.UNAVAILABLE: pb.Refused.REASON_UNAVAILABLE,
     Reason.LOSSES_TOO_HIGH: pb.Refused.REASON_LOSSES_TOO_HIGH,
+}
+
+
+LIMITS = {
+    Limit.ACCOUNT: pb.Refused.LIMIT_ACCOUNT,
+    Limit.KEY: pb.Refused.LIMIT_KEY,
+    Limit.MONTH: pb.Refused.LIMIT_MONTH,
 }
 
 
@@ -173,6 +180,8 @@ def _refused(message: pb.Outcome, outcome: outcomes.Refused) -> None:
         message.refused.retry_after.FromMicroseconds(outcome.retry_us)
     if outcome.window is not None:
         _window(message.refused.window, outcome.window)
+    if outcome.limit is not None:
+        message.refused.limit = LIMITS[outcome.limit]
 
 
 def _window(message: pb.RateWindow, window: outcomes.WindowState) -> None:

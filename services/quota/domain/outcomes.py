@@ -21,6 +21,14 @@ class Reason(enum.Enum):
     LOSSES_TOO_HIGH = "losses_too_high"
 
 
+class Limit(enum.Enum):
+    """What refused a reservation: the account's window or balance, the key's window, or the key's monthly ceiling."""
+
+    ACCOUNT = "account"
+    KEY = "key"
+    MONTH = "month"
+
+
 @dataclass(frozen=True, slots=True)
 class WindowState:
     """A rate window at the moment of a decision: requests, requests, microseconds until it is empty."""
@@ -77,12 +85,16 @@ class Balanced:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing changed. `retry_us`, in microseconds, is set for RATE_LIMITED, where it is exact, and LOSSES_TOO_HIGH."""
+    """Nothing changed. `retry_us`, in microseconds, is set for RATE_LIMITED, where it is exact, and LOSSES_TOO_HIGH.
+
+    `limit` is set for RATE_LIMITED, whose `window` is that limit's, and for the credit reasons.
+    """
 
     reason: Reason
     detail: str = ""
     retry_us: int | None = None
     window: WindowState | None = None
+    limit: Limit | None = None
 
 
 Outcome = Reserved | Progressed | Settled | Confirmed | Released | Balanced | Refused

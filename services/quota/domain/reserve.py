@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from common.hold_id import instant_us
 from services.quota.domain import budget, hold_ids, rate_window, versions
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.operations import Reserve
-from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved, WindowState
+from services.quota.domain.outcomes import Limit, Outcome, Reason, Refused, Reserved, WindowState
 from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth, State
 
 WINDOW_TOKENS = 64  # output tokens a hold covers ahead of what was delivered
@@ -49,7 +48,7 @@ def _least(operation: Reserve) -> int:
 
 def _wrong_clock(books: Books, operation: Reserve) -> Refused:
     """Charges are kept, and the window's admissions found, by the time in their ids."""
-    hours = (instant_us(operation.hold_id) - books.now_us) / 3_600_000_000
+    hours = (hold_ids.instant_us(operation.hold_id) - books.now_us) / 3_600_000_000
     return Refused(Reason.INVALID, detail=f"the hold_id was made at {hours:+.0f} h from now: set the edge's clock")
 
 
@@ -83,21 +82,28 @@ def _set_key_limits(key: Key, operation: Reserve, version: int) -> None:
 
 
 def _rate_limited(books: Books, account: Account, key: Key, now_us: int) -> Refused | None:
+    """The refusal of the window that is full for longer, with where that window stands."""
     of_account = books.account_admissions.get(account.id, NO_ADMISSIONS)
     wait = rate_window.wait_us(account.last_seq, of_account, account.requests_per_minute, now_us)
+    limit = Limit.ACCOUNT
     if key.requests_per_minute is not None:
         of_key = books.key_admissions.get(key.id, NO_ADMISSIONS)
-        wait = max(wait, rate_window.wait_us(key.last_seq, of_key, key.requests_per_minute, now_us))
+        wait_for_key = rate_window.wait_us(key.last_seq, of_key, key.requests_per_minute, now_us)
+        if wait_for_key > wait:
+            wait, limit = wait_for_key, Limit.KEY
     if wait == 0:
         return None
-    return Refused(Reason.RATE_LIMITED, retry_us=wait, window=_window(books, account, key, now_us))
+    state = _account_window(books, account, now_us) if limit is Limit.ACCOUNT else _key_window(books, key, now_us)
+    return Refused(Reason.RATE_LIMITED, retry_us=wait, window=state, limit=limit)
 
 
 def _cannot_pay(books: Books, account: Account, key: Key, operation: Reserve, now_us: int) -> Refused:
     """The balance is named when it alone would refuse; otherwise it is the key's ceiling."""
     by_balance = operation.price.affordable(max(0, account.balance - account.held), operation.prompt_tokens)
-    reason = Reason.INSUFFICIENT_CREDITS if by_balance < _least(operation) else Reason.KEY_LIMIT_REACHED
-    return Refused(reason, window=_window(books, account, key, now_us))
+    window = _window(books, account, key, now_us)
+    if by_balance < _least(operation):
+        return Refused(Reason.INSUFFICIENT_CREDITS, window=window, limit=Limit.ACCOUNT)
+    return Refused(Reason.KEY_LIMIT_REACHED, window=window, limit=Limit.MONTH)
 
 
 def _admit(
@@ -165,12 +171,20 @@ def _repeated(books: Books, hold: Hold, operation: Reserve) -> Outcome:
 
 def _window(books: Books, account: Account, key: Key, now_us: int) -> WindowState:
     """The tighter of the account's window and the key's own."""
-    of_account = books.account_admissions.get(account.id, NO_ADMISSIONS)
-    window = rate_window.state(
-        account.last_seq, account.last_admitted_us, of_account, account.requests_per_minute, now_us
-    )
+    of_account = _account_window(books, account, now_us)
     if key.requests_per_minute is None:
-        return window
-    of_key = books.key_admissions.get(key.id, NO_ADMISSIONS)
-    own = rate_window.state(key.last_seq, key.last_admitted_us, of_key, key.requests_per_minute, now_us)
-    return min(window, own, key=lambda each: each.remaining)
+        return of_account
+    return min(of_account, _key_window(books, key, now_us), key=lambda each: each.remaining)
+
+
+def _account_window(books: Books, account: Account, now_us: int) -> WindowState:
+    admissions = books.account_admissions.get(account.id, NO_ADMISSIONS)
+    limit = account.requests_per_minute
+    return rate_window.state(account.last_seq, account.last_admitted_us, admissions, limit, now_us)
+
+
+def _key_window(books: Books, key: Key, now_us: int) -> WindowState:
+    """Of a key that has a window of its own."""
+    assert key.requests_per_minute is not None
+    admissions = books.key_admissions.get(key.id, NO_ADMISSIONS)
+    return rate_window.state(key.last_seq, key.last_admitted_us, admissions, key.requests_per_minute, now_us)

@@ -140,6 +140,7 @@ async def test_one_message_carries_many_requests(quota: Quota) -> None:
     refused = (await ask(call, reserve("h60")))[hold_id("h60")].refused
     assert refused.reason == pb.Refused.REASON_RATE_LIMITED
     assert refused.retry_after.ToSeconds() == 60
+    assert refused.limit == pb.Refused.LIMIT_ACCOUNT
 
 
 @pytest.mark.parametrize(

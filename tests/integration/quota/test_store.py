@@ -12,6 +12,7 @@ from servicekit.database.database import Database, open_database
 from servicekit.errors import StartupError
 from services.quota.domain.operations import Expire, Grant, Progress, Release, Settle
 from services.quota.domain.outcomes import (
+    Limit,
     Progressed,
     Reason,
     Refused,
@@ -175,7 +176,10 @@ async def test_holds_lapse_with_their_sessions_lease(ledger: Ledger) -> None:
 async def test_a_key_ceiling_holds_and_a_newer_version_replaces_it(ledger: Ledger) -> None:
     await ledger.grant("a", 100_000)
     assert reserved(await ledger.one(reserve("h1", ceiling=100))).covered_tokens == 30
-    assert refused(await ledger.one(reserve("h2", ceiling=100))) is Reason.KEY_LIMIT_REACHED
+    over = await ledger.one(reserve("h2", ceiling=100))
+    assert refused(over) is Reason.KEY_LIMIT_REACHED
+    assert isinstance(over, Refused)
+    assert over.limit is Limit.MONTH
     await ledger.one(Settle(hold_id("h1"), 30))
     assert refused(await ledger.one(reserve("h3", ceiling=100))) is Reason.KEY_LIMIT_REACHED
     assert reserved(await ledger.one(reserve("h4", ceiling=200, version=2))).covered_tokens == 30

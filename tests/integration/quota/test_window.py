@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from common.hold_id import new_hold_id
 from servicekit.database.database import Database
+from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve
 from services.quota.domain.outcomes import (
+    Limit,
     Reason,
     Refused,
     Reserved,
@@ -70,10 +71,25 @@ async def test_a_keys_own_limit_is_exact_too(ledger: Ledger) -> None:
         ledger.clock.advance(1)
     outcome = await ledger.one(reserve("x", key="k", key_rpm=2))
     assert isinstance(outcome, Refused)
-    assert outcome.retry_us == 58_000_000
+    assert (outcome.retry_us, outcome.limit) == (58_000_000, Limit.KEY)
     assert isinstance(await ledger.one(reserve("y", key="other")), Reserved)
     ledger.clock.advance(58)
     assert reserved(await ledger.one(reserve("z", key="k", key_rpm=2))).window.remaining == 0
+
+
+async def test_the_limit_that_is_full_for_longer_is_named_with_its_own_window(ledger: Ledger) -> None:
+    await ledger.grant("a", 1_000_000)
+    await ledger.one(reserve("h0", key="other", rpm=2))
+    ledger.clock.advance(10)
+    await ledger.one(reserve("h1", key="k", rpm=2, key_rpm=1))
+    outcome = await ledger.one(reserve("x", key="k", rpm=2, key_rpm=1))
+    assert isinstance(outcome, Refused)
+    assert outcome.window is not None
+    assert (outcome.limit, outcome.window.limit, outcome.retry_us) == (Limit.KEY, 1, 60_000_000)
+    outcome = await ledger.one(reserve("y", key="other", rpm=2))
+    assert isinstance(outcome, Refused)
+    assert outcome.window is not None
+    assert (outcome.limit, outcome.window.limit, outcome.retry_us) == (Limit.ACCOUNT, 2, 50_000_000)
 
 
 async def test_a_clock_that_steps_back_admits_no_more(ledger: Ledger) -> None:

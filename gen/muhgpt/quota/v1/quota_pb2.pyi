@@ -223,7 +223,7 @@ class Confirmed(_message.Message):
     def __init__(self, refunded_credits: _Optional[int] = ...) -> None: ...
 
 class Refused(_message.Message):
-    __slots__ = ("reason", "detail", "retry_after", "window")
+    __slots__ = ("reason", "detail", "retry_after", "window", "limit")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         REASON_UNSPECIFIED: _ClassVar[Refused.Reason]
@@ -246,15 +246,29 @@ class Refused(_message.Message):
     REASON_INVALID: Refused.Reason
     REASON_UNAVAILABLE: Refused.Reason
     REASON_LOSSES_TOO_HIGH: Refused.Reason
+    class Limit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        LIMIT_UNSPECIFIED: _ClassVar[Refused.Limit]
+        LIMIT_ACCOUNT: _ClassVar[Refused.Limit]
+        LIMIT_KEY: _ClassVar[Refused.Limit]
+        LIMIT_MONTH: _ClassVar[Refused.Limit]
+        LIMIT_MEMBER: _ClassVar[Refused.Limit]
+    LIMIT_UNSPECIFIED: Refused.Limit
+    LIMIT_ACCOUNT: Refused.Limit
+    LIMIT_KEY: Refused.Limit
+    LIMIT_MONTH: Refused.Limit
+    LIMIT_MEMBER: Refused.Limit
     REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     reason: Refused.Reason
     detail: str
     retry_after: _duration_pb2.Duration
     window: RateWindow
-    def __init__(self, reason: _Optional[_Union[Refused.Reason, str]] = ..., detail: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., window: _Optional[_Union[RateWindow, _Mapping]] = ...) -> None: ...
+    limit: Refused.Limit
+    def __init__(self, reason: _Optional[_Union[Refused.Reason, str]] = ..., detail: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., window: _Optional[_Union[RateWindow, _Mapping]] = ..., limit: _Optional[_Union[Refused.Limit, str]] = ...) -> None: ...
 
 class GetBalanceRequest(_message.Message):
     __slots__ = ("account_id",)
