@@ -19,6 +19,7 @@ from services.edge.endpoints.charges import route as charges
 from services.edge.endpoints.chat import route as chat
 from services.edge.endpoints.chat.route import ChatLimits, ChatRoute
 from services.edge.endpoints.chat.validation import explain_findings
+from services.edge.endpoints.errors import to_api_error
 from services.edge.endpoints.health import route as health
 from services.edge.endpoints.models import route as models
 from services.edge.endpoints.usage import route as usage
@@ -30,6 +31,7 @@ from services.edge.http.exchange import CLIENT_GONE, Exchange, Receive, Scope, S
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
 from services.edge.http.parsing.parser import BodyParser
+from services.edge.peers.errors import Failure
 from services.edge.serving.gateway import Gateway
 
 TRACED = "/v1/"  # probes and scrapes would drown the rest
@@ -79,6 +81,8 @@ class EdgeApp:
                 await self._serve_rest(exchange, scope, receive)
         except ApiError as error:
             await exchange.fail(error)
+        except Failure as failure:
+            await exchange.fail(to_api_error(failure))
         except ClientGone:
             exchange.status = CLIENT_GONE
         except asyncio.CancelledError:
@@ -128,6 +132,7 @@ def make_fastapi(platform: Platform) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(Failure, _on_failure)
     app.add_exception_handler(Exception, _on_defect)
     return app
 
@@ -164,6 +169,11 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return _response(error)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Failure)
+    return _response(to_api_error(error))
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.reasons import Reason
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http.errors import ApiError
-from services.edge.serving.answer import Batch, Delta, RateWindow, TokenLogprob, ToolCallDelta, Usage
+from services.edge.peers.errors import Failure, GenerationFailed, KeyRevoked, Refused, Service, Unavailable
+from services.edge.peers.quota.rate_window import Limit, RateWindow
+from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
+from services.edge.serving.errors import DeadlineExceeded, TooManyAnswers
 from tests.integration.edge.scripted_gateway import KEY, Step
 
 CHAT = "/v1/chat/completions"
 WINDOW = RateWindow(60, 41, 12.3456)
 FULL = RateWindow(60, 0, 12.3456)
+NEVER = Failure("the edge answers before it asks")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ def chat(name: str, steps: Sequence[Step], /, **fields: Any) -> Exchange:
 def refused(name: str, error: Exception, /, **fields: Any) -> Exchange:
     """A chat request that the pipeline refuses."""
     return Exchange(name, _body(**fields), {"open_error": error})
+
+
+def rate_limited(limit: Limit | None) -> Refused:
+    """What quota refuses a reservation with when a window is full; older replicas do not name the limit."""
+    return Refused(Reason.RATE_LIMITED, limit=limit, retry_after=12.3456, window=FULL)
 
 
 def read(name: str, path: str, method: str = "GET", /, **gateway: Any) -> Exchange:
@@ -97,35 +106,37 @@ USAGE = {"include_usage": True}
 STREAMS = [
     chat("stream_include_usage", TEXT, stream=True, stream_options=USAGE),
     chat("stream_include_usage_two_choices", TWO, stream=True, stream_options=USAGE, n=2),
-    chat("stream_key_revoked_midway", [TEXT[0], ApiError.key_revoked()], stream=True),
-    chat("stream_engine_died_midway", [TEXT[0], ApiError.upstream_error()], stream=True),
+    chat("stream_key_revoked_midway", [TEXT[0], KeyRevoked()], stream=True),
+    chat("stream_engine_died_midway", [TEXT[0], GenerationFailed(Reason.ENGINE_UNAVAILABLE)], stream=True),
     chat("stream_defect_midway", [TEXT[0], KeyError("never shown")], stream=True),
 ]
 REFUSALS = [
     Exchange("400_malformed_json", b'{"messages": ['),
     Exchange("400_not_an_object", b"[]"),
     Exchange("400_missing_field", b"{}"),
-    refused("400_field_out_of_range", ApiError.internal(), temperature=3),
-    refused("400_bad_role", ApiError.internal(), messages=[{"role": "wizard", "content": "x"}]),
-    refused("400_context_length", ApiError.invalid("Too long.", param="messages", code="context_length_exceeded")),
+    refused("400_field_out_of_range", NEVER, temperature=3),
+    refused("400_bad_role", NEVER, messages=[{"role": "wizard", "content": "x"}]),
+    refused("400_context_length", GenerationFailed(Reason.CONTEXT_TOO_LONG, "Too long.", "messages")),
     Exchange("401_no_key", _body(), headers=(("content-type", "application/json"),)),
     Exchange("401_unknown_key", _body(), headers=(("authorization", "Bearer x"), ("content-type", "application/json"))),
-    refused("402_insufficient_credits", ApiError.insufficient_credits(WINDOW)),
-    refused("402_key_limit_reached", ApiError.key_limit_reached(WINDOW)),
+    refused("402_insufficient_credits", Refused(Reason.INSUFFICIENT_CREDITS, window=WINDOW)),
+    refused("402_key_limit_reached", Refused(Reason.KEY_LIMIT_REACHED, window=WINDOW)),
     Exchange("403_model_not_allowed", _body(model="gpt-4o"), {"allowed": frozenset({"muh-chat"})}),
-    refused("404_unknown_model", ApiError.internal(), model="gpt-17"),
+    refused("404_unknown_model", NEVER, model="gpt-17"),
     Exchange("404_unknown_route", _body(), path="/v1/embeddings"),
     read("405_wrong_method", CHAT, "PUT"),
     Exchange("413_too_large", _body(user="x" * 4096)),
     Exchange("415_not_json", _body(), headers=(("authorization", f"Bearer {KEY}"), ("content-type", "text/plain"))),
-    refused("429_rate_limited", ApiError.rate_limited(12.3456, FULL)),
-    refused("429_too_many_streams", ApiError.too_many_streams(64, WINDOW)),
-    refused("431_header_too_large", ApiError.internal()),
+    refused("429_rate_limited", rate_limited(Limit.ACCOUNT)),
+    refused("429_rate_limited_key", rate_limited(Limit.KEY)),
+    refused("429_rate_limited_by_an_older_quota", rate_limited(None)),
+    refused("429_too_many_streams", TooManyAnswers(64)),
+    refused("431_header_too_large", NEVER),
     refused("500_defect", KeyError("never shown")),
-    refused("502_engine_away", ApiError.upstream_error()),
-    refused("503_quota_away", ApiError.service_unavailable("Credits cannot be checked at the moment. Try again.")),
-    refused("503_engine_overloaded", ApiError.overloaded(2.0)),
-    refused("503_deadline_exceeded", ApiError.deadline_exceeded()),
+    refused("502_engine_away", Unavailable(Service.INFERENCE)),
+    refused("503_quota_away", Unavailable(Service.QUOTA)),
+    refused("503_engine_overloaded", GenerationFailed(Reason.OVERLOADED, retry_after=2.0)),
+    refused("503_deadline_exceeded", DeadlineExceeded()),
 ]
 READS = [
     read("models", "/v1/models", allowed=frozenset({"muh-chat", "gpt-4o"})),

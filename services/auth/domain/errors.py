@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.reasons import Reason
 from servicekit.errors import DomainError, Kind
 
 
@@ -9,28 +10,28 @@ class KeyUnknown(DomainError):
     """No key has the digest that an edge asked for."""
 
     kind = Kind.UNAUTHENTICATED
-    reason = "KEY_UNKNOWN"
+    reason = Reason.KEY_UNKNOWN
 
 
 class KeyRevoked(DomainError):
     """The key was revoked, for ever."""
 
     kind = Kind.UNAUTHENTICATED
-    reason = "KEY_REVOKED"
+    reason = Reason.KEY_REVOKED
 
 
 class KeyExpired(DomainError):
     """The key's expiry date has passed."""
 
     kind = Kind.UNAUTHENTICATED
-    reason = "KEY_EXPIRED"
+    reason = Reason.KEY_EXPIRED
 
 
 class AccountSuspended(DomainError):
     """The key is good, its account is not."""
 
     kind = Kind.UNAUTHENTICATED
-    reason = "ACCOUNT_SUSPENDED"
+    reason = Reason.ACCOUNT_SUSPENDED
 
 
 class DigestMalformed(DomainError):
@@ -51,7 +52,7 @@ class KeyNotFound(DomainError):
     """No key has this id; the same reason as KeyUnknown, for operators."""
 
     kind = Kind.NOT_FOUND
-    reason = "KEY_UNKNOWN"
+    reason = Reason.KEY_UNKNOWN
 
 
 class EmailTaken(DomainError):

@@ -8,9 +8,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from servicekit.clock import Clock
-from services.edge.endpoints.models.page import ModelPage
+from services.edge.endpoints.identify import identify
 from services.edge.http.exchange import Exchange
-from services.edge.http.identify import identify
 from services.edge.http.limits import Limits
 from services.edge.http.read_limit import ReadLimit
 from services.edge.serving.gateway import Caller, Gateway
@@ -26,7 +25,6 @@ class Platform:
         self.gateway = gateway
         self.clock = clock
         self.budget = budget
-        self.model_page = ModelPage()
         self.reads = ReadLimit(clock, reads_per_minute)
 
 
@@ -40,7 +38,7 @@ PlatformOf = Annotated[Platform, Depends(platform_of)]
 
 
 async def reader(request: Request, platform: PlatformOf, _shown: Annotated[Any, Security(_bearer)] = None) -> Caller:
-    """The caller of a read endpoint. Raises ApiError 401, 503, or 429 past the endpoints' own bound."""
+    """The caller of a read endpoint. Raises ApiError and Failures: 401, 503, or 429 past the endpoints' own bound."""
     exchange: Exchange = request.scope["exchange"]
     caller = await identify(exchange, platform.gateway, platform.budget)
     exchange.caller = caller

@@ -1,4 +1,4 @@
-"""Every error that a client can see: one shape (docs/wire.md, G10), and the one table from the peers' failures to it.
+"""Every error that a client can see, in one shape (docs/wire.md, G10). endpoints/errors.py turns failures into these.
 
 Messages are for the client: they name no internals, and they hold nothing of a prompt, an answer or a key.
 """
@@ -6,27 +6,15 @@ Messages are for the client: they name no internals, and they hold nothing of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal
 
-import grpc
-
-from muhgpt.inference.v1 import inference_pb2
-from muhgpt.quota.v1 import quota_pb2
 from servicekit.rpc import request_id as ids
-from servicekit.rpc.status import RpcFailure
 from services.edge.http import wire_json
-from services.edge.serving.answer import RateWindow
 
-Service = Literal["auth", "quota", "inference"]
 INVALID = "invalid_request_error"
 
 
 class ApiError(Exception):
-    """One refusal or failure as the client sees it: status, OpenAI's four fields, and headers.
-
-    `window` is where the account stands in its rate window, when that is known; it becomes headers too.
-    """
+    """One refusal or failure as the client sees it: status, OpenAI's four fields, and headers."""
 
     def __init__(
         self,
@@ -37,7 +25,6 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: dict[str, str] | None = None,
-        window: RateWindow | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -46,8 +33,6 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.headers = headers or {}
-        self.window = window
-        self.spent: float | None = None  # seconds of CPU that the refusal cost inference, when it says so
 
     def body(self) -> bytes:
         """The JSON document: {"error": {"message", "type", "param", "code"}}."""
@@ -73,21 +58,20 @@ class ApiError(Exception):
         return cls(401, INVALID, message, code="key_revoked", headers={"www-authenticate": "Bearer"})
 
     @classmethod
-    def insufficient_credits(cls, window: RateWindow | None = None) -> ApiError:
+    def insufficient_credits(cls) -> ApiError:
         """402: the balance cannot pay the prompt and one output token."""
         message = "Your credits do not cover this request. Buy credits, or shorten the prompt."
-        return cls._payment(message, "insufficient_credits", window)
+        return cls._payment(message, "insufficient_credits")
 
     @classmethod
-    def key_limit_reached(cls, window: RateWindow | None = None) -> ApiError:
+    def key_limit_reached(cls) -> ApiError:
         """402: the key's monthly ceiling cannot pay the prompt and one output token."""
         message = "This key's monthly credit limit does not cover this request. Raise the limit, or use another key."
-        return cls._payment(message, "key_limit_reached", window)
+        return cls._payment(message, "key_limit_reached")
 
     @classmethod
-    def _payment(cls, message: str, code: str, window: RateWindow | None) -> ApiError:
-        headers = {"x-should-retry": "false"}
-        return cls(402, "insufficient_quota", message, code=code, headers=headers, window=window)
+    def _payment(cls, message: str, code: str) -> ApiError:
+        return cls(402, "insufficient_quota", message, code=code, headers={"x-should-retry": "false"})
 
     @classmethod
     def model_not_allowed(cls, model: str) -> ApiError:
@@ -146,24 +130,22 @@ class ApiError(Exception):
         return cls(431, INVALID, message, code="header_too_large")
 
     @classmethod
-    def rate_limited(cls, retry_after: float, window: RateWindow | None = None) -> ApiError:
-        """429: the rate window is full; retry_after in seconds is when one more is admitted."""
-        limit = f" ({window.limit} requests a minute)" if window else ""
-        message = f"Rate limit reached{limit}. Try again in {retry_headers(retry_after)['retry-after']} s."
-        return cls(
-            429,
-            "rate_limit",
-            message,
-            code="rate_limit_exceeded",
-            headers=retry_headers(retry_after),
-            window=window,
-        )
+    def rate_limited(cls, retry_after: float, limit: int | None = None, *, of_key: bool = False) -> ApiError:
+        """429: the rate window of the account, or the key's own, is full.
+
+        `limit` is in requests a minute; retry_after in seconds is when one more is admitted.
+        """
+        headers = retry_headers(retry_after)
+        whose = "Rate limit of this API key" if of_key else "Rate limit"
+        reached = "reached" if limit is None else f"reached ({limit} requests a minute)"
+        message = f"{whose} {reached}. Try again in {headers['retry-after']} s."
+        return cls(429, "rate_limit", message, code="rate_limit_exceeded", headers=headers)
 
     @classmethod
-    def too_many_streams(cls, limit: int, window: RateWindow | None = None) -> ApiError:
+    def too_many_streams(cls, limit: int) -> ApiError:
         """429 that does not count: the account has its bound of answers open already."""
         message = f"Your account has {limit} answers running, as many as it may. Wait for one to end."
-        return cls(429, "rate_limit", message, code="too_many_streams", headers=retry_headers(1), window=window)
+        return cls(429, "rate_limit", message, code="too_many_streams", headers=retry_headers(1))
 
     @classmethod
     def refused_too_often(
@@ -245,105 +227,3 @@ def retry_headers(seconds: float) -> dict[str, str]:
 def _shown(text: str, limit: int = 100) -> str:
     clipped = text if len(text) <= limit else text[:limit] + "…"
     return f"`{clipped}`"
-
-
-# The table. Row: what the peer said -> what the client sees.
-
-_KEY_REASONS = {
-    "KEY_UNKNOWN": "Incorrect API key provided.",
-    "KEY_REVOKED": "This API key was revoked.",
-    "KEY_EXPIRED": "This API key has expired.",
-    "ACCOUNT_SUSPENDED": "The account of this API key is suspended.",
-}
-
-_UNREACHED: dict[Service, Callable[[], ApiError]] = {
-    "auth": lambda: ApiError.service_unavailable("API keys cannot be checked at the moment. Try again."),
-    "quota": lambda: ApiError.service_unavailable("Credits cannot be checked at the moment. Try again."),
-    "inference": ApiError.upstream_error,
-}
-
-_INFERENCE_REASONS = frozenset(inference_pb2.Failed.Reason.keys())
-_ABSENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-
-
-def from_rpc_failure(failure: RpcFailure, service: Service) -> ApiError:
-    """What a failed unary call or stream to a peer is to the client."""
-    if failure.code is grpc.StatusCode.UNAUTHENTICATED and failure.reason in _KEY_REASONS:
-        return ApiError.invalid_api_key(_KEY_REASONS[failure.reason])
-    if failure.reason == "RANGE_INVALID":
-        return ApiError.invalid("The range of days is not valid.", param="start")
-    if failure.reason in ("CURSOR_MALFORMED", "PAGE_TOKEN_MALFORMED"):  # quota's name for it, and what it will be
-        return ApiError.invalid("'after' is not the id of a charge of this account.", param="after")
-    if service == "inference" and f"REASON_{failure.reason}" in _INFERENCE_REASONS:
-        reason = inference_pb2.Failed.Reason.Value(f"REASON_{failure.reason}")
-        error = _inference(reason, failure.message, failure.metadata.get("param"), failure.retry_after)
-        error.spent = _milliseconds(failure.metadata.get("spent_ms"))
-        return error
-    if failure.code in _ABSENT:
-        return _UNREACHED[service]()
-    return ApiError.internal()
-
-
-def from_refusal(reason: int, *, retry_after: float = 1.0, window: RateWindow | None = None) -> ApiError:
-    """What quota's refusal of an operation is to the client; retry_after in seconds."""
-    refused = quota_pb2.Refused
-    match reason:
-        case refused.REASON_RATE_LIMITED:
-            return ApiError.rate_limited(retry_after, window)
-        case refused.REASON_INSUFFICIENT_CREDITS:
-            return ApiError.insufficient_credits(window)
-        case refused.REASON_KEY_LIMIT_REACHED:
-            return ApiError.key_limit_reached(window)
-        case refused.REASON_LOSSES_TOO_HIGH:
-            return ApiError.refused_too_often(
-                retry_after, "Your requests have caused too much work today that was not charged."
-            )
-        case refused.REASON_NO_PRICE:
-            return ApiError.service_unavailable("This model has no price at the moment, so it cannot be used.")
-        case refused.REASON_UNAVAILABLE:
-            return _UNREACHED["quota"]()
-        case _:  # HOLD_CONFLICT, HOLD_ENDED, INVALID: the edge itself did something wrong
-            return ApiError.internal()
-
-
-def from_inference_failure(failed: inference_pb2.Failed) -> ApiError:
-    """What one generation's failure is to the client."""
-    retry_after = failed.retry_after.ToMicroseconds() / 1e6 if failed.HasField("retry_after") else None
-    error = _inference(failed.reason, failed.message, failed.param or None, retry_after)
-    if failed.HasField("spent"):
-        error.spent = failed.spent.ToMicroseconds() / 1e6
-    return error
-
-
-def _milliseconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text) / 1000
-    except ValueError:  # another version's way to say it
-        return None
-
-
-def _inference(reason: int, message: str, param: str | None, retry_after: float | None) -> ApiError:
-    failed = inference_pb2.Failed
-    match reason:
-        case failed.REASON_INVALID_REQUEST:
-            return ApiError.invalid(message or "The model cannot take this request.", param=param)
-        case failed.REASON_CONTEXT_TOO_LONG:
-            text = message or "The prompt is longer than the model's context."
-            return ApiError.invalid(text, param=param or "messages", code="context_length_exceeded")
-        case failed.REASON_IMAGE_NOT_SUPPORTED:
-            text = message or "This model cannot take images."
-            return ApiError.invalid(text, param=param or "messages", code="image_not_supported")
-        case failed.REASON_INVALID_IMAGE:
-            return ApiError.invalid(message or "An image cannot be read.", param=param, code="invalid_image")
-        case failed.REASON_INVALID_IMAGE_URL:
-            text = message or "An image cannot be downloaded."
-            return ApiError.invalid(text, param=param, code="invalid_image_url")
-        case failed.REASON_ENGINE_UNAVAILABLE | failed.REASON_MODEL_UNKNOWN:
-            # The alias was known a moment ago: this replica has not got the model (any more), so a retry may find one.
-            return ApiError.upstream_error()
-        case failed.REASON_OVERLOADED:
-            return ApiError.overloaded(retry_after or 1.0)
-        case failed.REASON_DEADLINE_EXCEEDED:
-            return ApiError.deadline_exceeded()
-        case _:
-            return ApiError.internal()

@@ -12,7 +12,7 @@ from services.edge.endpoints.chat import stream as sse
 from services.edge.http.errors import ApiError
 from services.edge.http.flush import WhenWritten
 from services.edge.http.senders import Sources
-from services.edge.serving.answer import RateWindow, Usage
+from services.edge.serving.answer import Usage
 from services.edge.serving.gateway import Caller
 
 Scope = MutableMapping[str, Any]
@@ -38,6 +38,7 @@ class Exchange:
         "_lines",
         "_send",
         "_when_written",
+        "account_headers",
         "began",
         "caller",
         "charge_id",
@@ -55,7 +56,6 @@ class Exchange:
         "trace",
         "unread",
         "usage",
-        "window",
     )
 
     def __init__(self, scope: Scope, send: Send, *, request_id: str, clock: Clock) -> None:
@@ -81,7 +81,7 @@ class Exchange:
         self.model: str | None = None  # the alias, once it is known to be one
         self.charge_id: str | None = None  # the receipt's, once the request was admitted
         self.usage: Usage | None = None
-        self.window: RateWindow | None = None
+        self.account_headers: Sequence[Header] = ()  # where the account stands, after the other headers
 
     def header(self, name: bytes) -> str | None:
         """A request header's value; names are in lower case."""
@@ -102,7 +102,7 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Begins the answer."""
         self.status = status
-        lines = [*headers, (b"x-request-id", self.request_id.encode()), *window_headers(self.window)]
+        lines = [*headers, (b"x-request-id", self.request_id.encode()), *self.account_headers]
         if self.unread():
             # What is still to come of the request is not read: the connection hears it out within bounds, and closes.
             lines.append((b"connection", b"close"))
@@ -133,7 +133,6 @@ class Exchange:
     async def fail(self, error: ApiError) -> None:
         """Tells the client of a failure, in whatever form is still possible."""
         if self.status == 0:
-            self.window = error.window or self.window
             extra = [(name.encode(), value.encode()) for name, value in error.headers.items()]
             await self.respond(error.status, error.body(), [JSON, *extra])
         elif self.streaming and not self.complete:
@@ -157,14 +156,3 @@ class Exchange:
 
 def _nothing_unread() -> bool:
     return False
-
-
-def window_headers(window: RateWindow | None) -> list[Header]:
-    """OpenAI's headers; the reset is a duration as OpenAI writes it ("59.214s")."""
-    if window is None:
-        return []
-    return [
-        (b"x-ratelimit-limit-requests", b"%d" % window.limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % window.remaining),
-        (b"x-ratelimit-reset-requests", f"{window.reset_after:.3f}s".encode()),
-    ]

@@ -10,16 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from services.edge.peers.quota.rate_window import RateWindow
+
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
-
-
-@dataclass(frozen=True, slots=True)
-class RateWindow:
-    """Where the account stands: requests admitted in any 60 s, how many more now, seconds until the window is empty."""
-
-    limit: int
-    remaining: int
-    reset_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +87,7 @@ class Answer(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[Batch]:
-        """Batches until the one with usage. Raises ApiError when the answer fails midway."""
+        """Batches until the one with usage. Raises a Failure when the answer fails midway."""
         ...
 
     async def aclose(self) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Answer
 from services.edge.serving.pipeline import Caller, ModelInfo
 
@@ -16,7 +16,7 @@ __all__ = ["Caller", "Gateway", "ModelInfo"]
 
 
 class Gateway(Protocol):
-    """The platform behind the routes. Every method raises ApiError and nothing else on purpose."""
+    """The platform behind the routes. Every method raises Failures and nothing else on purpose."""
 
     @property
     def ready(self) -> bool:
@@ -29,24 +29,24 @@ class Gateway(Protocol):
         ...
 
     def remembered(self, authorization: str | None) -> Caller | None:
-        """The caller when its key is known here; None when auth must be asked. Raises ApiError 401 or 503."""
+        """The caller when its key is known here; None when auth must be asked. Raises Unauthenticated, Unavailable."""
         ...
 
     async def authenticate(self, authorization: str | None) -> Caller:
-        """Whose key the Authorization header holds. Raises ApiError 401 or 503."""
+        """Whose key the Authorization header holds. Raises Unauthenticated, Unavailable."""
         ...
 
-    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> AbstractContextManager[object]:
+    def uploading(self, caller: Caller, end: Callable[[Failure], None]) -> AbstractContextManager[object]:
         """In the block a body of this caller is arriving: it counts as an open answer, and `end` is called with an
-        error when it must end early (its key is revoked, the edge stops). Raises ApiError 429."""
+        error when it must end early (its key is revoked, the edge stops). Raises TooManyAnswers."""
         ...
 
     def models(self, caller: Caller) -> Sequence[ModelInfo]:
-        """The models that the caller may use. Raises ApiError 503 when inference never told any."""
+        """The models that the caller may use. Raises ModelsUnknown when inference never told any."""
         ...
 
     def resolve(self, caller: Caller, alias: str) -> ModelInfo:
-        """One of them. Raises ApiError 404 or 403."""
+        """One of them. Raises ModelUnknown, ModelNotAllowed, ModelsUnknown."""
         ...
 
     async def open(
@@ -62,13 +62,13 @@ class Gateway(Protocol):
         request_id: str,
         deadline: float,
     ) -> Answer:
-        """Admits a request and waits for its first output; deadline on the monotonic clock. Raises ApiError."""
+        """Admits a request and waits for its first output; deadline on the monotonic clock."""
         ...
 
     async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
-        """Consumption in UTC days, both inclusive, as YYYY-MM-DD. Raises ApiError 400 or 503."""
+        """Consumption in UTC days, both inclusive, as YYYY-MM-DD. Raises QueryRefused, Unavailable."""
         ...
 
     async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
-        """Receipts, newest first, older than the one with the id `after`. Raises ApiError 400 or 503."""
+        """Receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         ...

@@ -14,18 +14,20 @@ from muhgpt.inference.v1 import inference_pb2
 from servicekit.clock import Clock
 from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
-from services.edge.http.errors import ApiError, from_inference_failure
-from services.edge.peers.auth.peer import keys_unavailable
 from services.edge.peers.auth.principals import Principal
+from services.edge.peers.errors import Failure, Service, Unavailable
+from services.edge.peers.inference.from_inference import to_failure
 from services.edge.peers.inference.generation import Generation
+from services.edge.peers.quota.from_quota import to_rate_window
 from services.edge.peers.quota.hold import Hold
-from services.edge.peers.quota.peer import unavailable
+from services.edge.peers.quota.rate_window import RateWindow
 from services.edge.peers.quota.session import QuotaLink
 from services.edge.peers.streaming.wakeup import Wakeup
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
-from services.edge.serving.answer import Batch, Delta, RateWindow, Usage
+from services.edge.serving.answer import Batch, Delta, Usage
 from services.edge.serving.convert import to_delta, with_details
+from services.edge.serving.errors import DeadlineExceeded
 from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.open_answers import Running
 
@@ -58,7 +60,7 @@ class LiveAnswer:
         first_progress: FirstProgress | None = None,
         timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
-        """`deadline` is monotonic seconds. Raises ApiError 429 when the account has too many answers open."""
+        """`deadline` is monotonic seconds. Raises TooManyAnswers when the account has too many open."""
         self.principal = principal
         self.digest = digest
         self.model = model
@@ -69,7 +71,7 @@ class LiveAnswer:
         self.hold: Hold | None = None
         self.trace = tracing.current.get()  # the request's span
         self.generating = tracing.NONE
-        self.error: ApiError | None = None
+        self.error: Failure | None = None
         self.delivered = 0  # output tokens, all choices, handed to the HTTP side
         self._written = 0  # of these, what it has written to the client
         self._streamed = streamed
@@ -101,8 +103,7 @@ class LiveAnswer:
         reserved = self.hold.reserved if self.hold else None
         if reserved is not None:
             self.max_tokens = reserved.max_tokens
-            window = reserved.window
-            self.window = RateWindow(window.limit, window.remaining, window.reset_after.ToMicroseconds() / 1e6)
+            self.window = to_rate_window(reserved.window)
 
     # Delivering
 
@@ -115,7 +116,7 @@ class LiveAnswer:
         return self
 
     async def __anext__(self) -> Batch:
-        """The next batch. Raises ApiError when the answer failed, StopAsyncIteration after the last batch."""
+        """The next batch. Raises a Failure when the answer failed, StopAsyncIteration after the last batch."""
         if self._streamed:  # who asks for the next has written the one before
             self._written = self.delivered
             self._report_first()
@@ -139,9 +140,9 @@ class LiveAnswer:
         if self._link is None or self.hold is None:
             return
         if self.hold.lost or self._clock.monotonic() >= self._link.lapses_at:
-            self.end(unavailable())
+            self.end(Unavailable(Service.QUOTA))
         elif not self._trust.trusted:
-            self.end(keys_unavailable())
+            self.end(Unavailable(Service.AUTH))
 
     def _take(self) -> list[Delta]:
         """What the engine sent and the hold covers, in order. Reaching the end or a failure starts the settlement."""
@@ -165,7 +166,7 @@ class LiveAnswer:
                 break
             else:
                 if not deltas:
-                    self.end(from_inference_failure(event))
+                    self.end(to_failure(event))
                 break
         if self._usage is None and self.error is None:
             self._slide(hold)
@@ -272,7 +273,7 @@ class LiveAnswer:
         self._done = True
         return Batch(self._tail, self._usage, None if self._streamed else self._confirm)
 
-    def end(self, error: ApiError) -> None:
+    def end(self, error: Failure) -> None:
         """Ends with an error: the engine stops, what was delivered is charged. After the end of the output: nothing.
 
         An answer that was to be sent whole has delivered nothing. What an engine held back and then gave up (a forced
@@ -304,7 +305,7 @@ class LiveAnswer:
         metrics.OUTCOMES.labels("abandoned").inc()
 
     def _end_late(self) -> None:
-        self.end(ApiError.deadline_exceeded())
+        self.end(DeadlineExceeded())
 
     def _let_go(self) -> None:
         """Nothing more will be taken: a hold that waits for quota must not keep the answer's output in memory."""
@@ -331,7 +332,7 @@ class LiveAnswer:
         self._left = True
         self._timer.cancel()
         self._running.leave(self)
-        self.generating.end(self.error.code or self.error.type if self.error else "")
+        self.generating.end(self.error.name if self.error else "")
         if self.generation is not None:
             self.generation.leave()
         if self.hold is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from services.edge.http.errors import ApiError
 from services.edge.peers.auth.principals import Principal
+from services.edge.peers.errors import Failure
 from services.edge.serving import metrics
+from services.edge.serving.errors import TooManyAnswers
 
 
 class Endable(Protocol):
@@ -16,7 +17,7 @@ class Endable(Protocol):
     principal: Principal
     digest: bytes
 
-    def end(self, error: ApiError) -> None:
+    def end(self, error: Failure) -> None:
         """Ends it with an error, at once and without waiting."""
         ...
 
@@ -26,16 +27,14 @@ class Running:
 
     def __init__(self) -> None:
         self._by_account: dict[str, set[Endable]] = {}
-        self._by_digest: dict[bytes, set[Endable]] = {}
 
     def enter(self, answer: Endable) -> None:
-        """Counts one in. Raises ApiError 429 at the account's bound, which takes no place in its rate window."""
+        """Counts one in. Raises TooManyAnswers at the account's bound, which takes no place in its rate window."""
         principal = answer.principal
         answers = self._by_account.setdefault(principal.account_id, set())
         if len(answers) >= principal.max_open_streams:
-            raise ApiError.too_many_streams(principal.max_open_streams)
+            raise TooManyAnswers(principal.max_open_streams)
         answers.add(answer)
-        self._by_digest.setdefault(answer.digest, set()).add(answer)
         metrics.ANSWERS_OPEN.inc()
 
     def leave(self, answer: Endable) -> None:
@@ -47,30 +46,27 @@ class Running:
         metrics.ANSWERS_OPEN.dec()
         if not answers:
             del self._by_account[answer.principal.account_id]
-        of_digest = self._by_digest[answer.digest]
-        of_digest.discard(answer)
-        if not of_digest:
-            del self._by_digest[answer.digest]
 
     def __len__(self) -> int:
         return sum(len(answers) for answers in self._by_account.values())
 
     def digests(self) -> Iterable[bytes]:
         """The digests of the keys in use."""
-        return set(self._by_digest)
+        return {answer.digest for answer in self._all()}
 
-    def end_key(self, account_id: str, key_id: str, error: Callable[[], ApiError]) -> None:
+    def end_key(self, account_id: str, key_id: str, error: Callable[[], Failure]) -> None:
         """Ends the answers of a key; of the whole account when key_id is empty."""
         for answer in list(self._by_account.get(account_id, ())):
             if not key_id or answer.principal.key_id == key_id:
                 answer.end(error())
 
-    def end_digest(self, digest: bytes, error: Callable[[], ApiError]) -> None:
+    def end_digest(self, digest: bytes, error: Callable[[], Failure]) -> None:
         """Ends the answers opened with this digest."""
-        for answer in list(self._by_digest.get(digest, ())):
-            answer.end(error())
+        for answer in self._all():
+            if answer.digest == digest:
+                answer.end(error())
 
-    def end_all(self, error: Callable[[], ApiError]) -> None:
+    def end_all(self, error: Callable[[], Failure]) -> None:
         """Ends every answer."""
         for answer in self._all():
             answer.end(error())
@@ -82,13 +78,13 @@ class Running:
 class Upload:
     """A request whose body is still arriving: it takes one of the account's places, and ends with its key."""
 
-    def __init__(self, running: Running, principal: Principal, digest: bytes, end: Callable[[ApiError], None]) -> None:
+    def __init__(self, running: Running, principal: Principal, digest: bytes, end: Callable[[Failure], None]) -> None:
         self.principal = principal
         self.digest = digest
         self._running = running
         self._end = end
 
-    def end(self, error: ApiError) -> None:
+    def end(self, error: Failure) -> None:
         """See Endable."""
         self._end(error)
 

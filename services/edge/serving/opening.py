@@ -5,30 +5,37 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from common.reasons import Reason
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
-from services.edge.http.errors import ApiError, from_inference_failure, from_refusal
 from services.edge.http.limits import Limits, Sender
+from services.edge.peers.errors import Failure, GenerationFailed, Refused, Service, Unavailable
+from services.edge.peers.inference.from_inference import to_failure
 from services.edge.peers.inference.generation import Generation
 from services.edge.peers.inference.peer import InferencePeer
+from services.edge.peers.quota.from_quota import to_refused
 from services.edge.peers.quota.hold import Hold
-from services.edge.peers.quota.peer import QuotaPeer, unavailable
+from services.edge.peers.quota.peer import QuotaPeer
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
-from services.edge.serving.answer import RateWindow
 from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.recent_refusals import Admission
 
 log = get_logger(__name__)
 
 # Refusals that come again, of which an edge answers some itself when there are many (recent_refusals.py).
-DENIALS = (
-    quota_pb2.Refused.REASON_INSUFFICIENT_CREDITS,
-    quota_pb2.Refused.REASON_KEY_LIMIT_REACHED,
-    quota_pb2.Refused.REASON_LOSSES_TOO_HIGH,
+DENIALS = frozenset({Reason.INSUFFICIENT_CREDITS, Reason.KEY_LIMIT_REACHED, Reason.LOSSES_TOO_HIGH})
+# What a client could have known; what quota refuses is refused before work.
+CLIENT_FAULTS = frozenset(
+    {
+        Reason.INVALID_REQUEST,
+        Reason.CONTEXT_TOO_LONG,
+        Reason.IMAGE_NOT_SUPPORTED,
+        Reason.INVALID_IMAGE,
+        Reason.INVALID_IMAGE_URL,
+    }
 )
-REFUSED_WORK = frozenset({400, 413})  # what a client could have known; 402 and 429 are answered before work
 STARTS = 2  # a generation whose stream broke before it started, or whose engine is away, is prepared once more
 
 
@@ -68,13 +75,13 @@ class Opening:
         self._prepared: inference_pb2.Prepared | None = None
 
     async def run(self) -> None:
-        """Returns when the first output is at hand. Raises ApiError."""
+        """Returns when the first output is at hand. Raises a Failure."""
         try:
             for _ in range(STARTS):
                 if await self._start():
                     return
-            raise ApiError.upstream_error()
-        except ApiError as error:
+            raise Unavailable(Service.INFERENCE)
+        except Failure as error:
             self._answer.end(error)
             raise
         except BaseException:
@@ -125,10 +132,10 @@ class Opening:
             if generation.events and not generation.refused_away:
                 raise _failure(generation)
             return generation
-        except ApiError as error:
-            if began is not None and error.status in REFUSED_WORK:
+        except GenerationFailed as failed:
+            if began is not None and failed.reason in CLIENT_FAULTS:
                 share = (self._clock.monotonic() - began) / max(1, self._budget.preparations.running)
-                spent = share if error.spent is None else error.spent
+                spent = share if failed.spent is None else failed.spent
                 self._budget.spending.charge(Sender.account(account_id), spent)
             raise
         finally:
@@ -155,7 +162,7 @@ class Opening:
         if self._prepared is not None:
             if prepared.prompt_tokens > self._prepared.prompt_tokens:
                 log.warning("prompt_counted_differently", request_id=order.request_id)
-                raise ApiError.upstream_error()
+                raise Unavailable(Service.INFERENCE)
             return min(answer.max_tokens, prepared.max_tokens)
         link, hold = self._quota.hold(answer.principal.account_id, answer.wakeup.set)
         answer.hold = hold
@@ -163,7 +170,7 @@ class Opening:
             hold.reserve(self._reservation(prepared), answer.trace, span.traceparent)
             await self._reserved(hold)
         if hold.refused is not None:
-            raise self._refusal(hold, hold.refused)
+            raise self._refusal(hold, to_refused(hold.refused), hold.refused.detail)
         self._prepared = prepared
         answer.admitted(link, prepared)
         return answer.max_tokens
@@ -174,7 +181,8 @@ class Opening:
                 while hold.reserved is None and hold.refused is None:
                     await self._wait()
         except TimeoutError:
-            raise unavailable() from None  # ending the answer queues a release, so a late reservation stays dead
+            # Ending the answer queues a release, so a late reservation stays dead.
+            raise Unavailable(Service.QUOTA) from None
 
     def _reservation(self, prepared: inference_pb2.Prepared) -> quota_pb2.Reserve:
         principal, order = self._answer.principal, self._order
@@ -194,23 +202,18 @@ class Opening:
             estimated=prepared.estimated,
         )
 
-    def _refusal(self, hold: Hold, refused: quota_pb2.Refused) -> ApiError:
+    def _refusal(self, hold: Hold, refused: Refused, detail: str) -> Refused:
+        """Remembers what will be refused again; logs what no client can be the cause of."""
         principal = self._answer.principal
-        window = None
-        if refused.HasField("window"):
-            told = refused.window
-            window = RateWindow(told.limit, told.remaining, told.reset_after.ToMicroseconds() / 1e6)
-        retry_after = refused.retry_after.ToMicroseconds() / 1e6
-        if refused.reason == refused.REASON_RATE_LIMITED:
-            if window is not None:
-                self._admission.full(principal, hold.sent_at, retry_after, window)
+        if refused.reason is Reason.RATE_LIMITED:
+            self._admission.full(principal, hold.sent_at, refused)
             self._admission.denied(principal)
         elif refused.reason in DENIALS:
             self._admission.denied(principal)
         else:
-            reason = quota_pb2.Refused.Reason.Name(refused.reason)
-            log.error("reserve_refused", reason=reason, detail=refused.detail, request_id=self._order.request_id)
-        return from_refusal(refused.reason, retry_after=retry_after, window=window)
+            request_id = self._order.request_id
+            log.error("reserve_refused", reason=f"REASON_{refused.reason}", detail=detail, request_id=request_id)
+        return refused
 
     async def _wait(self) -> None:
         """Until something changed. Raises what ended the answer from outside: revocation, deadline, lost trust."""
@@ -220,6 +223,6 @@ class Opening:
             raise self._answer.error
 
 
-def _failure(generation: Generation) -> ApiError:
+def _failure(generation: Generation) -> Failure:
     event = generation.events[0]
-    return from_inference_failure(event) if isinstance(event, inference_pb2.Failed) else ApiError.upstream_error()
+    return to_failure(event) if isinstance(event, inference_pb2.Failed) else Unavailable(Service.INFERENCE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common import key_format
@@ -12,10 +12,10 @@ from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
-from services.edge.http.errors import ApiError
 from services.edge.http.limits import Limits
 from services.edge.peers.auth.peer import AuthPeer
 from services.edge.peers.auth.principals import Principal
+from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import Channels, InferencePeer
 from services.edge.peers.quota.peer import MAX_UNFINISHED, QuotaPeer
 from services.edge.peers.streaming.replicas import Replicas
@@ -23,9 +23,16 @@ from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
 from services.edge.serving.answer import Answer
+from services.edge.serving.errors import (
+    CredentialFault,
+    CredentialInvalid,
+    ModelNotAllowed,
+    ModelsUnknown,
+    ModelUnknown,
+    Restarting,
+)
 from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.live_answer import LiveAnswer
-from services.edge.serving.model_catalogue import ModelCatalogue
 from services.edge.serving.open_answers import Running, Upload
 from services.edge.serving.opening import Opening, Order
 from services.edge.serving.recent_refusals import Admission
@@ -104,7 +111,6 @@ class Pipeline:
         )
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name, timings=timings)
         self._admission = Admission(clock)
-        self._catalogue = ModelCatalogue(_info)
         self._leaving = self._draining = False
         self._greeting: asyncio.Task[None] | None = None
 
@@ -168,7 +174,7 @@ class Pipeline:
             await asyncio.sleep(0.02)
         if self.open_answers:
             log.warning("answers_cut", answers=self.open_answers)
-            self._running.end_all(lambda: ApiError.service_unavailable("The service is restarting. Try again."))
+            self._running.end_all(Restarting)
         # What was just cut still has charges to hand over; that takes milliseconds when quota is there.
         if not await self._quota.drained(max(1.0, until - loop.time())):
             owing = [stream.at for stream in self._quota.streams() if stream.load]
@@ -188,7 +194,7 @@ class Pipeline:
     def remembered(self, authorization: str | None) -> Caller | None:
         """The caller of an Authorization header when its key is cached; None when auth must be asked.
 
-        Raises ApiError 401 (no key, not well-formed, expired), or 503 when nothing that auth said may be trusted.
+        Raises Unauthenticated (no key, not well-formed, expired), Unavailable when auth is not to be trusted now.
         """
         key = _credential(authorization)
         digest = key_format.digest(key)
@@ -197,33 +203,34 @@ class Pipeline:
             metrics.CACHE_HITS.inc()
             return Caller(principal, digest)
         if not key_format.is_well_formed(key):
-            raise ApiError.invalid_api_key()
+            raise CredentialInvalid(CredentialFault.KEY)
         return None
 
     async def authenticate(self, authorization: str | None) -> Caller:
-        """The caller of an Authorization header. Raises ApiError 401, or 503 when auth cannot be asked or trusted."""
+        """The caller of an Authorization header. Raises Unauthenticated, Unavailable."""
         caller = self.remembered(authorization)
         if caller is not None:
             return caller
         digest = key_format.digest(_credential(authorization))
         return Caller(await self._auth.authenticate(digest), digest)
 
-    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> Upload:
-        """`with` it a body is arriving, which counts as an open answer; `end` ends it. Raises ApiError 429."""
+    def uploading(self, caller: Caller, end: Callable[[Failure], None]) -> Upload:
+        """`with` it a body is arriving, which counts as an open answer; `end` ends it. Raises TooManyAnswers."""
         return Upload(self._running, caller.principal, caller.key_digest, end)
 
-    def models(self, caller: Caller) -> Sequence[ModelInfo]:
-        """The aliases that this key may use, as inference told last. Raises ApiError 503 when it never did."""
-        return self._catalogue.usable(self._models(), caller.principal.allowed_models)
+    def models(self, caller: Caller) -> list[ModelInfo]:
+        """The aliases that this key may use, as inference told last. Raises ModelsUnknown when it never did."""
+        allowed = caller.principal.allowed_models
+        return [_info(model) for alias, model in self._models().items() if not allowed or alias in allowed]
 
     def resolve(self, caller: Caller, alias: str) -> ModelInfo:
-        """One alias. Raises ApiError: 404 unknown, 403 not in the key's allow-list, 503 when the models are unknown."""
+        """One alias. Raises ModelUnknown, ModelNotAllowed, ModelsUnknown."""
         model = self._models().get(alias)
         if model is None:
-            raise ApiError.model_not_found(alias)
+            raise ModelUnknown(alias)
         allowed = caller.principal.allowed_models
         if allowed and alias not in allowed:
-            raise ApiError.model_not_allowed(alias)
+            raise ModelNotAllowed(alias)
         return _info(model)
 
     async def open(
@@ -243,35 +250,31 @@ class Pipeline:
 
         `streamed` says whether each batch is written as it comes, or the answer whole at its end.
 
-        Raises ApiError for everything that goes wrong before: 401, 429, 402, 400 (what only the engine can check), 502,
-        503. Cancelled anywhere, it leaves neither a hold nor work behind.
+        Raises a Failure for everything that goes wrong before. Cancelled anywhere, it leaves neither a hold nor work
+        behind.
         """
         started = self._clock.monotonic()
-        try:
-            answer = await self._admit(caller, alias, choices, streamed, request_id, deadline)
-            order = Order(request, max_tokens, choices, request_id, deadline)
-            await Opening(
-                answer,
-                order,
-                self._quota,
-                self._inference,
-                self._admission,
-                self._clock,
-                self._budget,
-                self._timings,
-            ).run()
-        except ApiError as error:
-            metrics.REFUSALS.labels(error.code or error.type).inc()
-            raise
+        answer = await self._admit(caller, alias, choices, streamed, request_id, deadline)
+        order = Order(request, max_tokens, choices, request_id, deadline)
+        await Opening(
+            answer,
+            order,
+            self._quota,
+            self._inference,
+            self._admission,
+            self._clock,
+            self._budget,
+            self._timings,
+        ).run()
         metrics.FIRST_TOKEN.observe(self._clock.monotonic() - started)
         return answer
 
     async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
-        """The account's usage of UTC days YYYY-MM-DD, both inclusive. Raises ApiError 400 or 503."""
+        """The account's usage of UTC days YYYY-MM-DD, both inclusive. Raises QueryRefused, Unavailable."""
         return await self._quota.usage(caller.principal.account_id, start_day, end_day)
 
     async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
-        """The account's receipts, newest first, older than the one with the id `after`. Raises ApiError 400 or 503."""
+        """The receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         return await self._quota.charges(caller.principal.account_id, limit, after)
 
     async def _admit(
@@ -279,7 +282,7 @@ class Pipeline:
     ) -> LiveAnswer:
         """Counts the answer in. The key is looked up again: it may have been revoked while the body was read."""
         if self._draining:
-            raise ApiError.service_unavailable("The service is restarting. Try again.", retry_after=1.0)
+            raise Restarting(retry_after=1.0)
         principal = await self._auth.authenticate(caller.key_digest)
         # No await from here on, so a revocation finds the answer.
         self._admission.check(principal)
@@ -302,19 +305,19 @@ class Pipeline:
     def _models(self) -> dict[str, inference_pb2.Model]:
         models = self._inference.models()
         if not models:
-            raise ApiError.service_unavailable("The models are not known yet. Try again.", retry_after=1.0)
+            raise ModelsUnknown
         return models
 
 
 def _credential(authorization: str | None) -> str:
-    """The key in "Bearer <key>" (RFC 6750; the scheme's case is free). Raises ApiError 401."""
+    """The key in "Bearer <key>" (RFC 6750; the scheme's case is free). Raises CredentialInvalid."""
     if not authorization:
-        raise ApiError.invalid_api_key("No API key provided. Send it as: Authorization: Bearer mghp_…")
+        raise CredentialInvalid(CredentialFault.MISSING)
     if authorization[: len(SCHEME)].lower() != SCHEME:
-        raise ApiError.invalid_api_key("The Authorization header must be: Bearer, a space, and the API key.")
+        raise CredentialInvalid(CredentialFault.SCHEME)
     key = authorization[len(SCHEME) :].strip()
     if not key.startswith(key_format.PREFIX) or len(key) > KEY_LONGEST:
-        raise ApiError.invalid_api_key()
+        raise CredentialInvalid(CredentialFault.KEY)
     return key
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from common.reasons import Reason
 from servicekit.clock import Clock
-from services.edge.http.errors import ApiError
 from services.edge.peers.auth.principals import Principal
-from services.edge.serving.answer import RateWindow
+from services.edge.peers.errors import Refused
+from services.edge.peers.quota.rate_window import Limit, RateWindow
 
 REMEMBERED = 50_000  # accounts and keys, the least recently refused forgotten first
 MINUTE = 60.0
@@ -25,6 +26,7 @@ class _Full:
 
     until: float  # monotonic seconds
     version: int  # of the limits that were in force
+    limit: Limit
     window: RateWindow
     empty_at: float  # monotonic seconds: when the window is empty if nothing comes
 
@@ -46,7 +48,7 @@ class Admission:
         self._denied: OrderedDict[str, _Denied] = OrderedDict()
 
     def check(self, principal: Principal) -> None:
-        """Raises ApiError 429 when quota is known to refuse, or was made to refuse too often."""
+        """Raises Refused when quota is known to refuse, or was made to refuse too often."""
         if not self._full and not self._denied:
             return
         now = self._clock.monotonic()
@@ -58,7 +60,7 @@ class Admission:
         if now >= denied.since + MINUTE:
             del self._denied[principal.account_id]
         elif denied.count >= DENIALS * principal.requests_per_minute:
-            raise ApiError.rate_limited(denied.since + MINUTE - now)
+            raise Refused(Reason.RATE_LIMITED, retry_after=denied.since + MINUTE - now)
 
     def denied(self, principal: Principal) -> None:
         """Quota refused for want of credits or a place in the window."""
@@ -69,17 +71,17 @@ class Admission:
         denied.count += 1
         _remember(self._denied, principal.account_id, denied)
 
-    def full(self, principal: Principal, sent_at: float, retry_after: float, window: RateWindow) -> None:
-        """Quota refused a reservation sent at sent_at (monotonic): one more is admitted retry_after seconds later.
-
-        The refusal does not name whose window it is. It is the account's when the key has none or another limit;
-        when both limits are the same number only the key is remembered, which refuses nobody wrongly.
-        """
-        own = principal.key_requests_per_minute
-        of_key = own is not None and window.limit == own
+    def full(self, principal: Principal, sent_at: float, refused: Refused) -> None:
+        """Quota refused a reservation sent at sent_at (monotonic), and admits one more `retry_after` seconds later."""
+        window, retry_after = refused.window, refused.retry_after or 0.0
+        if window is None:
+            return
+        limit = refused.limit or _guess(principal, window)
+        of_key = limit is Limit.KEY
         name = principal.key_id if of_key else principal.account_id
         version = principal.key_version if of_key else principal.account_version
-        _remember(self._full, name, _Full(sent_at + retry_after, version, window, sent_at + window.reset_after))
+        full = _Full(sent_at + retry_after, version, limit, window, sent_at + window.reset_after)
+        _remember(self._full, name, full)
 
     def _check_full(self, name: str, version: int, now: float) -> None:
         full = self._full.get(name)
@@ -90,7 +92,16 @@ class Admission:
             return
         left = full.until - now
         window = RateWindow(full.window.limit, 0, max(left, full.empty_at - now))
-        raise ApiError.rate_limited(left, window)
+        raise Refused(Reason.RATE_LIMITED, limit=full.limit, retry_after=left, window=window)
+
+
+def _guess(principal: Principal, window: RateWindow) -> Limit:
+    """Whose window it is, of a replica that does not say: the account's when the key has none or another limit.
+
+    When both limits are the same number only the key is remembered, which refuses no other key wrongly.
+    """
+    own = principal.key_requests_per_minute
+    return Limit.KEY if own is not None and window.limit == own else Limit.ACCOUNT
 
 
 def _remember(table: OrderedDict[str, _Full] | OrderedDict[str, _Denied], name: str, value: _Full | _Denied) -> None:

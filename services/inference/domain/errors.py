@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.reasons import Reason
 from servicekit.errors import DomainError, Kind
 
 ENGINE_DIED = "engine_died"  # of an error's metadata (protos/muhgpt/inference/v1, Failed.engine_died)
@@ -11,7 +12,7 @@ class InvalidRequest(DomainError):
     """The request itself is wrong; message and param may be shown to the client."""
 
     kind = Kind.INVALID
-    reason = "INVALID_REQUEST"
+    reason = Reason.INVALID_REQUEST
 
     def __init__(self, message: str, *, param: str = "") -> None:
         super().__init__(message, param=param)
@@ -21,25 +22,25 @@ class InvalidRequest(DomainError):
 class ImageNotSupported(InvalidRequest):
     """The model cannot take images."""
 
-    reason = "IMAGE_NOT_SUPPORTED"
+    reason = Reason.IMAGE_NOT_SUPPORTED
 
 
 class InvalidImage(InvalidRequest):
     """An image's file is damaged, of another kind than we read, or beyond the bounds; `param` names it."""
 
-    reason = "INVALID_IMAGE"
+    reason = Reason.INVALID_IMAGE
 
 
 class InvalidImageUrl(InvalidRequest):
     """An image's URL is malformed, not allowed, or could not be downloaded; `param` names it."""
 
-    reason = "INVALID_IMAGE_URL"
+    reason = Reason.INVALID_IMAGE_URL
 
 
 class ContextTooLong(InvalidRequest):
     """The prompt and one token do not fit the model's context."""
 
-    reason = "CONTEXT_TOO_LONG"
+    reason = Reason.CONTEXT_TOO_LONG
 
     def __init__(self, prompt_tokens: int, context_length: int, *, at_least: bool = False) -> None:
         """`at_least`: the prompt is so long that it was not counted."""
@@ -67,7 +68,7 @@ class ModelUnknown(DomainError):
     """No model of the list has this id or alias."""
 
     kind = Kind.NOT_FOUND
-    reason = "MODEL_UNKNOWN"
+    reason = Reason.MODEL_UNKNOWN
 
     def __init__(self, model: str) -> None:
         super().__init__(f"the model {model!r} is not in the model list")
@@ -77,7 +78,7 @@ class EngineUnavailable(DomainError):
     """The engine does not answer, died, or answered nonsense."""
 
     kind = Kind.UNAVAILABLE
-    reason = "ENGINE_UNAVAILABLE"
+    reason = Reason.ENGINE_UNAVAILABLE
 
 
 class EngineDied(EngineUnavailable):
@@ -106,7 +107,7 @@ class Overloaded(DomainError):
     """A bounded queue is full. `retry_after` is in seconds."""
 
     kind = Kind.EXHAUSTED
-    reason = "OVERLOADED"
+    reason = Reason.OVERLOADED
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -116,7 +117,7 @@ class DeadlineExceeded(DomainError):
     """The request's time is over."""
 
     kind = Kind.DEADLINE
-    reason = "DEADLINE_EXCEEDED"
+    reason = Reason.DEADLINE_EXCEEDED
 
 
 class HelloExpected(DomainError):
@@ -130,4 +131,4 @@ class Defect(DomainError):
     """A defect of ours: what happened is in the log, not in the answer."""
 
     kind = Kind.UNAVAILABLE
-    reason = "INTERNAL"
+    reason = Reason.INTERNAL

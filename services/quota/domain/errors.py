@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.reasons import Reason
 from servicekit.errors import DomainError, Kind
 
 
@@ -20,7 +21,7 @@ class SessionMalformed(DomainError):
 class RangeInvalid(DomainError):
     """Days are YYYY-MM-DD, in order, at most 366 days apart."""
 
-    kind, reason = Kind.INVALID, "RANGE_INVALID"
+    kind, reason = Kind.INVALID, Reason.RANGE_INVALID
 
 
 class LimitOutOfRange(DomainError):
@@ -36,7 +37,7 @@ class CursorMalformed(DomainError):
     be called that.
     """
 
-    kind, reason = Kind.INVALID, "CURSOR_MALFORMED"
+    kind, reason = Kind.INVALID, Reason.CURSOR_MALFORMED
 
 
 class AmountOutOfRange(DomainError):

@@ -10,6 +10,7 @@ from typing import Any
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 
 Outcome = quota_pb2.Outcome
+UNNAMED = quota_pb2.Refused.LIMIT_UNSPECIFIED
 
 
 @dataclass
@@ -190,9 +191,11 @@ class ScriptedQuota(quota_pb2_grpc.QuotaServicer):
         return hold.end
 
 
-def refused(reason: Any, retry_after: float = 0.0, limit: int = 60) -> quota_pb2.Refused:
-    """A refusal with a window."""
-    message = quota_pb2.Refused(reason=reason, window=quota_pb2.RateWindow(limit=limit))
+def refused(
+    reason: Any, retry_after: float = 0.0, limit: int = 60, of: quota_pb2.Refused.Limit = UNNAMED
+) -> quota_pb2.Refused:
+    """A refusal with a window of `limit` requests; `of` names the limit, as quotas of the first version do not."""
+    message = quota_pb2.Refused(reason=reason, window=quota_pb2.RateWindow(limit=limit), limit=of)
     message.retry_after.FromMicroseconds(int(retry_after * 1e6))
     return message
 

@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
+from services.edge.endpoints.errors import to_api_error
 from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Failure
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes import FakeClock
@@ -16,9 +18,9 @@ RATE_LIMITED = quota_pb2.Refused.REASON_RATE_LIMITED
 
 
 async def _refusal(platform: Platform, key: str | None = None) -> ApiError:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await platform.open(key)
-    return caught.value
+    return to_api_error(caught.value)
 
 
 async def test_a_full_window_is_remembered_until_the_moment_that_quota_told_and_not_longer() -> None:
@@ -41,6 +43,27 @@ async def test_a_full_window_of_a_key_leaves_the_accounts_other_keys_alone() -> 
         platform.quota.refusals = [refused(RATE_LIMITED, retry_after=30.0, limit=5)]
         assert (await _refusal(platform, limited)).status == 429
         assert (await _refusal(platform, limited)).status == 429
+        assert text_of(await collect(await platform.open())) == "a"
+
+
+async def test_a_refusal_that_names_the_account_holds_for_all_its_keys_also_when_the_keys_limit_is_the_same() -> None:
+    async with start_platform("a") as platform:
+        other = platform.auth.add_key("acct_a", "key_b", key_requests_per_minute=60)
+        platform.quota.refusals = [
+            refused(RATE_LIMITED, retry_after=30.0, limit=60, of=quota_pb2.Refused.LIMIT_ACCOUNT)
+        ]
+        assert "of this API key" not in (await _refusal(platform, other)).message
+        assert (await _refusal(platform)).status == 429
+        assert len(platform.engine.requests) == 1
+
+
+async def test_a_key_whose_own_window_is_full_is_told_so_also_by_the_edges_memory() -> None:
+    async with start_platform("a") as platform:
+        limited = platform.auth.add_key("acct_a", "key_b", key_requests_per_minute=60)
+        platform.quota.refusals = [refused(RATE_LIMITED, retry_after=30.0, limit=60, of=quota_pb2.Refused.LIMIT_KEY)]
+        for _ in range(2):
+            assert (await _refusal(platform, limited)).message.startswith("Rate limit of this API key reached (60 ")
+        assert len(platform.engine.requests) == 1
         assert text_of(await collect(await platform.open())) == "a"
 
 

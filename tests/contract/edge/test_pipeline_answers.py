@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Usage
 from services.inference.domain.engine import Delta, FinishReason
 from services.inference.domain.errors import ContextTooLong
@@ -114,9 +115,9 @@ async def test_choices_that_are_still_open_all_end_by_length_when_the_money_does
 
 async def test_a_balance_that_cannot_pay_one_token_is_a_402_and_nothing_is_generated() -> None:
     async with start_platform("a", quota=ScriptedQuota(balance=5)) as platform:
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await platform.open()
-        assert caught.value.status == 402
+        assert to_api_error(caught.value).status == 402
         assert platform.engine.tokens_made == 0
         await until(lambda: platform.quota.open_holds == 0)
 
@@ -151,10 +152,10 @@ async def test_a_large_request_goes_through_the_unary_prepare() -> None:
 async def test_what_only_the_engine_can_refuse_is_a_400_and_reserves_nothing(size: int) -> None:
     async with start_platform("ok") as platform:
         platform.engine.fail_prepare(ContextTooLong(3000, 2048))
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await platform.open(text="x" * size)
-        assert caught.value.status == 400
-        assert caught.value.code == "context_length_exceeded"
+        assert to_api_error(caught.value).status == 400
+        assert to_api_error(caught.value).code == "context_length_exceeded"
         assert platform.quota.reserves == []
 
 
@@ -178,9 +179,9 @@ async def test_draining_lets_answers_end_and_refuses_new_ones() -> None:
         answer = await platform.open()
         draining = asyncio.create_task(platform.pipeline.drain(5))
         await pause.reached()
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await platform.open()
-        assert caught.value.status == 503
+        assert to_api_error(caught.value).status == 503
         assert not platform.pipeline.ready
         pause.resume()
         assert text_of(await collect(answer)) == "".join(WORDS)

@@ -13,7 +13,8 @@ import pytest
 from servicekit.clock import SystemClock
 from servicekit.observability import metrics
 from servicekit.rpc.status import RpcFailure
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure
 from services.edge.serving.pipeline import Pipeline
 from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
 from tests.contract.edge.platform_for_edge import chat_request, collect, serve, start_pipeline, text_of, until
@@ -128,9 +129,9 @@ async def test_no_answer_of_three_hundred_keys_is_cut_and_no_key_is_asked_for_ag
         revoked = keys.pop()
         await world.revoke(revoked)
         engine.release.set()
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(opened.pop())
-        assert caught.value.code == "key_revoked"
+        assert to_api_error(caught.value).code == "key_revoked"
         texts = await asyncio.gather(*(collect(answer) for answer in opened))
         assert {text_of(batches) for batches in texts} == {"".join(WORDS)}
         for key in keys:
@@ -153,6 +154,6 @@ async def test_what_changed_while_auth_was_away_is_in_force_before_its_revocatio
             await asyncio.wait([revoking])
         await world.start()
         await world.revoke(keys[0])
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await world.pipeline.authenticate(f"Bearer {keys[0].secret}")
-        assert caught.value.status == 401
+        assert to_api_error(caught.value).status == 401

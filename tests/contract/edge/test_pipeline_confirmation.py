@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
+from services.edge.endpoints.errors import to_api_error
 from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer, Batch
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, until
@@ -259,6 +261,6 @@ async def at_rest(platform: Platform) -> None:
 
 
 async def failure(platform: Platform) -> ApiError:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await platform.open()
-    return caught.value
+    return to_api_error(caught.value)

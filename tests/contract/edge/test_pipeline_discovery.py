@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from muhgpt.auth.v1 import auth_pb2
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import LARGE
 from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import Timings
@@ -118,9 +119,9 @@ async def test_an_auth_replica_that_drains_is_left_without_a_moment_of_distrust_
         began = time.monotonic()
         assert await _timed_out_by_revoking(town) == 0  # the session at the first replica ended when it was left
         assert time.monotonic() - began < 3.0  # far below the five seconds that a session lives
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await town.open()
-        assert caught.value.status == 401
+        assert to_api_error(caught.value).status == 401
 
 
 async def _timed_out_by_revoking(town: Town) -> int:
@@ -194,9 +195,9 @@ async def test_an_answer_that_outlasts_the_drain_is_cut_and_charged_for_what_was
         answer = await town.open()
         began = time.monotonic()
         draining = town.drain("inference", ONE)
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.status == 502
+        assert to_api_error(caught.value).status == 502
         assert time.monotonic() - began >= 0.3
         await asyncio.wait_for(draining, 5)
         await until(lambda: not town.pipeline.unfinished_holds)

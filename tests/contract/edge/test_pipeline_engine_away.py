@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import LARGE
 from services.inference.domain.errors import EngineDied, EngineUnavailable
 from tests.contract.edge.platform_for_edge import collect, text_of, until
@@ -62,9 +63,9 @@ async def test_when_every_engine_is_away_the_client_is_told_and_nothing_is_charg
         for host in (ONE, TWO):
             stop_engine(town, host)
         for _ in range(3):
-            with pytest.raises(ApiError) as caught:
+            with pytest.raises(Failure) as caught:
                 await town.open(text=text)
-            assert (caught.value.status, caught.value.type) == (502, "upstream_error")
+            assert (to_api_error(caught.value).status, to_api_error(caught.value).type) == (502, "upstream_error")
         await until(lambda: not town.pipeline.unfinished_holds)
         assert await town.charged() == 0
 
@@ -74,7 +75,7 @@ async def test_a_request_that_an_engine_died_under_is_not_offered_to_another_rep
     async with start_town(tmp_path, inference=2) as (town, _):
         for host in (ONE, TWO):
             town.engines[host].fail_prepare(EngineDied("the worker died"))
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await town.open(text=text)
-        assert caught.value.status == 502
+        assert to_api_error(caught.value).status == 502
         assert sum(len(town.engines[host].requests) for host in (ONE, TWO)) == 1

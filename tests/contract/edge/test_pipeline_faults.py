@@ -8,7 +8,9 @@ import time
 import pytest
 
 from muhgpt.quota.v1 import quota_pb2
+from services.edge.endpoints.errors import to_api_error
 from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
@@ -22,9 +24,9 @@ REFUSED = quota_pb2.Refused
 
 
 async def _refusal(platform: Platform) -> ApiError:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await platform.open()
-    return caught.value
+    return to_api_error(caught.value)
 
 
 async def _until_failure(answer: Answer) -> tuple[str, ApiError]:
@@ -32,8 +34,8 @@ async def _until_failure(answer: Answer) -> tuple[str, ApiError]:
     try:
         async for batch in answer:
             received += text_of([batch])
-    except ApiError as error:
-        return received, error
+    except Failure as error:
+        return received, to_api_error(error)
     raise AssertionError("the answer did not fail")
 
 
@@ -182,9 +184,9 @@ async def test_a_hold_that_quota_has_ended_ends_its_answer() -> None:
         # Whatever is asked of it from now on, and again when the stream breaks meanwhile.
         platform.quota.refusals = [REFUSED(reason=REFUSED.REASON_HOLD_ENDED)] * 9
         pause.resume()
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.status == 503
+        assert to_api_error(caught.value).status == 503
 
 
 async def test_answers_end_before_the_lease_of_their_session_lapses() -> None:
@@ -200,9 +202,9 @@ async def test_answers_end_before_the_lease_of_their_session_lapses() -> None:
         pause.resume()
         assert (await anext(aiter(answer))).deltas
         clock.advance(0.2)
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.status == 503
+        assert to_api_error(caught.value).status == 503
         await asyncio.wait_for(platform.engine.wait_stopped(), 1)
 
 
@@ -251,9 +253,9 @@ async def test_an_inference_stream_that_breaks_midway_ends_its_answers_with_a_50
         await pause.reached()
         await until(lambda: answer.generation.received == 10)  # type: ignore[attr-defined]
         platform.wires["inference"].cut()
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.status == 502
+        assert to_api_error(caught.value).status == 502
         await until(lambda: platform.quota.settled == [10])
         pause.resume()
 
@@ -298,12 +300,12 @@ async def test_a_request_whose_time_is_over_ends_before_and_after_its_first_toke
     async with start_platform(engine=ScriptedEngine(*WORDS, slots=1)) as platform:
         pause = platform.engine.pause_after(3)
         answer = await platform.open(seconds=0.2)
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await platform.open(seconds=0.05)
-        assert (caught.value.status, caught.value.code) == (503, "deadline_exceeded")
-        with pytest.raises(ApiError) as caught:
+        assert (to_api_error(caught.value).status, to_api_error(caught.value).code) == (503, "deadline_exceeded")
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.code == "deadline_exceeded"
+        assert to_api_error(caught.value).code == "deadline_exceeded"
         pause.resume()
         await until(lambda: platform.quota.open_holds == 0)
         assert platform.quota.settled == [3]

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from common import key_format
 from muhgpt.auth.v1 import auth_pb2
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure
 from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.fakes import FakeClock
@@ -23,9 +24,9 @@ UPDATED = auth_pb2.KeyChange.KIND_ACCOUNT_UPDATED
 
 
 async def _status(platform: Platform, authorization: str | None) -> tuple[int, str | None]:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await platform.pipeline.authenticate(authorization)
-    return caught.value.status, caught.value.code
+    return to_api_error(caught.value).status, to_api_error(caught.value).code
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer sk-123", "mghp_x"])
@@ -130,9 +131,9 @@ async def test_a_revoked_key_is_refused_and_its_running_answers_end_before_the_e
         platform.auth.drop_key(platform.key)
         await platform.auth.tell(REVOKED, "acct_a", "key_a")
         assert platform.pipeline.open_answers == 1
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.code == "key_revoked"
+        assert to_api_error(caught.value).code == "key_revoked"
         assert await _status(platform, f"Bearer {platform.key}") == (401, "invalid_api_key")
         pause.resume()
         assert text_of(await collect(spared)) == "".join(WORDS)
@@ -146,9 +147,9 @@ async def test_a_key_revoked_while_its_request_is_opening_generates_nothing() ->
         starting = asyncio.create_task(platform.open())
         await until(lambda: len(platform.quota.reserves) == 1)
         await platform.auth.tell(REVOKED, "acct_a", "key_a")
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await starting
-        assert caught.value.code == "key_revoked"
+        assert to_api_error(caught.value).code == "key_revoked"
         await until(lambda: platform.quota.released == 1)
         assert platform.engine.tokens_made == 0
 
@@ -158,9 +159,9 @@ async def test_a_key_revoked_while_the_body_was_read_opens_nothing() -> None:
         caller = await platform.caller()
         platform.auth.drop_key(platform.key)
         await platform.auth.tell(REVOKED, "acct_a", "key_a")
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await platform.open(caller=caller)
-        assert caught.value.status == 401
+        assert to_api_error(caught.value).status == 401
         assert platform.engine.requests == []
 
 
@@ -177,7 +178,7 @@ async def test_suspending_an_account_ends_the_answers_of_all_its_keys() -> None:
         await platform.auth.tell(SUSPENDED, "acct_a")
         pause.resume()
         for answer in answers:
-            with pytest.raises(ApiError):
+            with pytest.raises(Failure):
                 await collect(answer)
 
 
@@ -221,9 +222,9 @@ async def test_an_edge_that_lost_auth_trusts_its_cache_for_five_seconds_from_its
         clock.advance(0.2)
         assert await _status(platform, f"Bearer {platform.key}") == (503, None)
         assert not platform.pipeline.ready
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await collect(answer)
-        assert caught.value.status == 503
+        assert to_api_error(caught.value).status == 503
         platform.wires["auth"].restore()
         await until(lambda: platform.pipeline.ready)
         pause.resume()
@@ -250,9 +251,9 @@ async def test_a_process_that_stood_still_delivers_nothing_when_it_wakes_after_i
         platform.auth.answer_heartbeats = False
         platform.wires["auth"].refuse()
         clock.advance(5.1)  # nothing that looks at the clock from time to time has its turn before the answer
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             await anext(aiter(answer))
-        assert caught.value.status == 503
+        assert to_api_error(caught.value).status == 503
         await platform.engine.wait_stopped()
 
 
@@ -272,10 +273,10 @@ async def test_a_key_revoked_between_two_sessions_ends_its_running_answers_when_
         platform.auth.drop_key(platform.key)
         platform.auth.sequence += 1
         platform.wires["auth"].cut()
-        with pytest.raises(ApiError) as caught:
+        with pytest.raises(Failure) as caught:
             async with asyncio.timeout(2):
                 await collect(answer)
-        assert caught.value.code == "key_revoked"
+        assert to_api_error(caught.value).code == "key_revoked"
         pause.resume()
         assert text_of(await collect(spared)) == "".join(WORDS)
 
@@ -361,9 +362,9 @@ async def test_models_are_those_of_the_allow_list_and_others_are_named_rightly()
         caller = await platform.caller(key)
         assert [model.alias for model in platform.pipeline.models(caller)] == ["gpt-4o"]
         for alias, status in (("muh-chat", 403), ("nothing", 404)):
-            with pytest.raises(ApiError) as caught:
+            with pytest.raises(Failure) as caught:
                 platform.pipeline.resolve(caller, alias)
-            assert caught.value.status == status
+            assert to_api_error(caught.value).status == status
         assert platform.pipeline.resolve(caller, "gpt-4o").model == "muh-chat"
         assert len(platform.pipeline.models(await platform.caller())) == 4
 

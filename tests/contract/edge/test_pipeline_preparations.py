@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
 from services.edge.http.limits import LimitNumbers, Limits, Sender
+from services.edge.peers.errors import Failure
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import InvalidRequest
@@ -27,9 +28,9 @@ class CostlyEngine(ScriptedEngine):
 
 
 async def refused(platform: Platform) -> int:
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await platform.open()
-    return caught.value.status
+    return to_api_error(caught.value).status
 
 
 async def test_an_account_prepares_three_prompts_at_once_and_another_account_does_not_wait_for_it() -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http.errors import ApiError
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure, Refused
+from services.edge.peers.quota.rate_window import Limit
 from tests.contract.auth.auth_world import TOKENS
 from tests.contract.edge.platform_for_edge import collect, reasons_of, text_of, until
 from tests.contract.edge.real_world import World, running_world
@@ -58,8 +60,8 @@ async def _spend(world: World) -> int:
     """Credits that one answer cost by its usage; 0 when it was refused for want of credits."""
     try:
         answer = await world.open()
-    except ApiError as error:
-        if error.status != 402:
+    except Failure as error:
+        if to_api_error(error).status != 402:
             raise
         return 0
     usage = (await collect(answer))[-1].usage
@@ -86,24 +88,26 @@ async def test_revoking_a_key_ends_its_running_answer_before_the_operator_is_tol
     await pause.reached()
     response = await asyncio.wait_for(world.auth.revoking(world.key_id), 1)
     assert response.key.state == auth_pb2.Key.STATE_REVOKED
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await collect(answer)
-    assert caught.value.code == "key_revoked"
-    with pytest.raises(ApiError) as caught:
+    assert to_api_error(caught.value).code == "key_revoked"
+    with pytest.raises(Failure) as caught:
         await world.open()
-    assert caught.value.status == 401
+    assert to_api_error(caught.value).status == 401
 
 
 async def test_the_sixty_first_request_of_a_minute_is_a_429_with_the_time_to_wait(world: World) -> None:
     await world.grant(1_000_000)
     for _ in range(60):
         await (await world.open()).aclose()
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(Failure) as caught:
         await world.open()
-    assert caught.value.status == 429
+    assert to_api_error(caught.value).status == 429
+    assert isinstance(caught.value, Refused)
+    assert caught.value.limit is Limit.ACCOUNT
     assert caught.value.window is not None
     assert (caught.value.window.limit, caught.value.window.remaining) == (60, 0)
-    assert 0 < int(caught.value.headers["retry-after"]) <= 60
+    assert 0 < int(to_api_error(caught.value).headers["retry-after"]) <= 60
     await _settled(world)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from muhgpt.inference.v1 import inference_pb2
-from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Usage
 from tests.contract.edge.platform_for_edge import Platform, chat_request, collect, start_platform, text_of, until
 from tests.fakes_engine import start_upstream
@@ -95,7 +95,7 @@ async def test_a_client_that_leaves_a_forced_call_before_its_end_pays_what_was_g
 async def test_a_forced_call_that_fails_its_check_costs_nothing_however_much_was_generated() -> None:
     play = stream(*called(20), end("tool_calls"), usage(9, 200))  # the arguments are no JSON
     async with platform_over(play) as (_, platform):
-        with pytest.raises(ApiError):
+        with pytest.raises(Failure):
             await platform.open(request=forced_request(), streamed=False)
         await until(lambda: platform.quota.released == 1)
         assert platform.quota.settled == []

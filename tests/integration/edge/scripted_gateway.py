@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.http.errors import ApiError
 from services.edge.peers.auth.principals import Principal
-from services.edge.serving.answer import Batch, Delta, RateWindow, Usage
+from services.edge.peers.errors import Failure
+from services.edge.peers.quota.rate_window import RateWindow
+from services.edge.serving.answer import Batch, Delta, Usage
+from services.edge.serving.errors import (
+    CredentialFault,
+    CredentialInvalid,
+    ModelNotAllowed,
+    ModelUnknown,
+    TooManyAnswers,
+)
 from services.edge.serving.pipeline import Caller, ModelInfo
 
 KEY = "mghp_test"
 ALIASES = ("muh-chat", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4o")
-Step = Batch | ApiError | Exception | Callable[[], Awaitable[None]]
+Step = Batch | Exception | Callable[[], Awaitable[None]]
 
 
 def text_answer(*words: str, prompt: int = 7) -> list[Step]:
@@ -70,8 +78,8 @@ class ScriptedGateway:
 
     steps: Sequence[Step] = field(default_factory=lambda: text_answer("Hello", " there"))
     open_error: Exception | None = None
-    authenticate_error: ApiError | None = None
-    usage_error: ApiError | None = None
+    authenticate_error: Failure | None = None
+    usage_error: Failure | None = None
     before_first_token: Callable[[], Awaitable[None]] | None = None
     allowed: frozenset[str] = frozenset()
     ready: bool = True
@@ -82,7 +90,7 @@ class ScriptedGateway:
     _at_once: int = 0
     look_up_gate: asyncio.Event | None = None
     looked_up: list[str | None] = field(default_factory=list)
-    uploads: list[Callable[[ApiError], None]] = field(default_factory=list)
+    uploads: list[Callable[[Failure], None]] = field(default_factory=list)
     answers: list[ScriptedAnswer] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -119,12 +127,12 @@ class ScriptedGateway:
             raise self.authenticate_error
         if authorization is not None and authorization.startswith(f"Bearer {KEY}_"):
             return self._caller(authorization.removeprefix(f"Bearer {KEY}_"))  # other accounts, by their ids
-        raise ApiError.invalid_api_key()
+        raise CredentialInvalid(CredentialFault.KEY)
 
     @contextmanager
-    def uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> Iterator[None]:
+    def uploading(self, caller: Caller, end: Callable[[Failure], None]) -> Iterator[None]:
         if len(self.uploads) >= caller.principal.max_open_streams:
-            raise ApiError.too_many_streams(caller.principal.max_open_streams)
+            raise TooManyAnswers(caller.principal.max_open_streams)
         self.uploads.append(end)
         try:
             yield
@@ -139,9 +147,9 @@ class ScriptedGateway:
 
     def resolve(self, caller: Caller, alias: str) -> ModelInfo:
         if alias not in ALIASES:
-            raise ApiError.model_not_found(alias)
+            raise ModelUnknown(alias)
         if self.allowed and alias not in self.allowed:
-            raise ApiError.model_not_allowed(alias)
+            raise ModelNotAllowed(alias)
         return self._info(alias)
 
     async def open(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Service, Unavailable
 from services.edge.serving.answer import Batch, Delta, Usage
 from tests.integration.edge.edge_world import StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
@@ -48,7 +48,7 @@ async def test_nothing_of_the_client_is_logged(start_edge: StartEdge, stream: bo
     ends: dict[str, Any] = {
         "well": Batch([Delta(0, "", finish_reason="stop")], Usage(1, 1)),
         "with a defect": KeyError(CANARY),
-        "with an error": ApiError.upstream_error(),
+        "with an error": Unavailable(Service.INFERENCE),
     }
     edge = await start_edge(ScriptedGateway(steps=[Batch([Delta(0, CANARY)]), ends[end]]))
     with capture_logs() as logs:

@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
-from services.edge.http.errors import ApiError
 from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
 from services.edge.http.senders import Sender
+from services.edge.peers.errors import KeyRevoked, Service, Unavailable
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import KEY, text_answer
 from tests.integration.edge.wire import CHAT, HELLO, assert_shape, read_all, read_answer
@@ -108,7 +108,7 @@ async def test_an_upload_ends_with_its_key(start_edge: StartEdge) -> None:
     async with asyncio.timeout(5):
         while not edge.gateway.uploads:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-    edge.gateway.uploads[0](ApiError.key_revoked())
+    edge.gateway.uploads[0](KeyRevoked())
     status, headers, answer = await read_answer(reader)
     assert (status, answer["error"]["code"], headers["connection"]) == (401, "key_revoked", "close")
     writer.close()
@@ -255,7 +255,7 @@ async def test_without_a_trusted_proxy_nobody_escapes_by_a_header(start_edge: St
 
 async def test_an_auth_that_cannot_be_asked_costs_the_client_nothing(start_edge: StartEdge) -> None:
     edge = await start_edge(numbers=LimitNumbers(unauthorized_per_minute=5))
-    edge.gateway.authenticate_error = ApiError.service_unavailable("away")
+    edge.gateway.authenticate_error = Unavailable(Service.AUTH)
     statuses = [(await edge.client.get("/v1/models")).status_code for _ in range(20)]
     assert statuses == [503] * 20
 

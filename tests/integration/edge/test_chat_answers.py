@@ -8,13 +8,17 @@ import base64
 import openai
 import pytest
 
+from common.reasons import Reason
 from services.edge.endpoints.chat.route import ChatLimits
-from services.edge.http.errors import ApiError
-from services.edge.serving.answer import Batch, Delta, RateWindow, ToolCallDelta, Usage
+from services.edge.endpoints.errors import to_api_error
+from services.edge.peers.errors import Failure, GenerationFailed, KeyRevoked, Refused, Service, Unavailable
+from services.edge.peers.quota.rate_window import RateWindow
+from services.edge.serving.answer import Batch, Delta, ToolCallDelta, Usage
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway, text_answer
 
 HELLO = [{"role": "user", "content": "Hello!"}]
+FULL = Refused(Reason.RATE_LIMITED, retry_after=1.5, window=RateWindow(60, 0, 1.5))
 
 
 def sdk(edge: Edge, key: str = KEY) -> openai.AsyncOpenAI:
@@ -110,33 +114,33 @@ async def test_a_refusal_that_asked_quota_nothing_repeats_the_windows_last_word(
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (ApiError.rate_limited(1.5, RateWindow(60, 0, 1.5)), openai.RateLimitError),
-        (ApiError.insufficient_credits(), openai.APIStatusError),
-        (ApiError.upstream_error(), openai.InternalServerError),
-        (ApiError.service_unavailable(), openai.InternalServerError),
-        (ApiError.invalid("no"), openai.BadRequestError),
+        (FULL, openai.RateLimitError),
+        (Refused(Reason.INSUFFICIENT_CREDITS), openai.APIStatusError),
+        (Unavailable(Service.INFERENCE), openai.InternalServerError),
+        (Unavailable(Service.QUOTA), openai.InternalServerError),
+        (GenerationFailed(Reason.INVALID_REQUEST, "no"), openai.BadRequestError),
     ],
 )
 async def test_an_error_before_the_first_token_is_the_sdks_matching_class(
-    start_edge: StartEdge, error: ApiError, kind: type[openai.APIStatusError]
+    start_edge: StartEdge, error: Failure, kind: type[openai.APIStatusError]
 ) -> None:
-    edge = await start_edge(ScriptedGateway(open_error=error))
+    edge, shown = await start_edge(ScriptedGateway(open_error=error)), to_api_error(error)
     async with sdk(edge) as client:
         for stream in (False, True):
             with pytest.raises(kind) as raised:
                 await client.chat.completions.create(model="muh-chat", messages=HELLO, stream=stream)
-            assert raised.value.status_code == error.status
+            assert raised.value.status_code == shown.status
             assert raised.value.body == {
-                "message": error.message,
-                "type": error.type,
-                "param": error.param,
-                "code": error.code,
+                "message": shown.message,
+                "type": shown.type,
+                "param": shown.param,
+                "code": shown.code,
             }
             assert raised.value.response.headers["x-request-id"]
 
 
 async def test_a_refusal_tells_the_window_and_when_to_come_back(start_edge: StartEdge) -> None:
-    edge = await start_edge(ScriptedGateway(open_error=ApiError.rate_limited(1.5, RateWindow(60, 0, 1.5))))
+    edge = await start_edge(ScriptedGateway(open_error=FULL))
     answer = await edge.chat()
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "2"
@@ -158,7 +162,7 @@ async def test_wrong_keys_and_models_are_the_sdks_classes(start_edge: StartEdge)
 
 
 async def test_an_error_after_the_first_token_is_an_event_and_no_done(start_edge: StartEdge) -> None:
-    edge = await start_edge(ScriptedGateway(steps=[Batch([Delta(0, "Hel")]), ApiError.key_revoked()]))
+    edge = await start_edge(ScriptedGateway(steps=[Batch([Delta(0, "Hel")]), KeyRevoked()]))
     answer = await edge.chat(stream=True)
     assert answer.status_code == 200
     last = answer.text.removesuffix("\n\n").split("\n\n")[-1]
@@ -168,7 +172,9 @@ async def test_an_error_after_the_first_token_is_an_event_and_no_done(start_edge
 
 
 async def test_an_error_midway_of_a_whole_answer_is_a_plain_error(start_edge: StartEdge) -> None:
-    edge = await start_edge(ScriptedGateway(steps=[Batch([Delta(0, "Hel")]), ApiError.upstream_error()]))
+    edge = await start_edge(
+        ScriptedGateway(steps=[Batch([Delta(0, "Hel")]), GenerationFailed(Reason.ENGINE_UNAVAILABLE)])
+    )
     answer = await edge.chat()
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "upstream_error")
 

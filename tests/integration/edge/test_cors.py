@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from common.reasons import Reason
 from servicekit.errors import StartupError
 from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.cors import Cors
-from services.edge.http.errors import ApiError
 from services.edge.http.protocol import Bounds
+from services.edge.peers.errors import KeyRevoked, Refused
 from services.edge.serving.answer import Batch, Delta
 from tests.integration.edge.edge_world import StartEdge, request_bytes
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
@@ -89,7 +90,7 @@ async def test_every_page_has_to_be_written_out(start_edge: StartEdge) -> None:
 
 
 async def test_errors_can_be_read_too(start_edge: StartEdge) -> None:
-    edge = await start_edge(ScriptedGateway(open_error=ApiError.rate_limited(1)), cors=PAGE)
+    edge = await start_edge(ScriptedGateway(open_error=Refused(Reason.RATE_LIMITED, retry_after=1)), cors=PAGE)
     page = {"origin": PAGE}
     answers = [
         await edge.client.post(CHAT, json=HELLO, headers=page),
@@ -104,7 +105,7 @@ async def test_errors_can_be_read_too(start_edge: StartEdge) -> None:
 
 
 async def test_an_error_within_a_stream_can_be_read(start_edge: StartEdge) -> None:
-    edge = await start_edge(ScriptedGateway(steps=[Batch([Delta(0, "a")]), ApiError.key_revoked()]), cors=PAGE)
+    edge = await start_edge(ScriptedGateway(steps=[Batch([Delta(0, "a")]), KeyRevoked()]), cors=PAGE)
     answer = await edge.client.post(CHAT, json={**HELLO, "stream": True}, headers={"origin": PAGE})
     assert "key_revoked" in answer.text
     assert answer.headers["access-control-allow-origin"] == PAGE

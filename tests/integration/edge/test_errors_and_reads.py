@@ -8,9 +8,10 @@ import httpx
 import pytest
 from prometheus_client import generate_latest
 
+from common.reasons import Reason
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.chat.route import ChatLimits
-from services.edge.http.errors import ApiError
+from services.edge.peers.errors import Refused, Service, Unavailable
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import ScriptedGateway
 
@@ -59,7 +60,7 @@ async def test_head_is_get_without_a_body_and_options_tells_the_methods(edge: Ed
 
 
 async def test_when_several_errors_apply_the_first_of_the_list_wins(start_edge: StartEdge) -> None:
-    gateway = ScriptedGateway(allowed=frozenset({"muh-chat"}), open_error=ApiError.rate_limited(1))
+    gateway = ScriptedGateway(allowed=frozenset({"muh-chat"}), open_error=Refused(Reason.RATE_LIMITED, retry_after=1))
     edge = await start_edge(gateway, limits=ChatLimits(max_body_bytes=200))
     form = {"content-type": "application/x-www-form-urlencoded"}
     hello = '"messages":[{"role":"user","content":"x"}]'
@@ -113,7 +114,7 @@ async def test_every_v1_route_wants_a_key(edge: Edge) -> None:
 
 
 async def test_auth_that_cannot_be_asked_is_503_everywhere(start_edge: StartEdge) -> None:
-    edge = await start_edge(ScriptedGateway(authenticate_error=ApiError.service_unavailable()))
+    edge = await start_edge(ScriptedGateway(authenticate_error=Unavailable(Service.AUTH)))
     for method, path in (("POST", CHAT), ("GET", "/v1/models"), ("GET", "/v1/usage")):
         assert (await edge.client.request(method, path)).status_code == 503
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+import pytest
+
 from services.edge.endpoints.chat import stream as sse
 from services.edge.http.exchange import Exchange
 from services.edge.http.heartbeat import Heartbeat
@@ -46,7 +48,7 @@ class Loop:
 class Stream:
     """A stream under way: what was sent on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = FakeClock()
         self.loop = Loop(self.clock)
         self.sent: list[bytes] = []
@@ -54,15 +56,16 @@ class Stream:
         self.stuck.set()
         scope = {"method": "POST", "headers": []}
         self.exchange = Exchange(scope, self._send, request_id="req_1", clock=self.clock)
-        self.heartbeat = Heartbeat(self.exchange, SILENCE, self.clock, self.loop)
+        self.heartbeat = Heartbeat(self.exchange, SILENCE, self.clock)
+        monkeypatch.setattr(self.heartbeat, "_loop", self.loop)
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message["body"])
         await self.stuck.wait()
 
 
-async def test_a_comment_comes_only_after_fifteen_silent_seconds() -> None:
-    stream = Stream()
+async def test_a_comment_comes_only_after_fifteen_silent_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(monkeypatch)
     with stream.heartbeat:
         await stream.loop.pass_time(14)
         assert stream.sent == []
@@ -74,8 +77,8 @@ async def test_a_comment_comes_only_after_fifteen_silent_seconds() -> None:
         assert stream.sent == [sse.KEEP_ALIVE] * 2
 
 
-async def test_a_stream_that_speaks_gets_no_comments() -> None:
-    stream = Stream()
+async def test_a_stream_that_speaks_gets_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(monkeypatch)
     with stream.heartbeat:
         for _ in range(8):
             await stream.loop.pass_time(10)
@@ -83,8 +86,8 @@ async def test_a_stream_that_speaks_gets_no_comments() -> None:
     assert stream.sent == [b"data"] * 8
 
 
-async def test_a_client_that_does_not_read_gets_no_comments_on_top() -> None:
-    stream = Stream()
+async def test_a_client_that_does_not_read_gets_no_comments_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(monkeypatch)
     with stream.heartbeat:
         stream.stuck.clear()
         sending = asyncio.create_task(stream.exchange.body(b"data", more=True))
@@ -94,8 +97,8 @@ async def test_a_client_that_does_not_read_gets_no_comments_on_top() -> None:
         await sending
 
 
-async def test_after_the_end_nothing_is_said() -> None:
-    stream = Stream()
+async def test_after_the_end_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(monkeypatch)
     with stream.heartbeat:
         await stream.exchange.body(b"end")
         await stream.loop.pass_time(60)

@@ -17,13 +17,14 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from common.reasons import Reason
 from servicekit.clock import SystemClock
 from services.edge.app import make_fastapi
 from services.edge.endpoints.access import Platform
 from services.edge.endpoints.chat.request_schema import COMPONENTS
 from services.edge.endpoints.chat.validation import parse_chat_request
-from services.edge.http.errors import ApiError
 from services.edge.http.limits import LimitNumbers, Limits
+from services.edge.peers.errors import GenerationFailed
 from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from tests.integration.edge.edge_world import Edge, StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway, Step, text_answer
@@ -202,7 +203,7 @@ def answers() -> dict[str, list[Step]]:
         "text": list(text_answer("a", "b")),
         "calls": list(call),
         "logprobs": likely,
-        "broken": [Batch([Delta(0, "a")]), ApiError.upstream_error()],
+        "broken": [Batch([Delta(0, "a")]), GenerationFailed(Reason.ENGINE_UNAVAILABLE)],
     }
 
 

@@ -6,26 +6,31 @@ below is that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
 from servicekit.clock import MICROSECONDS, Clock
 from services.edge.endpoints.chat import stream as sse
 from services.edge.endpoints.chat.whole import Completion
+from services.edge.endpoints.errors import to_api_error
+from services.edge.endpoints.identify import identify
+from services.edge.endpoints.rate_limit_headers import WindowMemory, window_headers
 from services.edge.http.bodies import HeldBody
 from services.edge.http.body import read_json_body
 from services.edge.http.disconnect import until_disconnect
 from services.edge.http.errors import ApiError
 from services.edge.http.exchange import JSON, Exchange, Header, Receive
 from services.edge.http.heartbeat import Heartbeat
-from services.edge.http.identify import identify
 from services.edge.http.ids import completion_id
 from services.edge.http.limits import Limits, Sender
-from services.edge.http.parsing.parsed import ChatForm
+from services.edge.http.parsing.parsed import ChatForm, ParsedChat
 from services.edge.http.parsing.parser import BodyParser
-from services.edge.http.rate_limit_headers import WindowMemory
+from services.edge.peers.errors import Failure, Refused
+from services.edge.serving import metrics
 from services.edge.serving.answer import Answer
-from services.edge.serving.gateway import Caller, Gateway
+from services.edge.serving.gateway import Caller, Gateway, ModelInfo
 
 PATH = "/v1/chat/completions"
 
@@ -51,24 +56,25 @@ class ChatRoute:
         self._windows = WindowMemory(clock)
 
     async def serve(self, exchange: Exchange, receive: Receive) -> None:
-        """Answers one request. Raises ApiError, or ClientGone when nobody is left to answer."""
+        """Answers one request. Raises ApiError, a Failure, or ClientGone when nobody is left to answer."""
         exchange.route = PATH
         with exchange.trace.child("authenticate"):
             caller = await identify(exchange, self._gateway, self._budget)
         exchange.caller = caller
         principal = caller.principal
         self._budget.spending.check(Sender.account(principal.account_id))
-        exchange.window = self._windows.recall(principal.account_id, principal.requests_per_minute)
         try:
             with self._budget.bodies.open(principal.account_id) as held:
                 await self._answer(exchange, receive, caller, held)
-        except ApiError as error:
-            if error.window is not None:
+        except BaseException as error:
+            if isinstance(error, Refused) and error.window is not None:
                 self._windows.remember(principal.account_id, error.window)
+            window = self._windows.recall(principal.account_id, principal.requests_per_minute)
+            exchange.account_headers = window_headers(window)
             raise
 
     async def _answer(self, exchange: Exchange, receive: Receive, caller: Caller, held: HeldBody) -> None:
-        uploading = partial(self._gateway.uploading, caller)
+        uploading = partial(self._uploading, caller)
         parsed = await self._parser.parse(
             await read_json_body(exchange, receive, self._limits.max_body_bytes, held, uploading),
             caller.principal.account_id,
@@ -78,7 +84,25 @@ class ChatRoute:
         exchange.model = form.alias
         parsed.message.model = model.model
         async with until_disconnect(receive):
-            answer = await self._gateway.open(
+            answer = await self._open(exchange, caller, model, parsed)
+            try:
+                del parsed  # an answer may run for minutes; what was asked is inference's now
+                held.release()
+                exchange.first_token = self._clock.monotonic()
+                exchange.account_headers = window_headers(answer.window)
+                exchange.charge_id = answer.charge_id
+                self._windows.remember(caller.principal.account_id, answer.window)
+                await (self._stream if form.stream else self._whole)(exchange, form, answer)
+            finally:
+                await answer.aclose()
+
+    def _uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> AbstractContextManager[object]:
+        return self._gateway.uploading(caller, lambda failure: end(to_api_error(failure)))
+
+    async def _open(self, exchange: Exchange, caller: Caller, model: ModelInfo, parsed: ParsedChat) -> Answer:
+        form = parsed.form
+        try:
+            return await self._gateway.open(
                 caller,
                 model,
                 parsed.message,
@@ -89,16 +113,10 @@ class ChatRoute:
                 request_id=exchange.request_id,
                 deadline=exchange.began + self._limits.request_timeout,
             )
-            try:
-                del parsed  # an answer may run for minutes; what was asked is inference's now
-                held.release()
-                exchange.first_token = self._clock.monotonic()
-                exchange.window = answer.window
-                exchange.charge_id = answer.charge_id
-                self._windows.remember(caller.principal.account_id, answer.window)
-                await (self._stream if form.stream else self._whole)(exchange, form, answer)
-            finally:
-                await answer.aclose()
+        except Failure as failure:
+            error = to_api_error(failure)
+            metrics.REFUSALS.labels(error.code or error.type).inc()
+            raise
 
     async def _stream(self, exchange: Exchange, form: ChatForm, answer: Answer) -> None:
         encoder = sse.ChunkEncoder(

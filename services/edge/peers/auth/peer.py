@@ -8,15 +8,17 @@ from typing import Protocol
 
 import grpc
 
+from common.reasons import Reason
 from muhgpt.auth.v1 import auth_pb2, auth_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
 from servicekit.rpc.status import RpcFailure
-from services.edge.http.errors import ApiError, from_rpc_failure
 from services.edge.peers.auth.principals import Principal, PrincipalCache
 from services.edge.peers.auth.refused_keys import RefusedKeys
 from services.edge.peers.auth.session import KeyWatch
+from services.edge.peers.errors import Failure, KeyRefused, KeyRevoked, Service, Unavailable
+from services.edge.peers.failed_call import from_failed_call
 from services.edge.peers.streaming.link import Link
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.state import StreamState
@@ -31,8 +33,8 @@ ATTEMPTS = 5  # answers that were overtaken by a change before we give up
 REVALIDATE_PAUSE = 0.1  # seconds between questions that auth could not answer
 GUARD_INTERVAL = 0.1  # seconds between looks at the clock
 
-# What auth says of a key, and not of this edge (CALLER_UNKNOWN).
-REFUSALS = frozenset({"KEY_UNKNOWN", "KEY_REVOKED", "KEY_EXPIRED", "ACCOUNT_SUSPENDED"})
+# Of a key, and not of this edge (CALLER_UNKNOWN).
+KEY_REASONS = frozenset({Reason.KEY_UNKNOWN, Reason.KEY_REVOKED, Reason.KEY_EXPIRED, Reason.ACCOUNT_SUSPENDED})
 _KIND = auth_pb2.KeyChange
 
 
@@ -43,15 +45,15 @@ class RunningAnswers(Protocol):
         """The digests of the keys that have answers running or being opened."""
         ...
 
-    def end_key(self, account_id: str, key_id: str, error: Callable[[], ApiError]) -> None:
+    def end_key(self, account_id: str, key_id: str, error: Callable[[], Failure]) -> None:
         """Ends the answers of a key; of the whole account when key_id is empty."""
         ...
 
-    def end_digest(self, digest: bytes, error: Callable[[], ApiError]) -> None:
+    def end_digest(self, digest: bytes, error: Callable[[], Failure]) -> None:
         """Ends the answers opened with this digest."""
         ...
 
-    def end_all(self, error: Callable[[], ApiError]) -> None:
+    def end_all(self, error: Callable[[], Failure]) -> None:
         """Ends every answer."""
         ...
 
@@ -111,32 +113,32 @@ class AuthPeer:
         await self._link.close()
 
     def remembered(self, digest: bytes) -> Principal | None:
-        """The cached principal if it may be used at this instant. Raises ApiError 401 (expired) or 503 (no trust)."""
+        """The cached principal if it may be used now. Raises KeyRefused (expired), Unavailable (no trust)."""
         if not self.trusted:
-            raise keys_unavailable()
+            raise Unavailable(Service.AUTH)
         principal = self._cache.get(digest)
         if principal is not None:
             self._check_expiry(principal)
         return principal
 
     async def authenticate(self, digest: bytes) -> Principal:
-        """The key's principal. Raises ApiError: 401 for what auth refuses, 503 when auth cannot be asked or trusted."""
+        """The key's principal. Raises KeyRefused, and Unavailable when auth cannot be asked or trusted."""
         principal = self.remembered(digest)
         if principal is not None:
             metrics.CACHE_HITS.inc()
             return principal
         metrics.CACHE_MISSES.inc()
         if (refusal := self._refused.get(digest)) is not None:
-            raise from_rpc_failure(refusal, "auth")
+            raise from_authenticate(refusal)
         for _ in range(ATTEMPTS):
             try:
                 await asyncio.shield(self._ask(digest))
             except RpcFailure as failure:
-                raise from_rpc_failure(failure, "auth") from None
+                raise from_authenticate(failure) from None
             principal = self.remembered(digest)  # a revocation may have come before this task's turn
             if principal is not None:
                 return principal
-        raise keys_unavailable()
+        raise Unavailable(Service.AUTH)
 
     # What the key watch tells
 
@@ -160,10 +162,10 @@ class AuthPeer:
         self._refused.clear()
         if change.kind == _KIND.KIND_KEY_REVOKED:
             self._cache.forget(account_id=change.account_id, key_id=change.key_id)
-            self._running.end_key(change.account_id, change.key_id, ApiError.key_revoked)
+            self._running.end_key(change.account_id, change.key_id, KeyRevoked)
         elif change.kind == _KIND.KIND_ACCOUNT_SUSPENDED:
             self._cache.forget(account_id=change.account_id)
-            self._running.end_key(change.account_id, "", ApiError.key_revoked)
+            self._running.end_key(change.account_id, "", KeyRevoked)
         else:
             self._cache.forget(account_id=change.account_id)
         log.info("key_change", kind=change.kind, sequence=change.sequence, account_id=change.account_id)
@@ -202,7 +204,7 @@ class AuthPeer:
         try:
             return await self._call(digest)
         except RpcFailure as failure:
-            if failure.code is grpc.StatusCode.UNAUTHENTICATED and failure.reason in REFUSALS:
+            if failure.code is grpc.StatusCode.UNAUTHENTICATED and failure.reason in KEY_REASONS:
                 self._refused.put(digest, failure, generation)
             raise
 
@@ -227,7 +229,7 @@ class AuthPeer:
 
     def _check_expiry(self, principal: Principal) -> None:
         if principal.expires_at_us is not None and self._clock.now_us() >= principal.expires_at_us:
-            raise ApiError.invalid_api_key("This API key has expired.")
+            raise KeyRefused(Reason.KEY_EXPIRED)
 
     async def _open(self) -> None:
         await self._replicas.known()
@@ -250,7 +252,7 @@ class AuthPeer:
             for digest, task in confirmations.items():
                 if not task.done():
                     task.cancel()
-                    self._running.end_digest(digest, keys_unavailable)
+                    self._running.end_digest(digest, _unavailable)
 
     async def _confirmed(self, digest: bytes) -> bool:
         """Asks once; ends the answers of a key that works no more. False: auth could not say."""
@@ -259,7 +261,7 @@ class AuthPeer:
         except RpcFailure as failure:
             if failure.code is not grpc.StatusCode.UNAUTHENTICATED or not failure.reason:
                 return False
-            self._running.end_digest(digest, ApiError.key_revoked)
+            self._running.end_digest(digest, KeyRevoked)
         return True
 
     async def _guard(self) -> None:
@@ -270,7 +272,7 @@ class AuthPeer:
                 self._trusting = False
                 log.error("auth_trust_lapsed")
                 self._cache.clear()
-                self._running.end_all(keys_unavailable)
+                self._running.end_all(_unavailable)
             elif self.trusted:
                 self._trusting = True
 
@@ -280,6 +282,12 @@ class AuthPeer:
         task.add_done_callback(self._tasks.discard)
 
 
-def keys_unavailable() -> ApiError:
-    """503: nothing that auth said may be trusted now."""
-    return ApiError.service_unavailable("API keys cannot be checked at the moment. Try again.")
+def from_authenticate(failure: RpcFailure) -> Failure:
+    """What a failed Authenticate is."""
+    if failure.code is grpc.StatusCode.UNAUTHENTICATED and failure.reason in KEY_REASONS:
+        return KeyRefused(Reason(failure.reason))
+    return from_failed_call(failure, Service.AUTH)
+
+
+def _unavailable() -> Failure:
+    return Unavailable(Service.AUTH)

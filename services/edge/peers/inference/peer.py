@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 import grpc
 
+from common.reasons import Reason
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
 from servicekit.rpc.status import RpcFailure
-from services.edge.http.errors import ApiError, from_rpc_failure
+from services.edge.peers.errors import Service, Unavailable
+from services.edge.peers.inference.from_inference import from_hand_over
 from services.edge.peers.inference.generation import Generation
 from services.edge.peers.inference.session import InferenceLink, new_session_id
 from services.edge.peers.streaming.replicas import Replica, Replicas
@@ -115,7 +117,7 @@ class InferencePeer:
     ) -> Generation:
         """Sends the request to a replica; `wake` is called when something came of it.
 
-        Raises ApiError: 502 when no replica is there, and what the unary Prepare of a large request failed with.
+        Raises Unavailable when no replica is there, and what the unary Prepare of a large request failed with.
         """
         traceparent = tracing.current.get().traceparent
         prepare = inference_pb2.Prepare(request_id=request_id, account_id=account_id, traceparent=traceparent)
@@ -143,7 +145,7 @@ class InferencePeer:
     async def _choose(self, model: str, but: Container[InferenceLink] = ()) -> InferenceLink:
         """The usable replica that has the model (ready, if any is) and the least to do. Waits a little for one.
 
-        Those in `but` were tried. Raises ApiError 502.
+        Those in `but` were tried. Raises Unavailable.
         """
         if (link := self._best(model, but)) is not None:
             return link
@@ -160,7 +162,7 @@ class InferencePeer:
                 log.warning("no_replica", model=model)
             finally:
                 self._waiting.discard(opened)
-        raise ApiError.upstream_error()
+        raise Unavailable(Service.INFERENCE)
 
     def _best(self, model: str, but: Container[InferenceLink]) -> InferenceLink | None:
         usable = [link for link in self._links.values() if link.usable and link not in but]
@@ -174,7 +176,7 @@ class InferencePeer:
     ) -> tuple[InferenceLink, bytes]:
         """Sends a large request. One that a replica did not take, leaving or its engine away, goes to another.
 
-        Raises ApiError.
+        Raises GenerationFailed, Unavailable, Unexplained.
         """
         until = self._clock.monotonic() + seconds_left
         tried: list[InferenceLink] = []
@@ -188,11 +190,11 @@ class InferencePeer:
             except RpcFailure as failure:
                 tried.append(link)
                 if len(tried) >= HAND_OVERS or not self._may_be_taken_elsewhere(failure, link, message.request.model):
-                    raise from_rpc_failure(failure, "inference") from None
+                    raise from_hand_over(failure) from None
                 log.info("hand_over_repeated", request_id=message.request_id, problem=failure.message)
 
     def _may_be_taken_elsewhere(self, failure: RpcFailure, link: InferenceLink, model: str) -> bool:
-        if failure.reason == "ENGINE_UNAVAILABLE":
+        if failure.reason == Reason.ENGINE_UNAVAILABLE:
             link.found_away(model)
             # The engine died under it (inference.proto, Failed.engine_died): another one might too.
             return "engine_died" not in failure.metadata and self.ready(model)
@@ -219,7 +221,7 @@ class InferencePeer:
                 self._keep(self._refresh(link))
         for replica in [each for each in self._links if each not in self._replicas.now]:
             self._keep(self._see_off(self._links.pop(replica)))
-        self._take_models(self._merged() or self._models)
+        self._models = self._merged() or self._models
 
     async def _see_off(self, link: InferenceLink) -> None:
         """Answers that run on a replica whose address is gone go on to their ends."""
@@ -258,13 +260,8 @@ class InferencePeer:
                 continue
             link.tell_models(response.models)
             pause = MODELS_INTERVAL if all(model.ready for model in response.models) else UNREADY_INTERVAL
-            self._take_models(self._merged())
+            self._models = self._merged()
             self._told.set()
-
-    def _take_models(self, models: dict[str, inference_pb2.Model]) -> None:
-        """The dict changes only when the models do, so that what was made of it lasts."""
-        if models != self._models:
-            self._models = models
 
     def _merged(self) -> dict[str, inference_pb2.Model]:
         merged: dict[str, inference_pb2.Model] = {}

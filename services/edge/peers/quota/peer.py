@@ -13,7 +13,8 @@ from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.rpc.client import Peer
 from servicekit.rpc.status import RpcFailure
-from services.edge.http.errors import ApiError, from_rpc_failure
+from services.edge.peers.errors import Service, TooManyHolds, Unavailable
+from services.edge.peers.quota.from_quota import from_query
 from services.edge.peers.quota.hold import Hold
 from services.edge.peers.quota.session import QuotaLink
 from services.edge.peers.streaming.replicas import Replica, Replicas
@@ -95,28 +96,28 @@ class QuotaPeer:
         await asyncio.gather(*self._closing, *(link.link.close() for link in self._all()))
 
     def link_of(self, account_id: str) -> QuotaLink:
-        """The account's session. Raises ApiError 503 when it is down, or when this worker has too many holds open."""
+        """The account's session. Raises Unavailable when it is down, TooManyHolds at this worker's bound."""
         replica = self._home_of(account_id)
         link = self._links[replica]
         if link.down_for() >= self._timings.down_timeout:
-            raise unavailable()
+            raise Unavailable(Service.QUOTA)
         if self.unfinished >= self._max_unfinished:
-            raise ApiError.too_many_answers()
+            raise TooManyHolds
         return link
 
     def hold(self, account_id: str, wake: Callable[[], None]) -> tuple[QuotaLink, Hold]:
-        """A hold yet to be reserved, and the session that carries it. Raises ApiError 503 like link_of."""
+        """A hold yet to be reserved, and the session that carries it. Raises what link_of raises."""
         link = self.link_of(account_id)
         return link, link.hold(wake)
 
     async def usage(self, account_id: str, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
-        """Charged usage of UTC days YYYY-MM-DD, both inclusive. Raises ApiError 400 or 503."""
+        """Charged usage of UTC days YYYY-MM-DD, both inclusive. Raises QueryRefused, Unavailable."""
         request = quota_pb2.GetUsageRequest(account_id=account_id, start_day=start_day, end_day=end_day)
         response: quota_pb2.GetUsageResponse = await self._read("GetUsage", account_id, request)
         return response
 
     async def charges(self, account_id: str, limit: int, after: str) -> quota_pb2.ListChargesResponse:
-        """Receipts, newest first, older than the one with the id `after`. Raises ApiError 400 or 503."""
+        """Receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         request = quota_pb2.ListChargesRequest(account_id=account_id, page_size=limit, page_token=after)
         response: quota_pb2.ListChargesResponse = await self._read("ListCharges", account_id, request)
         return response
@@ -132,7 +133,7 @@ class QuotaPeer:
                     raise
                 return await self._call(self._replicas.after(replica), method, request)
         except RpcFailure as failure:
-            raise from_rpc_failure(failure, "quota") from None
+            raise from_query(failure) from None
 
     async def _call(self, replica: Replica[Peer], method: str, request: Any) -> Any:
         peer = replica.connection
@@ -141,9 +142,9 @@ class QuotaPeer:
 
     def _home_of(self, account_id: str) -> Replica[Peer]:
         """Of the replicas whose session is open, by rendezvous hashing: when one comes or goes only its own accounts
-        move. Raises ApiError 503 when there is none at all."""
+        move. Raises Unavailable when there is none at all."""
         if not self._links:
-            raise unavailable()
+            raise Unavailable(Service.QUOTA)
         open_now = [replica for replica, link in self._links.items() if link.up]
         account = zlib.crc32(account_id.encode())
         return max(open_now or self._links, key=lambda replica: _weight(account, replica.address))
@@ -179,8 +180,3 @@ class QuotaPeer:
 def _weight(account: int, address: str) -> int:
     """CRCs alone are no hash here: of two replicas they would differ by the same bits for every account."""
     return ((account ^ zlib.crc32(address.encode())) * 0x9E3779B1) & 0xFFFFFFFF
-
-
-def unavailable() -> ApiError:
-    """503: quota did not answer."""
-    return ApiError.service_unavailable("Credits cannot be checked at the moment. Try again.")

@@ -6,11 +6,11 @@ from datetime import date
 
 import pytest
 
+from services.edge.endpoints.rate_limit_headers import WindowMemory
 from services.edge.endpoints.usage.route import range_of
 from services.edge.http.errors import ApiError
-from services.edge.http.rate_limit_headers import WindowMemory
 from services.edge.http.read_limit import ReadLimit
-from services.edge.serving.answer import RateWindow
+from services.edge.peers.quota.rate_window import RateWindow
 from tests.fakes import FakeClock
 
 TODAY = date(2026, 6, 30)

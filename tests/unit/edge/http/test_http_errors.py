@@ -1,4 +1,4 @@
-"""The one table from the peers' failures to what a client sees."""
+"""The one switch from failures, the peers' among them, to what a client sees."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import pytest
 from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.rpc.status import RpcFailure
-from services.edge.http.errors import ApiError, Service, from_inference_failure, from_refusal, from_rpc_failure
-from services.edge.serving.answer import RateWindow
+from services.edge.endpoints.errors import to_api_error
+from services.edge.http.errors import ApiError
+from services.edge.peers.auth.peer import from_authenticate
+from services.edge.peers.inference.from_inference import from_hand_over, to_failure
+from services.edge.peers.quota.from_quota import from_query, to_refused
+from services.edge.peers.quota.rate_window import Limit, RateWindow
 
 CODE = grpc.StatusCode
+FROM_CALL = {"auth": from_authenticate, "quota": from_query, "inference": from_hand_over}
 
 
 @pytest.mark.parametrize(
@@ -37,8 +42,8 @@ CODE = grpc.StatusCode
         ("inference", CODE.UNKNOWN, "", 500),
     ],
 )
-def test_a_failed_call_is_this_status(service: Service, code: grpc.StatusCode, reason: str, status: int) -> None:
-    error = from_rpc_failure(RpcFailure(code, "secret detail" if status >= 500 else "", reason), service)
+def test_a_failed_call_is_this_status(service: str, code: grpc.StatusCode, reason: str, status: int) -> None:
+    error = to_api_error(FROM_CALL[service](RpcFailure(code, "secret detail" if status >= 500 else "", reason)))
     assert error.status == status
     assert "secret detail" not in error.message
 
@@ -55,9 +60,34 @@ def test_a_failed_call_is_this_status(service: Service, code: grpc.StatusCode, r
     ],
 )
 def test_a_refusal_of_quota_is_this_error(reason: str, status: int, type: str, code: str | None) -> None:
-    value = quota_pb2.Refused.Reason.Value(f"REASON_{reason}")
-    error = from_refusal(value, retry_after=2.2, window=RateWindow(60, 0, 2.2))
+    message = quota_pb2.Refused(reason=quota_pb2.Refused.Reason.Value(f"REASON_{reason}"))
+    error = to_api_error(to_refused(message))
     assert (error.status, error.type, error.code) == (status, type, code)
+
+
+@pytest.mark.parametrize(
+    ("limit", "named", "text"),
+    [
+        ("KEY", Limit.KEY, "Rate limit of this API key reached (5 requests a minute). Try again in 3 s."),
+        ("ACCOUNT", Limit.ACCOUNT, "Rate limit reached (5 requests a minute). Try again in 3 s."),
+        ("UNSPECIFIED", None, "Rate limit reached (5 requests a minute). Try again in 3 s."),
+    ],
+)
+def test_the_limit_that_refused_is_named(limit: str, named: Limit | None, text: str) -> None:
+    message = quota_pb2.Refused(
+        reason=quota_pb2.Refused.REASON_RATE_LIMITED,
+        limit=quota_pb2.Refused.Limit.Value(f"LIMIT_{limit}"),
+        window=quota_pb2.RateWindow(limit=5, remaining=0),
+    )
+    message.retry_after.FromMilliseconds(2200)
+    message.window.reset_after.FromMilliseconds(2500)
+    refused = to_refused(message)
+    assert (refused.limit, refused.window) == (named, RateWindow(5, 0, 2.5))
+    assert to_api_error(refused).message == text
+
+
+def test_a_reason_that_a_newer_quota_gives_is_a_500() -> None:
+    assert to_api_error(to_refused(quota_pb2.Refused(reason=4711))).status == 500  # type: ignore[arg-type]
 
 
 def test_retry_after_is_whole_seconds_rounded_up_and_never_zero() -> None:
@@ -87,7 +117,7 @@ def test_no_client_retries_what_money_alone_can_change() -> None:
 )
 def test_a_failed_generation_is_this_error(reason: str, status: int, shown: bool) -> None:
     value = inference_pb2.Failed.Reason.Value(f"REASON_{reason}")
-    error = from_inference_failure(inference_pb2.Failed(reason=value, message="what inference says", param="tools"))
+    error = to_api_error(to_failure(inference_pb2.Failed(reason=value, message="what inference says", param="tools")))
     assert error.status == status
     assert (error.message == "what inference says") is shown
     assert (error.param == "tools") is shown

@@ -7,13 +7,12 @@ import time
 from services.edge.http.errors import ApiError
 from services.edge.http.exchange import Exchange
 from services.edge.http.limits import Limits, Sender
+from services.edge.peers.errors import Unauthenticated
 from services.edge.serving.gateway import Caller, Gateway
-
-UNAUTHORIZED = 401
 
 
 async def identify(exchange: Exchange, gateway: Gateway, budget: Limits) -> Caller:
-    """The caller. Raises ApiError: 401, 429 `refused_too_often` (of the address), 503 when auth cannot be asked.
+    """The caller. Raises Unauthenticated, Unavailable, and ApiError 429 `refused_too_often` (of the address).
 
     A key that this worker knows costs a look into a table and is never refused for what others of its address did.
     """
@@ -21,9 +20,8 @@ async def identify(exchange: Exchange, gateway: Gateway, budget: Limits) -> Call
     try:
         authorization = exchange.authorization()
         caller = gateway.remembered(authorization)
-    except ApiError as error:
-        if error.status == UNAUTHORIZED:
-            _count(exchange, budget, started)
+    except (ApiError, Unauthenticated):  # ApiError: several Authorization headers
+        _count(exchange, budget, started)
         raise
     if caller is None:
         caller = await _look_up(exchange, gateway, budget, authorization)
@@ -40,8 +38,8 @@ async def _look_up(exchange: Exchange, gateway: Gateway, budget: Limits, authori
     valid = True  # or at least not known to be invalid
     try:
         return await gateway.authenticate(authorization)
-    except ApiError as error:
-        valid = error.status != UNAUTHORIZED
+    except Unauthenticated:
+        valid = False
         raise
     finally:
         if valid:
@@ -55,8 +53,8 @@ async def _look_up_in_turn(
     async with budget.unauthorized.turn(source):
         try:
             return await gateway.authenticate(authorization)
-        except ApiError as error:
-            raise (refusal if error.status == UNAUTHORIZED else error) from None
+        except Unauthenticated:
+            raise refusal from None
 
 
 def _count(exchange: Exchange, budget: Limits, started: float) -> None:

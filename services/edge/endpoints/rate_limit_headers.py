@@ -1,11 +1,12 @@
-"""The rate-window headers of answers that asked quota nothing."""
+"""The rate-window headers, also of answers that asked quota nothing."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
 from servicekit.clock import Clock
-from services.edge.serving.answer import RateWindow
+from services.edge.http.exchange import Header
+from services.edge.peers.quota.rate_window import RateWindow
 
 MAX_ACCOUNTS = 10_000
 
@@ -38,3 +39,12 @@ class WindowMemory:
         if left <= 0:
             return RateWindow(window.limit, window.limit, 0.0)
         return RateWindow(window.limit, window.remaining, left)
+
+
+def window_headers(window: RateWindow) -> list[Header]:
+    """OpenAI's headers; the reset is a duration as OpenAI writes it ("59.214s")."""
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % window.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % window.remaining),
+        (b"x-ratelimit-reset-requests", f"{window.reset_after:.3f}s".encode()),
+    ]
