@@ -37,6 +37,7 @@ from services.inference.domain.engine import (
     Engine,
     FinishReason,
     Prepared,
+    Sink,
     TokenLogprob,
     ToolCallDelta,
     Usage,
@@ -51,6 +52,7 @@ from services.inference.engines.routed.engine import RoutedEngine
 from services.inference.engines.routed.route import Route
 from services.inference.engines.upstream.engine import UpstreamConfig, UpstreamEngine
 from services.inference.service import InferenceServicer
+from tests.engine_steps import push
 
 EDGE_TOKEN = "edge-token-of-the-tests"
 OPERATOR_TOKEN = "operator-token-of-the-tests"
@@ -92,8 +94,8 @@ class ScriptedPrompt:
     request: ChatRequest
     engine: ScriptedEngine
 
-    def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
-        return self.engine.generate(self, max_tokens)
+    async def generate(self, max_tokens: int, sink: Sink, *, implied: bool = False) -> Usage:
+        return await push(self.engine.generate(self, max_tokens), sink)
 
 
 def count_tokens(request: ChatRequest) -> int:

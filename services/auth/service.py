@@ -65,6 +65,11 @@ class AuthServicer(auth_pb2_grpc.AuthServicer):
             accounts=[messages.from_account(account) for account in page.items], next_page_token=page.next_token
         )
 
+    async def CountAccounts(
+        self, request: auth_pb2.CountAccountsRequest, context: Context
+    ) -> auth_pb2.CountAccountsResponse:
+        return auth_pb2.CountAccountsResponse(accounts=await self._accounts.count())
+
     async def UpdateAccount(
         self, request: auth_pb2.UpdateAccountRequest, context: Context
     ) -> auth_pb2.UpdateAccountResponse:

@@ -44,6 +44,7 @@ class EdgeSettings(ProcessSettings):
     cors_origins: str | None = Field(
         None, description="origins of the web pages that may read answers, separated by commas; * for every page"
     )
+    cached_keys: int = Field(100_000, ge=1, le=10_000_000, description="keys that a worker need not ask auth about")
     max_unfinished_holds: int = Field(10_000, ge=1, le=1_000_000, description="answers and charges under way")
     trust_traceparent: bool = Field(False, description="whether a client's traceparent decides that it is sampled")
     reads_per_minute: int = Field(600, ge=1, description="usage and model reads per account and worker")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from muhgpt.inference.v1 import inference_pb2 as pb
 from services.inference.domain import chat
 from services.inference.domain.engine import (
@@ -122,13 +124,28 @@ def _to_sampling(message: pb.Sampling) -> chat.Sampling:
     )
 
 
-def from_event(generation_id: int, event: Event) -> pb.Event:
-    """One event for the wire. Delta first: there is one for every token."""
-    if isinstance(event, Delta):
-        return pb.Event(generation_id=generation_id, delta=_from_delta(event))
+def from_events(batch: Iterable[tuple[int, Event]]) -> pb.SessionResponse:
+    """Events of many generations, by their ids, as one message; fields are set in place, once for every token."""
+    response = pb.SessionResponse()
+    add = response.events.events.add
+    for generation_id, event in batch:
+        message = add()
+        message.generation_id = generation_id
+        if isinstance(event, Delta):
+            _fill_delta(message.delta, event)
+        else:
+            _fill_event(message, event)
+    return response
+
+
+def _fill_event(message: pb.Event, event: Prepared | Withheld | Finished | Failed) -> None:
     if isinstance(event, Prepared):
-        return pb.Event(generation_id=generation_id, prepared=from_prepared(event))
-    if isinstance(event, Finished):
+        message.prepared.CopyFrom(from_prepared(event))
+    elif isinstance(event, Withheld):
+        message.withheld.CopyFrom(pb.Withheld(output_tokens=event.output_tokens))
+    elif isinstance(event, Failed):
+        message.failed.CopyFrom(_from_failed(event))
+    else:
         finished = pb.Finished(
             prompt_tokens=event.prompt_tokens,
             output_tokens=event.output_tokens,
@@ -136,10 +153,7 @@ def from_event(generation_id: int, event: Event) -> pb.Event:
             cached_tokens=event.cached_tokens,
             reasoning_tokens=event.reasoning_tokens,
         )
-        return pb.Event(generation_id=generation_id, finished=finished)
-    if isinstance(event, Withheld):
-        return pb.Event(generation_id=generation_id, withheld=pb.Withheld(output_tokens=event.output_tokens))
-    return pb.Event(generation_id=generation_id, failed=_from_failed(event))
+        message.finished.CopyFrom(finished)
 
 
 def from_prepared(prepared: Prepared) -> pb.Prepared:
@@ -149,15 +163,18 @@ def from_prepared(prepared: Prepared) -> pb.Prepared:
     )
 
 
-def _from_delta(delta: Delta) -> pb.Delta:
-    message = pb.Delta(choice=delta.choice, text=delta.text, tokens=delta.tokens)
+def _fill_delta(message: pb.Delta, delta: Delta) -> None:
+    message.SetInParent()  # one of no text and no token is a delta too
+    if delta.choice:
+        message.choice = delta.choice
+    message.text = delta.text
+    message.tokens = delta.tokens
     if delta.tool_calls:
         message.tool_calls.extend(_from_tool_call(call) for call in delta.tool_calls)
     if delta.logprobs:
         message.logprobs.extend(_from_logprob(logprob) for logprob in delta.logprobs)
     if delta.finish_reason is not None:
         message.finish_reason = FINISH_REASONS[delta.finish_reason]
-    return message
 
 
 def _from_tool_call(call: ToolCallDelta) -> pb.ToolCallDelta:

@@ -17,6 +17,7 @@ from servicekit.process.run import run
 from servicekit.rpc.access import Tokens, read_tokens
 from servicekit.rpc.server import Server
 from servicekit.settings import load
+from servicekit.timer_wheel import TimerWheel
 from servicekit.tls.directory import TlsDirectory, open_tls
 from services.inference import metrics
 from services.inference.domain.images import ImageLimits, ImageLoader
@@ -36,15 +37,15 @@ async def main() -> None:
     raise_file_limit()
     tracing.configure("inference")
     tokens, tls = read_tokens(settings), open_tls(settings, "inference")
-    clock = SystemClock()
+    clock, timers = SystemClock(), TimerWheel()
     images = Images(settings)
-    fleet = Fleet(EngineFactory(settings, clock, os.environ), settings.queue_limit, images.start)
+    fleet = Fleet(EngineFactory(settings, clock, os.environ, timers), settings.queue_limit, images.start)
     reloads = Reloads(lambda: fleet.reload(_models(settings)))
     try:
         await fleet.start(_models(settings))
         serve_metrics(settings.metrics_listen)
         reloading = asyncio.create_task(reloads.run())
-        await _serve(settings, tokens, tls, fleet, images, clock)
+        await _serve(settings, tokens, tls, fleet, images, clock, timers)
         reloading.cancel()
         await asyncio.gather(reloading, return_exceptions=True)
     finally:
@@ -106,6 +107,7 @@ async def _serve(
     fleet: Fleet,
     images: Images,
     clock: Clock,
+    timers: TimerWheel,
 ) -> None:
     server = Server(
         name="inference",
@@ -124,7 +126,13 @@ async def _serve(
     preparer = Preparer(registry, settings.max_prompt_bytes, images.loader)
     handles = Handles(clock, lambda: secrets.token_bytes(16), settings.prepared_limit)
     servicer = InferenceServicer(
-        registry, preparer, handles, clock, server.draining, max_generations=settings.max_generations
+        registry,
+        preparer,
+        handles,
+        clock,
+        server.draining,
+        timers=timers,
+        max_generations=settings.max_generations,
     )
     descriptor = inference_pb2.DESCRIPTOR.services_by_name["Inference"]
     server.add(servicer, inference_pb2_grpc.add_InferenceServicer_to_server, descriptor)

@@ -50,3 +50,28 @@ TARGET_FIRST_TOKEN = Histogram(
     ["model", "target"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+
+
+class GenerationMeter:
+    """Implements Meter (domain/generation.py)."""
+
+    def granted(self, model: str, waited: float, prompt_tokens: int) -> None:
+        """See Meter."""
+        QUEUE_WAIT.labels(model).observe(waited)
+        PROMPT_TOKENS.labels(model).inc(prompt_tokens)
+
+    def first_output(self, model: str, seconds: float) -> None:
+        """See Meter."""
+        FIRST_TOKEN.labels(model).observe(seconds)
+
+    def speed(self, model: str, tokens_per_second: float) -> None:
+        """See Meter."""
+        SPEED.labels(model).observe(tokens_per_second)
+
+    def ended(self, model: str, outcome: str, output_tokens: int) -> None:
+        """See Meter."""
+        GENERATIONS.labels(model, outcome).inc()
+        OUTPUT_TOKENS.labels(model).inc(output_tokens)
+
+
+GENERATION_METER = GenerationMeter()

@@ -7,6 +7,7 @@ import asyncio
 from muhgpt.inference.v1 import inference_pb2 as pb
 from muhgpt.inference.v1 import inference_pb2_grpc
 from servicekit.clock import Clock
+from servicekit.timer_wheel import TimerWheel
 from services.inference import convert
 from services.inference.domain.preparation import Handles, Preparer
 from services.inference.domain.registry import Registry
@@ -24,19 +25,28 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         clock: Clock,
         draining: asyncio.Event,
         *,
+        timers: TimerWheel | None = None,
         max_generations: int = MAX_GENERATIONS,
     ) -> None:
+        """`timers`: the process's, when it has one already."""
         self._registry = registry
         self._preparer = preparer
         self._handles = handles
         self._clock = clock
+        self._timers = timers or TimerWheel()
         self._draining = draining
         self._max_generations = max_generations
 
     async def Session(self, request_iterator: Requests, context: Context) -> None:
         """Carries many generations of one edge worker."""
         session = EdgeSession(
-            self._preparer, self._handles, self._registry, self._clock, self._draining, self._max_generations
+            self._preparer,
+            self._handles,
+            self._registry,
+            self._clock,
+            self._timers,
+            self._draining,
+            self._max_generations,
         )
         await session.run(request_iterator, context)
 

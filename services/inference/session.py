@@ -9,13 +9,15 @@ from typing import Any, TypeAlias
 from muhgpt.inference.v1 import inference_pb2 as pb
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
+from servicekit.timer_wheel import TimerWheel
 from services.inference import convert
 from services.inference.domain.engine import Failed
 from services.inference.domain.errors import HelloExpected, InvalidRequest, Overloaded
-from services.inference.domain.generation import Generation, Order, PreparedRequest
+from services.inference.domain.generation import Order, PreparedRequest
 from services.inference.domain.outbox import Outbox
 from services.inference.domain.preparation import Handles, Preparer
 from services.inference.domain.registry import Registry
+from services.inference.generation_task import GenerationTask, Go
 
 log = get_logger(__name__)
 
@@ -37,6 +39,7 @@ class EdgeSession:
         handles: Handles,
         registry: Registry,
         clock: Clock,
+        timers: TimerWheel,
         draining: asyncio.Event,
         max_generations: int = MAX_GENERATIONS,
     ) -> None:
@@ -45,10 +48,11 @@ class EdgeSession:
         self._registry = registry
         self._load = registry.load
         self._clock = clock
+        self._timers = timers
         self._draining = draining
         self._max_generations = max_generations
         self._outbox = Outbox()
-        self._generations: dict[int, Generation] = {}
+        self._generations: dict[int, GenerationTask] = {}
         self._session_id = b""
         self._left = False  # the edge has ended its side
 
@@ -99,7 +103,7 @@ class EdgeSession:
             return
         if kind == "go":
             go = command.go
-            generation.go(max(1, go.max_tokens), go.traceparent, implied=go.max_tokens_implied)
+            generation.go(Go(max(1, go.max_tokens), go.max_tokens_implied, go.traceparent))
         elif kind == "cancel":
             generation.cancel()
         elif kind == "drop":
@@ -117,7 +121,7 @@ class EdgeSession:
             return
         deadline = message.deadline.ToMicroseconds() / 1e6 if message.HasField("deadline") else DEFAULT_DEADLINE
         order = Order(message.request_id, message.account_id, deadline, self._preparation(message), message.traceparent)
-        generation = Generation(order, lane, self._clock)
+        generation = GenerationTask(order, lane, self._clock, self._timers)
         self._generations[generation_id] = generation
         generation.task.add_done_callback(lambda _: self._forget(generation_id, generation))
 
@@ -132,7 +136,7 @@ class EdgeSession:
 
         return prepare
 
-    def _forget(self, generation_id: int, generation: Generation) -> None:
+    def _forget(self, generation_id: int, generation: GenerationTask) -> None:
         if self._generations.get(generation_id) is generation:
             del self._generations[generation_id]
         self._outbox.wake()  # a draining session ends with its last generation
@@ -151,8 +155,7 @@ class EdgeSession:
                 self._outbox.models_changed = False
                 await context.write(pb.SessionResponse(models_changed=pb.SessionModelsChanged()))
             while batch := self._outbox.take():
-                events = pb.Events(events=[convert.from_event(*item) for item in batch])
-                await context.write(pb.SessionResponse(events=events))
+                await context.write(convert.from_events(batch))
 
     async def _watch_load(self) -> None:
         with self._load.watch() as changed:

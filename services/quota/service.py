@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from common.hold_id import LENGTH as HOLD_ID_LENGTH
 from muhgpt.quota.v1 import quota_pb2 as pb
 from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from services.quota import metrics
 from services.quota.convert import day_range, hold_cursor, number_cursor, page_size, printable, valid_id
-from services.quota.domain import errors, hold_ids
+from services.quota.domain import errors
 from services.quota.domain.credits import MOST_CREDITS
 from services.quota.domain.operations import Grant, Refund
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
@@ -92,7 +93,7 @@ class QuotaServicer(quota_pb2_grpc.QuotaServicer):
         return pb.ListChargesResponse(charges=map(_charge, rows), next_page_token=token)
 
     async def GetCharge(self, request: pb.GetChargeRequest, context: Any) -> pb.GetChargeResponse:
-        if len(request.hold_id) != hold_ids.LENGTH:
+        if len(request.hold_id) != HOLD_ID_LENGTH:
             raise errors.IdMalformed("the id of a charge is 16 bytes, 32 hexadecimal digits")
         hold, edge_name = await self._reader.charge(request.hold_id)
         return pb.GetChargeResponse(

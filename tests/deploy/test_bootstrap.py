@@ -87,7 +87,7 @@ def test_a_certificate_is_good_for_a_year_and_its_authority_for_ten() -> None:
 
 
 def test_a_right_that_is_missing_is_said(api: SecretsApi) -> None:
-    api._rules.clear()
+    api.forbid_all()
     done = bootstrap(api)
     assert done.returncode == 2
     assert "did not make the Secret postgres: HTTP 403" in done.stderr

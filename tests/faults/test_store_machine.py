@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.edge.peers.quota.hold_id import new_hold_id
+from common.hold_id import new_hold_id
 from services.quota.domain.operations import (
     Confirm,
     Expire,

@@ -77,6 +77,7 @@ SUITES = {
         Suite("conformance", (*PRODUCT, "tests/conformance"), conformance),
         Suite("upgrade-test", (*PRODUCT, "tests/upgrade"), upgrade),
         Suite("bench-path", (*PRODUCT, "bench/path"), bench_path),
+        Suite("test-training", ("training",), pytest_counts),
         Suite("test-long", (*PRODUCT, "tests/e2e", "tests/canaries", "tests/contract/auth"), pytest_counts),
     )
 }

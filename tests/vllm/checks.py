@@ -20,6 +20,7 @@ from services.inference.domain.chat import (
     ToolMode,
 )
 from services.inference.domain.engine import Delta, Usage
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_upstream
 
 URL, MODEL = os.environ["MUHGPT_VLLM_URL"], Path(os.environ["MUHGPT_VLLM_MODEL"])
@@ -69,7 +70,7 @@ def request(name: str, **sampling: Any) -> ChatRequest:
 
 async def answer(engine: Any, asked: ChatRequest, most: int) -> tuple[list[Delta], Usage]:
     deltas: list[Delta] = []
-    async with aclosing((await engine.prepare(asked)).generate(most)) as steps:
+    async with aclosing(steps_of(await engine.prepare(asked), most)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 return deltas, step

@@ -23,6 +23,7 @@ from services.inference.domain.chat import (
 )
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import ContextTooLong, InvalidRequest
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_upstream
 
 URL = os.environ["MUHGPT_VLLM_URL"]
@@ -48,7 +49,7 @@ async def run(
     engine: Any, request: ChatRequest, most: int = 300, *, implied: bool = False
 ) -> tuple[list[Delta], Usage]:
     deltas: list[Delta] = []
-    async with aclosing((await engine.prepare(request)).generate(most, implied=implied)) as steps:
+    async with aclosing(steps_of(await engine.prepare(request), most, implied=implied)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 return deltas, step

@@ -60,6 +60,10 @@ class Accounts:
         rows = await self._store.page(Cursor.parse(page_token), size + 1)
         return Page.cut(rows, size, lambda account: Cursor(account.created_us, account.account_id))
 
+    async def count(self) -> int:
+        """How many there are."""
+        return await self._store.count()
+
     async def set_limits(self, account_id: str, requests_per_minute: int | None) -> Account:
         """Edges use the new limits from their next request on. Raises LimitOutOfRange, AccountUnknown."""
         limits.check_requests_per_minute(requests_per_minute)

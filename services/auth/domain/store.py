@@ -34,6 +34,10 @@ class AccountStore(Protocol):
         """Oldest first."""
         ...
 
+    async def count(self) -> int:
+        """How many there are, suspended ones included."""
+        ...
+
     async def set_limits(self, account_id: str, requests_per_minute: int | None, now_us: int) -> Account:
         """No change when the limits are these already. Raises AccountUnknown."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import tuple_
+from sqlalchemy import func, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -59,6 +59,11 @@ class AccountTable:
             statement = statement.where(place > (after.created_us, after.row_id))
         async with self._database.read() as session:
             return [to_account(row) for row in await session.exec(statement)]
+
+    async def count(self) -> int:
+        """One statement; the database reads its smallest index."""
+        async with self._database.read() as session:
+            return (await session.exec(select(func.count()).select_from(AccountRow))).one()
 
     async def set_limits(self, account_id: str, requests_per_minute: int | None, now_us: int) -> Account:
         """Limits, version and change in one transaction under the sequence's lock. Raises AccountUnknown."""

@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 
 from servicekit.clock import Clock
 from services.edge.endpoints.identify import identify
+from services.edge.endpoints.models.page import ModelPage
 from services.edge.http.exchange import Exchange
 from services.edge.http.limits import Limits
 from services.edge.http.read_limit import ReadLimit
@@ -25,6 +26,7 @@ class Platform:
         self.gateway = gateway
         self.clock = clock
         self.budget = budget
+        self.model_page = ModelPage()
         self.reads = ReadLimit(clock, reads_per_minute)
 
 

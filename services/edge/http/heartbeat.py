@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from types import TracebackType
+from typing import Protocol
 
 from servicekit.clock import Clock
 from services.edge.endpoints.chat import stream as sse
 from services.edge.http.exchange import Exchange
+
+
+class Timer(Protocol):
+    """A call that is due."""
+
+    def cancel(self) -> None:
+        """It does not happen."""
+        ...
+
+
+class Loop(Protocol):
+    """What is needed of an event loop."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """After `delay` seconds."""
+        ...
+
+    def create_task(self, coro: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """At once."""
+        ...
 
 
 class Heartbeat:
@@ -16,11 +38,12 @@ class Heartbeat:
     Costs a stream one timer, and a token nothing.
     """
 
-    def __init__(self, exchange: Exchange, interval: float, clock: Clock) -> None:
+    def __init__(self, exchange: Exchange, interval: float, clock: Clock, loop: Loop | None = None) -> None:
+        """`loop` is the running one, or a test's, whose time is the clock's."""
         self._exchange = exchange
         self._interval = interval
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
+        self._loop: Loop = loop or asyncio.get_running_loop()
         self._beat: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:

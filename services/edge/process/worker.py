@@ -108,6 +108,7 @@ def make_pipeline(
         clock,
         edge_name=f"{socket.gethostname()}:{os.getpid()}",
         budget=budget,
+        cached_keys=settings.cached_keys,
         max_unfinished_holds=settings.max_unfinished_holds,
     )
 

@@ -27,6 +27,7 @@ class Running:
 
     def __init__(self) -> None:
         self._by_account: dict[str, set[Endable]] = {}
+        self._by_digest: dict[bytes, set[Endable]] = {}
 
     def enter(self, answer: Endable) -> None:
         """Counts one in. Raises TooManyAnswers at the account's bound, which takes no place in its rate window."""
@@ -35,6 +36,7 @@ class Running:
         if len(answers) >= principal.max_open_streams:
             raise TooManyAnswers(principal.max_open_streams)
         answers.add(answer)
+        self._by_digest.setdefault(answer.digest, set()).add(answer)
         metrics.ANSWERS_OPEN.inc()
 
     def leave(self, answer: Endable) -> None:
@@ -46,13 +48,17 @@ class Running:
         metrics.ANSWERS_OPEN.dec()
         if not answers:
             del self._by_account[answer.principal.account_id]
+        of_digest = self._by_digest[answer.digest]
+        of_digest.discard(answer)
+        if not of_digest:
+            del self._by_digest[answer.digest]
 
     def __len__(self) -> int:
         return sum(len(answers) for answers in self._by_account.values())
 
     def digests(self) -> Iterable[bytes]:
         """The digests of the keys in use."""
-        return {answer.digest for answer in self._all()}
+        return set(self._by_digest)
 
     def end_key(self, account_id: str, key_id: str, error: Callable[[], Failure]) -> None:
         """Ends the answers of a key; of the whole account when key_id is empty."""
@@ -62,9 +68,8 @@ class Running:
 
     def end_digest(self, digest: bytes, error: Callable[[], Failure]) -> None:
         """Ends the answers opened with this digest."""
-        for answer in self._all():
-            if answer.digest == digest:
-                answer.end(error())
+        for answer in list(self._by_digest.get(digest, ())):
+            answer.end(error())
 
     def end_all(self, error: Callable[[], Failure]) -> None:
         """Ends every answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common import key_format
@@ -33,6 +33,7 @@ from services.edge.serving.errors import (
 )
 from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.live_answer import LiveAnswer
+from services.edge.serving.model_catalogue import ModelCatalogue
 from services.edge.serving.open_answers import Running, Upload
 from services.edge.serving.opening import Opening, Order
 from services.edge.serving.recent_refusals import Admission
@@ -111,6 +112,7 @@ class Pipeline:
         )
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name, timings=timings)
         self._admission = Admission(clock)
+        self._catalogue = ModelCatalogue(_info)
         self._leaving = self._draining = False
         self._greeting: asyncio.Task[None] | None = None
 
@@ -218,10 +220,9 @@ class Pipeline:
         """`with` it a body is arriving, which counts as an open answer; `end` ends it. Raises TooManyAnswers."""
         return Upload(self._running, caller.principal, caller.key_digest, end)
 
-    def models(self, caller: Caller) -> list[ModelInfo]:
+    def models(self, caller: Caller) -> Sequence[ModelInfo]:
         """The aliases that this key may use, as inference told last. Raises ModelsUnknown when it never did."""
-        allowed = caller.principal.allowed_models
-        return [_info(model) for alias, model in self._models().items() if not allowed or alias in allowed]
+        return self._catalogue.usable(self._models(), caller.principal.allowed_models)
 
     def resolve(self, caller: Caller, alias: str) -> ModelInfo:
         """One alias. Raises ModelUnknown, ModelNotAllowed, ModelsUnknown."""

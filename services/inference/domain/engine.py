@@ -1,9 +1,9 @@
-"""What every engine is, and what it says while it generates."""
+"""What every engine is, and what it hands over while it generates."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,7 +114,38 @@ class Withheld:
 
 
 Event = Prepared | Delta | Withheld | Finished | Failed
-Step = Sequence[Delta] | Usage | Withheld
+
+
+class Source(Protocol):
+    """What an answer is read from."""
+
+    def pause(self) -> None:
+        """Reads no more for now: what it brought cannot be sent on as fast as it comes."""
+        ...
+
+    def resume(self) -> None:
+        """Reads again."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes an answer as it comes. Its methods are plain functions, called on the event loop, that return at once."""
+
+    def on_deltas(self, deltas: Sequence[Delta]) -> None:
+        """What came together. All of it is taken, also while the sources are paused."""
+        ...
+
+    def on_withheld(self, output_tokens: int) -> None:
+        """So many tokens were generated so far, of all choices, and are given out once they are checked."""
+        ...
+
+    def attach(self, source: Source) -> None:
+        """From now on `source` brings the answer, or a part of it; paused at once where the sink is full."""
+        ...
+
+    def detach(self, source: Source) -> None:
+        """It has ended."""
+        ...
 
 
 class Prompt(Protocol):
@@ -125,14 +156,14 @@ class Prompt(Protocol):
         """Its counts."""
         ...
 
-    def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Step]:
-        """Yields what each step of the engine gave, at last one Usage; never more than max_tokens a choice.
+    async def generate(self, max_tokens: int, sink: Sink, *, implied: bool = False) -> Usage:
+        """Pushes what the engine gives into `sink`, never more than max_tokens a choice; returns its counts at the end.
 
-        Withheld comes before the first output only, and is none.
+        Withheld comes before the first output only. Nothing is awaited for each token: parsers call the sink.
 
         `implied`: nobody asked for that limit, so another server need not be told of it.
 
-        Closing the generator stops the engine at once. Raises EngineUnavailable; InvalidRequest before the first delta.
+        Cancelling it stops the engine at once. Raises EngineUnavailable; InvalidRequest before the first delta.
         """
         ...
 

@@ -1,21 +1,22 @@
-"""One generation's life: prepared → running → finished, in a task of its own so that its failure stops nobody else."""
+"""One generation as a state machine: takes commands and output, puts out events. Knows no task, timer or socket.
+
+What waits for prompt, slots and engine on its behalf is services/inference/generation_task.py.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import enum
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from servicekit.clock import Clock
 from servicekit.errors import DomainError
-from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
-from services.inference import metrics
-from services.inference.domain.engine import Delta, Failed, Finished, FinishReason, Prompt, Usage, Withheld
-from services.inference.domain.errors import DeadlineExceeded, Defect, EngineUnavailable
-from services.inference.domain.outbox import Lane
+from servicekit.state_table import move
+from services.inference.domain import engine
+from services.inference.domain.engine import Delta, Failed, Finished, FinishReason, Prompt, Source, Usage, Withheld
+from services.inference.domain.errors import EngineUnavailable
+from services.inference.domain.generation_state import TRANSITIONS, Event, State
 from services.inference.domain.registry import Target
 
 log = get_logger(__name__)
@@ -41,151 +42,167 @@ class Order:
     traceparent: str = ""  # the span that has it prepared; empty: not traced
 
 
-class _Ending(enum.Enum):
-    CANCEL = "cancelled"
-    DROP = "dropped"
-    CLOSE = "closed"
+class Outlet(Protocol):
+    """Where a generation's events go; it holds the sources back while they cannot leave."""
+
+    def put(self, event: engine.Event) -> None:
+        """Sends one event, without waiting."""
+        ...
+
+    def attach(self, source: Source) -> None:
+        """See Sink."""
+        ...
+
+    def detach(self, source: Source) -> None:
+        """See Sink."""
+        ...
+
+
+class Meter(Protocol):
+    """What is measured of generations, by model."""
+
+    def granted(self, model: str, waited: float, prompt_tokens: int) -> None:
+        """It got its slots, after so many seconds."""
+        ...
+
+    def first_output(self, model: str, seconds: float) -> None:
+        """Its first output came so many seconds after go."""
+        ...
+
+    def speed(self, model: str, tokens_per_second: float) -> None:
+        """How fast it came, from the first output to the end."""
+        ...
+
+    def ended(self, model: str, outcome: str, output_tokens: int) -> None:
+        """It ended; `outcome` is a fixed word."""
+        ...
 
 
 class Generation:
-    """Runs an order and says what happens through its lane; exactly one terminal event, none when dropped or closed."""
+    """One request's answer. Implements Sink. Exactly one terminal event, none once it was dropped or closed."""
 
-    def __init__(self, order: Order, lane: Lane, clock: Clock) -> None:
-        self._order = order
-        self._lane = lane
+    def __init__(self, request_id: str, outlet: Outlet, clock: Clock, meter: Meter) -> None:
+        self.state = State.PREPARING
+        self.model = ""  # known once it is prepared
+        self.output_tokens = 0
+        self._request_id = request_id
+        self._outlet = outlet
         self._clock = clock
-        self._go: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._implied = False
-        self._generate_below = ""  # the traceparent that came with go
-        self._ending: _Ending | None = None
-        self._entered = False
-        self._model = ""
+        self._meter = meter
         self._prompt_tokens = 0
         self._estimated = False
-        self._tokens = 0
+        self._choices = 0
         self._open: set[int] = set()  # choices that have not ended
-        self.task = asyncio.create_task(self._run())
+        self._queued = 0.0  # when it began to wait for slots, monotonic
+        self._first: tuple[float, int] | None = None  # when the first output came, and how many tokens it was
 
-    def go(self, max_tokens: int, traceparent: str = "", *, implied: bool = False) -> None:
-        """Starts generating, at most this many tokens a choice. A second go is ignored.
-
-        `implied`: nobody asked for the limit; it is what the context leaves.
-        """
-        if not self._go.done():
-            self._generate_below = traceparent
-            self._implied = implied
-            self._go.set_result(max_tokens)
-
-    def cancel(self) -> None:
-        """Stops at once; Finished tells the tokens generated so far."""
-        self._end(_Ending.CANCEL)
-
-    def drop(self) -> None:
-        """Forgets it; nothing is said any more."""
-        self._end(_Ending.DROP)
-
-    def close(self) -> None:
-        """Ends it because its session ended: nobody is there to be told."""
-        self._end(_Ending.CLOSE)
-
-    def _end(self, ending: _Ending) -> None:
-        if self._ending is not None or self.task.done():
+    def prepare(self, model: str, prepared: engine.Prepared, choices: int) -> None:
+        """Its prompt is counted."""
+        if not self._moves(Event.PREPARED):
             return
-        self._ending = ending
-        if self._entered:  # a task cancelled before its first step would never run, and never say its end
-            self.task.cancel()
+        self.model, self._choices = model, choices
+        self._prompt_tokens, self._estimated = prepared.prompt_tokens, prepared.estimated
+        self._outlet.put(prepared)
 
-    async def _run(self) -> None:
-        self._entered = True
-        try:
-            if self._ending is not None:
-                raise asyncio.CancelledError
-            async with asyncio.timeout(self._order.deadline):
-                await self._live()
-            self._count("finished")
-        except asyncio.CancelledError:
-            self._stopped()
-        except TimeoutError:
-            self._fail(DeadlineExceeded("the request's time was over before its answer was complete"))
-        except DomainError as error:
-            self._fail(error)
-        except Exception:
-            log.exception("generation_failed", request_id=self._order.request_id, model=self._model)
-            self._fail(Defect("a defect of the inference service; its log has the details"))
+    def go(self) -> None:
+        """The edge wants it generated."""
+        self._moves(Event.GO)
 
-    async def _live(self) -> None:
-        with tracing.resume("inference prepare", self._order.traceparent):
-            prepared = await self._order.prepare()
-        target, said = prepared.target, prepared.prompt.prepared
-        self._model = target.card.id
-        self._prompt_tokens = said.prompt_tokens
-        self._estimated = said.estimated
-        self._lane.put(said)
-        max_tokens = min(await self._go, said.max_tokens)
-        with tracing.resume("inference generate", self._generate_below) as span:
-            usage = await self._run_in_slot(prepared, max_tokens)
-            span.set({"muhgpt.model": self._model, "muhgpt.output_tokens": self._tokens})
-        self._tokens = min(self._tokens, usage.output_tokens)
+    def grant(self) -> None:
+        """It has the engine's slots."""
+        if not self._moves(Event.GRANTED):
+            return
+        self._open = set(range(self._choices))
+        self._meter.granted(self.model, self._clock.monotonic() - self._queued, self._prompt_tokens)
+
+    def on_deltas(self, deltas: Sequence[Delta]) -> None:
+        """See Sink."""
+        if not self._takes_output():
+            return
+        for delta in deltas:
+            self.output_tokens += delta.tokens
+            if delta.finish_reason is not None:
+                self._open.discard(delta.choice)
+            self._outlet.put(delta)
+        if self._first is None:
+            now = self._clock.monotonic()
+            self._first = now, self.output_tokens
+            self._meter.first_output(self.model, now - self._queued)
+
+    def on_withheld(self, output_tokens: int) -> None:
+        """See Sink."""
+        if self._takes_output():
+            self._outlet.put(Withheld(output_tokens))
+
+    def attach(self, source: Source) -> None:
+        """See Sink."""
+        self._outlet.attach(source)
+
+    def detach(self, source: Source) -> None:
+        """See Sink."""
+        self._outlet.detach(source)
+
+    def finish(self, usage: Usage) -> None:
+        """All choices have ended."""
+        if not self._moves(Event.FINISH):
+            return
+        self._measure_speed()
+        self.output_tokens = min(self.output_tokens, usage.output_tokens)
         details = usage.cached_tokens, usage.reasoning_tokens
-        self._lane.put(Finished(usage.prompt_tokens, self._tokens, usage.estimated, *details))
+        self._outlet.put(Finished(usage.prompt_tokens, self.output_tokens, usage.estimated, *details))
+        self._count("finished")
 
-    async def _run_in_slot(self, prepared: PreparedRequest, max_tokens: int) -> Usage:
-        started = self._clock.monotonic()
-        async with prepared.target.admission.slot(self._order.account_id, prepared.choices):
-            metrics.QUEUE_WAIT.labels(self._model).observe(self._clock.monotonic() - started)
-            metrics.PROMPT_TOKENS.labels(self._model).inc(self._prompt_tokens)
-            self._open = set(range(prepared.choices))
-            return await self._generate(prepared.prompt, max_tokens, started)
-
-    async def _generate(self, prompt: Prompt, max_tokens: int, started: float) -> Usage:
-        waiting_for_first, first, said_first = True, 0.0, 0
-        async with aclosing(prompt.generate(max_tokens, implied=self._implied)) as steps:
-            async for step in steps:
-                if isinstance(step, Usage):
-                    self._observe_speed(self._tokens - said_first, self._clock.monotonic() - first)
-                    return step
-                if isinstance(step, Withheld):
-                    self._lane.put(step)
-                    await self._lane.room()
-                    continue
-                for delta in step:
-                    self._say(delta)
-                if waiting_for_first:
-                    waiting_for_first, first, said_first = False, self._clock.monotonic(), self._tokens
-                    metrics.FIRST_TOKEN.labels(self._model).observe(first - started)
-                await self._lane.room()
-        raise EngineUnavailable("the engine's answer ended without its token counts")
-
-    def _observe_speed(self, tokens: int, seconds: float) -> None:
-        """`tokens` came after the first step, which tells nothing of speed, nor does an answer of one step."""
-        if tokens > 0 and seconds > 0:
-            metrics.SPEED.labels(self._model).observe(tokens / seconds)
-
-    def _say(self, delta: Delta) -> None:
-        self._tokens += delta.tokens
-        if delta.finish_reason is not None:
-            self._open.discard(delta.choice)
-        self._lane.put(delta)
-
-    def _stopped(self) -> None:
-        """The task was cancelled: by the edge, which wants the count, or because nobody listens any more."""
-        ending = self._ending or _Ending.CLOSE
-        if ending is _Ending.CANCEL:
-            for choice in sorted(self._open):
-                self._lane.put(Delta(choice, "", 0, finish_reason=FinishReason.CANCELLED))
-            self._lane.put(Finished(self._prompt_tokens, self._tokens, self._estimated))
-        self._count(ending.value)
-
-    def _fail(self, error: DomainError) -> None:
+    def fail(self, error: DomainError) -> None:
+        """It ended with an error."""
+        if not self._moves(Event.FAIL):
+            return
         if isinstance(error, EngineUnavailable):  # what the client is not told, the operator must find
-            log.warning(
-                "engine_unavailable", request_id=self._order.request_id, model=self._model, detail=error.message
-            )
-        self._lane.put(Failed(error, self._tokens))
+            log.warning("engine_unavailable", request_id=self._request_id, model=self.model, detail=error.message)
+        self._outlet.put(Failed(error, self.output_tokens))
         self._count(error.reason.lower())
 
+    def cancel(self) -> None:
+        """The edge wants no more: Finished reports the tokens generated so far."""
+        if not self._moves(Event.CANCEL):
+            return
+        for choice in sorted(self._open):
+            self._outlet.put(Delta(choice, "", 0, finish_reason=FinishReason.CANCELLED))
+        self._outlet.put(Finished(self._prompt_tokens, self.output_tokens, self._estimated))
+        self._count("cancelled")
+
+    def drop(self) -> None:
+        """The edge wants no more events of it."""
+        self._leave(Event.DROP, "dropped")
+
+    def close(self) -> None:
+        """Its session ended: nothing reads its events."""
+        self._leave(Event.CLOSE, "closed")
+
+    def _leave(self, event: Event, outcome: str) -> None:
+        if self._moves(event):
+            self._count(outcome)
+
+    def _moves(self, event: Event) -> bool:
+        """Makes a move. False: it has ended, and what was under way then changes nothing. Raises IllegalMove."""
+        if self.state is State.ENDED:
+            return False
+        before, self.state = self.state, move(TRANSITIONS, self.state, event)
+        if self.state is State.QUEUED and before is not State.QUEUED:
+            self._queued = self._clock.monotonic()
+        return True
+
+    def _takes_output(self) -> bool:
+        """Asked for each token, the table only where none should come."""
+        return self.state is State.GENERATING or self._moves(Event.OUTPUT)
+
+    def _measure_speed(self) -> None:
+        """Of what came after the first output, which says nothing of speed, nor does an answer of one step."""
+        if self._first is None:
+            return
+        (since, tokens), now = self._first, self._clock.monotonic()
+        if self.output_tokens > tokens and now > since:
+            self._meter.speed(self.model, (self.output_tokens - tokens) / (now - since))
+
     def _count(self, outcome: str) -> None:
-        model = self._model or "unknown"
-        metrics.GENERATIONS.labels(model, outcome).inc()
-        metrics.OUTPUT_TOKENS.labels(model).inc(self._tokens)
-        log.debug("generation_ended", request_id=self._order.request_id, model=model, outcome=outcome)
+        self._meter.ended(self.model or "unknown", outcome, self.output_tokens)
+        log.debug("generation_ended", request_id=self._request_id, model=self.model or "unknown", outcome=outcome)

@@ -1,13 +1,14 @@
-"""What a session has yet to say, in order: the writer takes all that queued, and slow reading makes engines wait."""
+"""What a session has yet to send, in order: the writer takes all that queued, and a slow reader pauses engines."""
 
 from __future__ import annotations
 
 import asyncio
 
-from services.inference.domain.engine import Event
+from services.inference.domain.engine import Event, Source
 from services.inference.domain.load import Load
 
-LANE_LIMIT = 64  # events that one generation may have unsent before its engine is no longer read
+LANE_LIMIT = 64  # events that one generation may have unsent before its engine is no longer read …
+LANE_RESUMES = 32  # … and with which it is read again
 MESSAGE_LIMIT = 512  # events in one message: with 20 top logprobs each still under a fifth of gRPC's 4 MiB
 
 
@@ -25,9 +26,8 @@ class Outbox:
         return Lane(self, generation_id)
 
     def put(self, lane: Lane, event: Event) -> None:
-        """Appends; the lane's bound is enforced by Lane.room, so that nothing an engine gave is ever lost."""
+        """Appends, also what a full lane's engine had under way, so that nothing an engine gave is ever lost."""
         self._events.append((lane, event))
-        lane.unsent += 1
         self._filled.set()
 
     def wake(self) -> None:
@@ -35,7 +35,7 @@ class Outbox:
         self._filled.set()
 
     async def filled(self) -> None:
-        """Waits until there may be something to say; then whoever writes takes all of it."""
+        """Waits until there may be something to send; then the writer takes all of it."""
         await self._filled.wait()
         self._filled.clear()
 
@@ -49,27 +49,40 @@ class Outbox:
 
 
 class Lane:
-    """One generation's bounded share of an outbox."""
+    """One generation's share of an outbox, bounded by pausing what feeds it. Implements Outlet."""
 
-    __slots__ = ("_outbox", "_room", "generation_id", "unsent")
+    __slots__ = ("_outbox", "_sources", "full", "generation_id", "unsent")
 
     def __init__(self, outbox: Outbox, generation_id: int) -> None:
         self._outbox = outbox
-        self._room = asyncio.Event()
+        self._sources: list[Source] = []  # one for each answer that the engine reads at present
         self.generation_id = generation_id
         self.unsent = 0
+        self.full = False
 
     def put(self, event: Event) -> None:
-        """Says one event, without waiting."""
+        """Sends one event, without waiting."""
         self._outbox.put(self, event)
-
-    async def room(self) -> None:
-        """Waits while LANE_LIMIT events or more are unsent."""
-        while self.unsent >= LANE_LIMIT:
-            self._room.clear()
-            await self._room.wait()
+        self.unsent += 1
+        if self.unsent >= LANE_LIMIT and not self.full:
+            self.full = True
+            for source in self._sources:
+                source.pause()
 
     def sent(self) -> None:
         """Called when the writer took one of this lane's events."""
         self.unsent -= 1
-        self._room.set()
+        if self.full and self.unsent <= LANE_RESUMES:
+            self.full = False
+            for source in self._sources:
+                source.resume()
+
+    def attach(self, source: Source) -> None:
+        """See Sink."""
+        self._sources.append(source)
+        if self.full:
+            source.pause()
+
+    def detach(self, source: Source) -> None:
+        """See Sink."""
+        self._sources.remove(source)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from common.model_list import DEFAULT_FILE, LlamaTarget, ModelEntry, Target, Tokenizer, UpstreamTarget
 from servicekit.clock import Clock
+from servicekit.timer_wheel import TimerWheel
 from services.inference.domain.engine import Engine
 from services.inference.domain.registry import ModelCard
 from services.inference.engines.llama.engine import LlamaEngine, ModelTraits
@@ -48,10 +49,17 @@ class BuiltModel:
 class EngineFactory:
     """Builds engines. `environment` holds the upstreams' keys."""
 
-    def __init__(self, settings: InferenceSettings, clock: Clock, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: InferenceSettings,
+        clock: Clock,
+        environment: Mapping[str, str],
+        timers: TimerWheel | None = None,
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._environment = environment
+        self._timers = timers or TimerWheel()
         self._processes = CountingProcesses()
 
     def keys(self, entry: ModelEntry) -> tuple[str, ...]:
@@ -89,7 +97,7 @@ class EngineFactory:
             return self._llama(entry, target)
         config = _config(entry, target, key)
         try:
-            return UpstreamEngine(config, self._clock, _new_call_id, self._processes)
+            return UpstreamEngine(config, self._clock, _new_call_id, self._processes, self._timers)
         except (OSError, ValueError) as error:
             assert target.tokenizer is not None  # the bundled ones load
             raise target.tokenizer.place.error(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.hold_id import lowest_at
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
-from services.quota.domain.hold_ids import lowest_at
 
 
 @dataclass(frozen=True)

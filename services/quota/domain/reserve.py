@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.hold_id import instant_us
 from services.quota.domain import budget, hold_ids, rate_window, versions
 from services.quota.domain.calendar import day_and_month
 from services.quota.domain.operations import Reserve
@@ -48,7 +49,7 @@ def _least(operation: Reserve) -> int:
 
 def _wrong_clock(books: Books, operation: Reserve) -> Refused:
     """Charges are kept, and the window's admissions found, by the time in their ids."""
-    hours = (hold_ids.instant_us(operation.hold_id) - books.now_us) / 3_600_000_000
+    hours = (instant_us(operation.hold_id) - books.now_us) / 3_600_000_000
     return Refused(Reason.INVALID, detail=f"the hold_id was made at {hours:+.0f} h from now: set the edge's clock")
 
 

@@ -76,6 +76,16 @@ async def test_an_unknown_email_and_no_name_at_all_are_not_found(auth: Auth) -> 
     assert await refused(auth.operator.GetAccount(auth_pb2.GetAccountRequest())) == (NOT_FOUND, "ACCOUNT_UNKNOWN")
 
 
+async def test_accounts_are_counted_suspended_ones_too(auth: Auth) -> None:
+    assert (await auth.operator.CountAccounts(auth_pb2.CountAccountsRequest())).accounts == 0
+    ada = await auth.account()
+    await auth.account("bob@example.com")
+    await auth.operator.SuspendAccount(auth_pb2.SuspendAccountRequest(account_id=ada.account_id))
+    assert (await auth.operator.CountAccounts(auth_pb2.CountAccountsRequest())).accounts == 2
+    with pytest.raises(RpcFailure, match="PERMISSION_DENIED"):
+        await auth.edge.CountAccounts(auth_pb2.CountAccountsRequest())
+
+
 async def test_accounts_are_listed_oldest_first_in_pages_that_neither_skip_nor_repeat(
     auth: Auth, clock: FakeClock
 ) -> None:

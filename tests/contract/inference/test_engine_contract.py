@@ -10,6 +10,7 @@ import pytest
 from services.inference.domain.chat import ChatRequest, Image, Message, Role, Sampling
 from services.inference.domain.engine import Delta, Engine, FinishReason, Prompt, Usage
 from services.inference.domain.errors import ImageNotSupported, InvalidRequest
+from tests.engine_steps import steps_of
 from tests.fakes_engine import ScriptedEngine, start_llama, start_upstream
 
 
@@ -35,7 +36,7 @@ def ask(text: str = "Tell me a story.", **sampling: object) -> ChatRequest:
 
 async def run(prompt: Prompt, max_tokens: int) -> tuple[list[Delta], Usage]:
     deltas: list[Delta] = []
-    async with aclosing(prompt.generate(max_tokens)) as steps:
+    async with aclosing(steps_of(prompt, max_tokens)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 return deltas, step
@@ -76,7 +77,7 @@ async def test_each_choice_has_exactly_one_finish_reason_on_its_last_delta(engin
 async def test_closing_early_frees_the_engine_for_the_next(engine: Engine) -> None:
     for _ in range(engine.slots + 1):
         prompt = await engine.prepare(ask())
-        async with aclosing(prompt.generate(500)) as steps:
+        async with aclosing(steps_of(prompt, 500)) as steps:
             async for _ in steps:
                 break
     deltas, _ = await run(await engine.prepare(ask()), 3)

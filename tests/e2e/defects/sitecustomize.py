@@ -8,7 +8,7 @@ text quotes it, and with others in a thread, a destructor, a callback and a task
 from __future__ import annotations
 
 import asyncio
-import importlib
+import contextlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -35,7 +35,7 @@ def erupt(text: str) -> None:
     """Fails in every way in which Python would print the text."""
     threading.Thread(target=_fail, args=(text,)).start()
     _Careless(text)
-    if asyncio._get_running_loop() is not None:
+    with contextlib.suppress(RuntimeError):  # no loop runs in this thread
         loop = asyncio.get_running_loop()
         loop.call_soon(_fail, text)
         loop.create_task(_failing(text))  # noqa: RUF006  nobody takes its exception
@@ -98,7 +98,7 @@ PATCHES: dict[str, tuple[str, Callable[..., Any]]] = {
     "services.inference.images.decoders": ("ENVIRONMENT", _lets_defects_through),
     "services.inference.images.picture": ("rewrite", _breaks("break-decoder")),
     "muhgpt_cli.system": ("find", _breaks("break-cli")),
-    "servicekit.process": ("run", _plants),
+    "servicekit.process.run": ("run", _plants),
 }
 
 

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-import pytest
-
 from services.edge.endpoints.chat import stream as sse
 from services.edge.http.exchange import Exchange
 from services.edge.http.heartbeat import Heartbeat
@@ -48,7 +46,7 @@ class Loop:
 class Stream:
     """A stream under way: what was sent on it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.clock = FakeClock()
         self.loop = Loop(self.clock)
         self.sent: list[bytes] = []
@@ -56,16 +54,15 @@ class Stream:
         self.stuck.set()
         scope = {"method": "POST", "headers": []}
         self.exchange = Exchange(scope, self._send, request_id="req_1", clock=self.clock)
-        self.heartbeat = Heartbeat(self.exchange, SILENCE, self.clock)
-        monkeypatch.setattr(self.heartbeat, "_loop", self.loop)
+        self.heartbeat = Heartbeat(self.exchange, SILENCE, self.clock, self.loop)
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message["body"])
         await self.stuck.wait()
 
 
-async def test_a_comment_comes_only_after_fifteen_silent_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream(monkeypatch)
+async def test_a_comment_comes_only_after_fifteen_silent_seconds() -> None:
+    stream = Stream()
     with stream.heartbeat:
         await stream.loop.pass_time(14)
         assert stream.sent == []
@@ -77,8 +74,8 @@ async def test_a_comment_comes_only_after_fifteen_silent_seconds(monkeypatch: py
         assert stream.sent == [sse.KEEP_ALIVE] * 2
 
 
-async def test_a_stream_that_speaks_gets_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream(monkeypatch)
+async def test_a_stream_that_speaks_gets_no_comments() -> None:
+    stream = Stream()
     with stream.heartbeat:
         for _ in range(8):
             await stream.loop.pass_time(10)
@@ -86,8 +83,8 @@ async def test_a_stream_that_speaks_gets_no_comments(monkeypatch: pytest.MonkeyP
     assert stream.sent == [b"data"] * 8
 
 
-async def test_a_client_that_does_not_read_gets_no_comments_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream(monkeypatch)
+async def test_a_client_that_does_not_read_gets_no_comments_on_top() -> None:
+    stream = Stream()
     with stream.heartbeat:
         stream.stuck.clear()
         sending = asyncio.create_task(stream.exchange.body(b"data", more=True))
@@ -97,8 +94,8 @@ async def test_a_client_that_does_not_read_gets_no_comments_on_top(monkeypatch: 
         await sending
 
 
-async def test_after_the_end_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = Stream(monkeypatch)
+async def test_after_the_end_nothing_is_said() -> None:
+    stream = Stream()
     with stream.heartbeat:
         await stream.exchange.body(b"end")
         await stream.loop.pass_time(60)

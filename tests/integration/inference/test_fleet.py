@@ -17,6 +17,7 @@ from services.inference.domain.chat import ChatRequest, Message, Role
 from services.inference.engines.factory import EngineFactory
 from services.inference.fleet import RETIREMENT, Fleet
 from services.inference.settings import InferenceSettings
+from tests.engine_steps import steps_of
 from tests.upstreams import silence, upstream
 
 MODEL = """
@@ -141,7 +142,7 @@ async def test_an_engine_that_left_the_list_is_closed_when_it_is_idle_and_not_so
 
         async def generate() -> None:
             async with target.admission.slot("acct", 1):
-                async for _ in (await target.engine.prepare(ASK)).generate(5):
+                async for _ in steps_of(await target.engine.prepare(ASK), 5):
                     pass
 
         running = asyncio.create_task(generate())

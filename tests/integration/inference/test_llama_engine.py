@@ -27,6 +27,7 @@ from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.llama.engine import LlamaEngine
 from services.inference.engines.llama.preparing import PREPARING_AT_ONCE
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_llama
 from training.topics.script import dialogues
 
@@ -52,7 +53,7 @@ def ask(*texts: str, **fields: Any) -> ChatRequest:
 async def answer(engine: LlamaEngine, request: ChatRequest, max_tokens: int = 200) -> tuple[list[Delta], Usage]:
     prompt = await engine.prepare(request)
     deltas: list[Delta] = []
-    async with aclosing(prompt.generate(max_tokens)) as steps:
+    async with aclosing(steps_of(prompt, max_tokens)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 assert step.prompt_tokens == prompt.prepared.prompt_tokens

@@ -25,6 +25,7 @@ from services.inference.domain.chat import (
 from services.inference.domain.engine import FinishReason, ToolCallDelta, Usage
 from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.llama.engine import LlamaEngine
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_llama
 
 WEATHER = Tool(
@@ -48,7 +49,7 @@ async def answer(
     fields.setdefault("sampling", Sampling(temperature=2))
     prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, (asked,)),), **fields))
     text, calls, reason = "", list[ToolCallDelta](), None
-    async for step in prompt.generate(max_tokens):
+    async for step in steps_of(prompt, max_tokens):
         for delta in () if isinstance(step, Usage) else step:
             text, reason = text + delta.text, delta.finish_reason or reason
             for call in delta.tool_calls:

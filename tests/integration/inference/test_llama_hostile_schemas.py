@@ -23,6 +23,7 @@ from services.inference.domain.chat import (
 from services.inference.domain.engine import Usage
 from services.inference.domain.errors import ContextTooLong, InvalidRequest
 from services.inference.engines.llama.engine import LlamaEngine
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_llama
 from tests.hostile_schemas import DEPTH, HOSTILE_SCHEMAS, NUMBERS, PATTERNS, REFERENCES, SIZE, TEXTS
 
@@ -48,7 +49,7 @@ async def answered(engine: LlamaEngine, max_tokens: int = 20, **fields: Any) -> 
     """Whether the request was answered, and not refused."""
     try:
         prompt = await engine.prepare(ChatRequest("muh-chat", HELLO, sampling=Sampling(temperature=2), **fields))
-        steps = [step async for step in prompt.generate(max_tokens)]
+        steps = [step async for step in steps_of(prompt, max_tokens)]
     except (InvalidRequest, ContextTooLong):
         return False
     assert isinstance(steps[-1], Usage)

@@ -32,6 +32,7 @@ from services.inference.domain.chat import (
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import ContextTooLong
 from services.inference.engines.llama.engine import LlamaEngine
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_llama
 from tests.pictures import IMAGE_TOKENS, picture, write_projector, written
 
@@ -64,7 +65,7 @@ async def answer(engine: LlamaEngine, request: ChatRequest, max_tokens: int = 20
     """The answer; what was counted before it is what the engine counted when it read the prompt."""
     prompt = await engine.prepare(request)
     deltas: list[Delta] = []
-    async with aclosing(prompt.generate(max_tokens)) as steps:
+    async with aclosing(steps_of(prompt, max_tokens)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 assert step.prompt_tokens == prompt.prepared.prompt_tokens
@@ -222,7 +223,7 @@ async def test_a_prompt_with_pictures_survives_its_worker(engine: LlamaEngine) -
     async with asyncio.timeout(30):
         while not (engine.ready and engine.supervisor.pid != first):  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0.02)
-    async with aclosing(prompt.generate(20)) as steps:
+    async with aclosing(steps_of(prompt, 20)) as steps:
         deltas = [delta async for step in steps if not isinstance(step, Usage) for delta in step]
     assert text(deltas) == said
 

@@ -10,6 +10,7 @@ import pytest
 
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable, InvalidRequest, Overloaded
 from services.inference.engines.upstream.refusals import UNTOLD
+from tests.engine_steps import steps_of
 from tests.integration.inference.upstream_client import HELLO, ask, run, serving
 from tests.upstreams import (
     Play,
@@ -199,7 +200,7 @@ async def test_a_first_token_that_does_not_come_ends_in_time(play: Play, what: s
 async def test_a_stream_that_stands_still_ends_in_time_after_what_it_gave() -> None:
     async with serving(stream(text("x"), done=False, hold=True), token_timeout=0.05) as (server, engine):
         prompt = await engine.prepare(ask())
-        async with aclosing(prompt.generate(10)) as steps:
+        async with aclosing(steps_of(prompt, 10)) as steps:
             (delta,) = await anext(steps)
             with pytest.raises(EngineUnavailable, match="the next token did not come"):
                 await anext(steps)
@@ -214,7 +215,7 @@ async def test_leaving_closes_the_upstreams_connection_at_once(play: Play) -> No
         prompt = await engine.prepare(ask())
 
         async def consume() -> None:
-            async with aclosing(prompt.generate(100_000)) as steps:
+            async with aclosing(steps_of(prompt, 100_000)) as steps:
                 async for _ in steps:
                     pass
 

@@ -21,6 +21,7 @@ from services.inference.domain.chat import ChatRequest, Sampling, Tool, ToolChoi
 from services.inference.domain.engine import Delta, FinishReason, Usage
 from services.inference.domain.errors import EngineUnavailable, InvalidRequest
 from services.inference.engines.routed.engine import RoutedEngine
+from tests.engine_steps import steps_of
 from tests.integration.inference.upstream_client import HELLO, ask, run, said, serving
 from tests.upstreams import SSE, Asked, Play, chunk, encoded, end, stream, text, usage
 
@@ -116,7 +117,7 @@ def check_sound(request: ChatRequest, deltas: list[Delta], total: Usage) -> None
     assert sum(delta.tokens for delta in deltas) >= total.output_tokens
     for delta in deltas:
         assert delta.tokens >= 0
-        convert.from_event(1, delta).SerializeToString()
+        convert.from_events([(1, delta)]).SerializeToString()
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -213,7 +214,7 @@ async def test_no_answer_takes_long_or_much_memory_or_ends_another_stream(play: 
     fields = {"first_token_timeout": 0.5, "token_timeout": 0.5}
     async with serving(slowly, **fields | {"token_timeout": 60.0}) as (server, engine):
         prompt = await engine.prepare(ask())
-        async with aclosing(prompt.generate(100)) as steps:
+        async with aclosing(steps_of(prompt, 100)) as steps:
             shown = list(await anext(steps))
             async with serving(play, **fields) as (_, spoilt_engine):
                 tracemalloc.start()

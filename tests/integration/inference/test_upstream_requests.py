@@ -21,6 +21,7 @@ from services.inference.domain.chat import (
 from services.inference.domain.engine import Delta, FinishReason, Usage, Withheld
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable, InvalidRequest
 from services.inference.engines.routed.engine import RoutedEngine
+from tests.engine_steps import steps_of
 from tests.fakes import FakeClock
 from tests.fakes_engine import upstream_route
 from tests.integration.inference.upstream_client import HELLO, ask, counted, run, said, serving
@@ -152,7 +153,7 @@ async def test_a_forced_call_that_takes_long_says_early_that_it_has_begun() -> N
     async with upstream(play) as server:
         engine = RoutedEngine("muh-chat", [upstream_route(server.url, clock=clock)], clock, lambda: 0.0)
         prompt = await engine.prepare(with_tools(ToolChoice(ToolMode.REQUIRED)))
-        async with aclosing(prompt.generate(50)) as answer:
+        async with aclosing(steps_of(prompt, 50)) as answer:
             steps = (step async for step in answer if not isinstance(step, Withheld))
             assert await anext(steps) == [Delta(0, "", 0)]
             more.set()

@@ -16,6 +16,7 @@ from services.inference.domain.errors import EngineUnavailable, InvalidRequest, 
 from services.inference.engines.routed.breaker import FAILURES
 from services.inference.engines.routed.budget import MOST_ATTEMPTS
 from services.inference.engines.routed.engine import RoutedEngine
+from tests.engine_steps import steps_of
 from tests.fakes import FakeClock
 from tests.fakes_engine import upstream_route
 from tests.upstreams import (
@@ -63,7 +64,7 @@ async def answer(engine: RoutedEngine, choices: int = 1, said: str = "Hello!", a
     request = ChatRequest("muh-chat", (Message(Role.USER, (said,)),), sampling=sampling, account=account)
     told = ""
     prompt = await engine.prepare(request)
-    async with asyncio.timeout(20), aclosing(prompt.generate(100)) as steps:
+    async with asyncio.timeout(20), aclosing(steps_of(prompt, 100)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 return told
@@ -270,7 +271,7 @@ async def test_killing_the_preferred_upstream_under_load_fails_nothing_that_had_
             begun = False
             prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, ("Hello!",)),)))
             try:
-                async with aclosing(prompt.generate(100)) as steps:
+                async with aclosing(steps_of(prompt, 100)) as steps:
                     async for step in steps:
                         begun = begun or not isinstance(step, Usage)
             except EngineUnavailable as error:
@@ -300,7 +301,7 @@ async def test_a_count_of_the_prompt_that_cannot_be_right_is_not_believed_whoeve
         prompt = await engine.prepare(ChatRequest("muh-chat", (Message(Role.USER, ("Hello!",)),)))
         assert prompt.prepared.estimated
         deltas: list[Delta] = []
-        async for step in prompt.generate(10):
+        async for step in steps_of(prompt, 10):
             if isinstance(step, Usage):
                 assert (step.prompt_tokens, step.estimated) == (prompt.prepared.prompt_tokens, True)
             else:

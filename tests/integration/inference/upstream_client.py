@@ -15,6 +15,7 @@ from services.inference.domain.chat import (
 )
 from services.inference.domain.engine import Delta, Usage, Withheld
 from services.inference.engines.routed.engine import RoutedEngine
+from tests.engine_steps import steps_of
 from tests.fakes_engine import start_upstream
 from tests.upstreams import (
     Play,
@@ -46,7 +47,7 @@ async def run(
 ) -> tuple[list[Delta], Usage]:
     deltas: list[Delta] = []
     prompt = await engine.prepare(request or ask())
-    async with asyncio.timeout(20), aclosing(prompt.generate(most, implied=implied)) as steps:
+    async with asyncio.timeout(20), aclosing(steps_of(prompt, most, implied=implied)) as steps:
         async for step in steps:
             if isinstance(step, Usage):
                 return deltas, step

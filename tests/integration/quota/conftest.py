@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from services.quota.domain.pricing import Price
 from services.quota.domain.store import Store
 from services.quota.guard import Guard
 from services.quota.running.group_commit import Writer
+from services.quota.store.postgres.replica_memory import Memory
 from services.quota.store.postgres.store import PostgresStore
 from services.quota.store.reading.reader import Reader
 from services.quota.store.sqlite.checkpoints import CHECKPOINT_INTERVAL
@@ -39,15 +41,17 @@ async def opened(
     checkpoint_interval: float = CHECKPOINT_INTERVAL,
     housekeeping: bool = True,
     migrate: bool = True,
+    connect_to: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    memory: Memory | None = None,
 ) -> AsyncIterator[tuple[Database, Store]]:
     """A migrated database and its store, by the URL's kind."""
     async with open_database(url, migrations=MIGRATIONS, migrate=migrate) as database:
         store: Store
         if database.dialect == "sqlite":
             path = str(database.url.database)
-            store = await SqliteStore.open(path, clock, checkpoint_interval=checkpoint_interval)
+            store = await SqliteStore.open(path, clock, checkpoint_interval=checkpoint_interval, connect_to=connect_to)
         else:
-            store = await PostgresStore.open(database.url, clock=clock)
+            store = await PostgresStore.open(database.url, clock=clock, memory=memory)
         if housekeeping:
             await store.keep_house(None)  # partitions for the fake clock's months
         try:

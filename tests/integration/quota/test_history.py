@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Awaitable, Iterator
+from contextlib import closing
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
-from services.edge.peers.quota.hold_id import new_hold_id
-from services.quota.domain.hold_ids import LOOK_AROUND_US, lowest_at
+from common.hold_id import lowest_at, new_hold_id
+from services.quota.domain.hold_ids import LOOK_AROUND_US
 from services.quota.domain.operations import Confirm, Grant, Progress, Settle
 from services.quota.domain.outcomes import Confirmed, Progressed, Refused, Reserved, Settled
 from services.quota.domain.store import Store
@@ -24,7 +27,6 @@ from services.quota.store.batch.changes import Change
 from services.quota.store.postgres import statements
 from services.quota.store.postgres.store import PLANS
 from services.quota.store.sqlite.statements import WRITES
-from services.quota.store.sqlite.store import SqliteStore
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import hold_id, opened, reserve
 
@@ -68,42 +70,46 @@ async def life(store: Store, name: str) -> None:
 
 @pytest.mark.timeout(600)
 async def test_on_sqlite_a_request_takes_as_many_steps_after_a_long_history(sqlite_url: str) -> None:
-    clock = FakeClock()
+    clock, counted = FakeClock(), CountedSteps()
     steps = {}
-    async with opened(sqlite_url, clock) as (_, store):
-        assert isinstance(store, SqliteStore)
+    async with opened(sqlite_url, clock, connect_to=counted.connect) as (_, store):
         await store.apply([Grant("g", "a", 10**7)])
-        steps["new"] = await _steps(store, "first")
-        await store._run(_fill_sqlite, store._connection, clock)
-    async with opened(sqlite_url, clock) as (_, store):  # a new process: nothing in memory
-        assert isinstance(store, SqliteStore)
-        steps["cold"] = await _steps(store, "second")
-        steps["warm"] = await _steps(store, "third")
+        steps["new"] = await counted.during(life(store, "first"))
+    _fill_sqlite(str(make_url(sqlite_url).database), clock)
+    async with opened(sqlite_url, clock, connect_to=counted.connect) as (_, store):  # a new process: nothing in memory
+        steps["cold"] = await counted.during(life(store, "second"))
+        steps["warm"] = await counted.during(life(store, "third"))
     # A cold start reads the last minute's 60 admissions once.
     assert steps["cold"] <= steps["new"] + 60 * 20 // STEPS
     assert steps["warm"] <= steps["new"] * 1.2
 
 
-async def _steps(store: SqliteStore, name: str) -> int:
-    count = 0
+class CountedSteps:
+    """Connections whose virtual machine counts its steps."""
 
-    def step() -> int:
-        nonlocal count
-        count += 1
+    def __init__(self) -> None:
+        self._count = 0
+
+    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = sqlite3.connect(*arguments, **options)
+        connection.set_progress_handler(self._step, STEPS)
+        return connection
+
+    async def during(self, work: Awaitable[None]) -> int:
+        before = self._count
+        await work
+        return self._count - before
+
+    def _step(self) -> int:
+        self._count += 1
         return 0
 
-    store._connection.set_progress_handler(step, STEPS)
-    await life(store, name)
-    store._connection.set_progress_handler(None, STEPS)
-    return count
 
-
-def _fill_sqlite(connection: Any, clock: FakeClock) -> None:
-    connection.execute("BEGIN")
-    connection.execute("DELETE FROM charges")
-    connection.executemany(WRITES[Change.NEW_CHARGE], history(clock))
-    connection.execute("UPDATE accounts SET last_seq = ?, last_admitted_us = ?", (CHARGES, clock.now_us()))
-    connection.execute("COMMIT")
+def _fill_sqlite(path: str, clock: FakeClock) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM charges")
+        connection.executemany(WRITES[Change.NEW_CHARGE], history(clock))
+        connection.execute("UPDATE accounts SET last_seq = ?, last_admitted_us = ?", (CHARGES, clock.now_us()))
 
 
 @pytest.mark.timeout(600)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
+from common.hold_id import new_hold_id
 from servicekit.clock import to_microseconds
-from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Progressed, Reserved, Settled
 from services.quota.store.postgres.partitions import BUSY, DONE

@@ -124,9 +124,7 @@ async def test_a_batch_that_fails_leaves_nothing_remembered(replicas: Replicas) 
 
 async def test_what_is_remembered_is_bounded(postgres_url: str, clock: FakeClock) -> None:
     memory = Memory()
-    async with opened(postgres_url, clock) as (_, store):
-        assert isinstance(store, PostgresStore)
-        store._memory = memory
+    async with opened(postgres_url, clock, memory=memory) as (_, store):
         for start in range(0, MOST_ACCOUNTS + 100, 2000):
             await store.apply([Grant(f"g{n}", f"a{n}", 1) for n in range(start, start + 2000)])
     assert len(memory) == MOST_ACCOUNTS

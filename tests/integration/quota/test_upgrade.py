@@ -14,11 +14,11 @@ from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from common.hold_id import new_hold_id
 from servicekit.clock import SystemClock
 from servicekit.database.database import open_database
 from servicekit.database.schema import Schema
 from servicekit.errors import StartupError
-from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.operations import Grant, Progress, Reserve, Settle
 from services.quota.domain.outcomes import Reserved, Settled

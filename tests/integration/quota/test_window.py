@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
+from common.hold_id import new_hold_id
 from servicekit.database.database import Database
-from services.edge.peers.quota.hold_id import new_hold_id
 from services.quota.domain.operations import Grant, Reserve
 from services.quota.domain.outcomes import (
     Limit,

@@ -31,17 +31,59 @@ async def test_a_message_is_bounded_and_the_rest_follows() -> None:
     assert [event.text for _, event in box.take()] == [str(MESSAGE_LIMIT + n) for n in range(3)]
 
 
-async def test_a_full_lane_waits_until_its_events_are_taken_and_others_do_not() -> None:
+class Reader:
+    """A source that remembers whether it may read."""
+
+    def __init__(self) -> None:
+        self.paused = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+async def test_a_full_lane_pauses_its_own_sources_until_its_events_are_taken() -> None:
     box = Outbox()
     full, other = box.lane(1), box.lane(2)
-    for _ in range(LANE_LIMIT):
+    readers = [Reader(), Reader(), Reader()]
+    full.attach(readers[0])
+    other.attach(readers[1])
+    for _ in range(LANE_LIMIT - 1):
         full.put(delta("x"))
-    waiting = asyncio.create_task(full.room())
-    await asyncio.wait_for(other.room(), 1)
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not any(reader.paused for reader in readers)
+    full.put(delta("x"))
+    full.put(delta("what was under way is taken too"))
+    full.attach(readers[2])
+    assert [reader.paused for reader in readers] == [True, False, True]
+    assert len(box.take()) == LANE_LIMIT + 1
+    assert not any(reader.paused for reader in readers)
+
+
+async def test_a_source_that_has_ended_is_not_called_any_more() -> None:
+    box = Outbox()
+    lane, reader = box.lane(1), Reader()
+    lane.attach(reader)
+    lane.detach(reader)
+    for _ in range(LANE_LIMIT):
+        lane.put(delta("x"))
+    assert not reader.paused
+
+
+async def test_a_lane_is_read_again_only_when_much_of_it_is_sent() -> None:
+    box = Outbox()
+    lane, reader, other = box.lane(1), Reader(), box.lane(2)
+    lane.attach(reader)
+    for _ in range(MESSAGE_LIMIT - 1):
+        other.put(delta("y"))
+    for _ in range(LANE_LIMIT):
+        lane.put(delta("x"))
     box.take()
-    await asyncio.wait_for(waiting, 1)
+    assert lane.unsent == LANE_LIMIT - 1
+    assert reader.paused
+    box.take()
+    assert not reader.paused
 
 
 async def test_waking_lets_the_writer_look_without_events() -> None:

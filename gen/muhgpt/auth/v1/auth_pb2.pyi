@@ -242,6 +242,16 @@ class ListAccountsResponse(_message.Message):
     next_page_token: str
     def __init__(self, accounts: _Optional[_Iterable[_Union[Account, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class CountAccountsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CountAccountsResponse(_message.Message):
+    __slots__ = ("accounts",)
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    accounts: int
+    def __init__(self, accounts: _Optional[int] = ...) -> None: ...
+
 class UpdateAccountRequest(_message.Message):
     __slots__ = ("account_id", "requests_per_minute")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]

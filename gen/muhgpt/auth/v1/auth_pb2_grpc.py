@@ -59,6 +59,11 @@ class AuthStub:
                 request_serializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.CountAccounts = channel.unary_unary(
+                '/muhgpt.auth.v1.Auth/CountAccounts',
+                request_serializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.CountAccountsRequest.SerializeToString,
+                response_deserializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.CountAccountsResponse.FromString,
+                _registered_method=True)
         self.UpdateAccount = channel.unary_unary(
                 '/muhgpt.auth.v1.Auth/UpdateAccount',
                 request_serializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.UpdateAccountRequest.SerializeToString,
@@ -145,6 +150,13 @@ class AuthServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountAccounts(self, request, context):
+        """Counts all accounts, in one statement. Read-only, safe to retry. A version before this method answers UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateAccount(self, request, context):
         """Changes an account's limits; edges use them from their next request on.
         Fails: NOT_FOUND (ACCOUNT_UNKNOWN), INVALID_ARGUMENT (LIMIT_OUT_OF_RANGE). Idempotent.
@@ -221,6 +233,11 @@ def add_AuthServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.FromString,
                     response_serializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'CountAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountAccounts,
+                    request_deserializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.CountAccountsRequest.FromString,
+                    response_serializer=muhgpt_dot_auth_dot_v1_dot_auth__pb2.CountAccountsResponse.SerializeToString,
             ),
             'UpdateAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateAccount,
@@ -388,6 +405,33 @@ class Auth:
             '/muhgpt.auth.v1.Auth/ListAccounts',
             muhgpt_dot_auth_dot_v1_dot_auth__pb2.ListAccountsRequest.SerializeToString,
             muhgpt_dot_auth_dot_v1_dot_auth__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muhgpt.auth.v1.Auth/CountAccounts',
+            muhgpt_dot_auth_dot_v1_dot_auth__pb2.CountAccountsRequest.SerializeToString,
+            muhgpt_dot_auth_dot_v1_dot_auth__pb2.CountAccountsResponse.FromString,
             options,
             channel_credentials,
             insecure,

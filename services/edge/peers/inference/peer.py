@@ -221,7 +221,7 @@ class InferencePeer:
                 self._keep(self._refresh(link))
         for replica in [each for each in self._links if each not in self._replicas.now]:
             self._keep(self._see_off(self._links.pop(replica)))
-        self._models = self._merged() or self._models
+        self._take_models(self._merged() or self._models)
 
     async def _see_off(self, link: InferenceLink) -> None:
         """Answers that run on a replica whose address is gone go on to their ends."""
@@ -260,8 +260,13 @@ class InferencePeer:
                 continue
             link.tell_models(response.models)
             pause = MODELS_INTERVAL if all(model.ready for model in response.models) else UNREADY_INTERVAL
-            self._models = self._merged()
+            self._take_models(self._merged())
             self._told.set()
+
+    def _take_models(self, models: dict[str, inference_pb2.Model]) -> None:
+        """The dict changes only when the models do, so that what was made of it lasts."""
+        if models != self._models:
+            self._models = models
 
     def _merged(self) -> dict[str, inference_pb2.Model]:
         merged: dict[str, inference_pb2.Model] = {}

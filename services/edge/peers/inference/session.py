@@ -42,6 +42,8 @@ class InferenceLink:
         self.large = large
         self.session_id = session_id
         self.models: dict[str, inference_pb2.Model] = {}  # by alias, as last told
+        self._known: set[str] = set()  # the models behind the aliases
+        self._ready: set[str] = set()  # those of them that are ready
         self._away: set[str] = set()  # models whose engine was found away since then
         self.up = False
         self.draining = False
@@ -77,6 +79,8 @@ class InferenceLink:
     def tell_models(self, models: Iterable[inference_pb2.Model]) -> None:
         """The replica told its models."""
         self.models = {model.alias: model for model in models}
+        self._known = {model.model for model in self.models.values()}
+        self._ready = {model.model for model in self.models.values() if model.ready}
         self._away.clear()
 
     def found_away(self, model: str) -> None:
@@ -87,10 +91,9 @@ class InferenceLink:
 
     def rank(self, model: str) -> int:
         """0: the model is ready here; 1: it is known or nothing is; 2: it is not here."""
-        known = [each for each in self.models.values() if each.model == model]
-        if any(each.ready for each in known) and model not in self._away:
+        if model in self._ready and model not in self._away:
             return 0
-        return 1 if known or not self.models else 2
+        return 1 if model in self._known or not self._known else 2
 
     def leave(self) -> None:
         """The replica's address is gone: no new generations; `empty` is set when the running ones have ended."""

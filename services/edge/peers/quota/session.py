@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 
+from common.hold_id import new_hold_id
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
 from services.edge.peers.quota.hold import Hold
-from services.edge.peers.quota.hold_id import new_hold_id
 from services.edge.peers.streaming.lease_heartbeat import Heart
 from services.edge.peers.streaming.link import Link, StreamBroken
 from services.edge.peers.streaming.replicas import Replica, Replicas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 
 from services.inference.domain.errors import EngineUnavailable, InvalidRequest
+from services.inference.engines.sinks import Gate
 
 SHORT = aiohttp.ClientTimeout(total=30)
 # A generation's own deadline ends it; a worker that stalls is killed by the watchdog, which closes the connection.
@@ -91,17 +92,23 @@ class WorkerClient:
         """Whether a token's letters are read as anything else than text."""
         return await self.tokenize(token, special=True, begins=False) != await self.tokenize(token, special=False)
 
-    async def complete(self, body: dict[str, Any]) -> AsyncGenerator[bytes]:
-        """The raw server-sent events of a completion, as they come; closing it frees the worker's slot at once."""
+    async def complete(self, body: dict[str, Any], feed: Callable[[bytes], bool], gate: Gate) -> bool:
+        """Feeds the raw server-sent events of a completion as they come, until `feed` returns True: it has enough.
+
+        Returns whether it had. Cancelling it frees the worker's slot at once.
+        """
         data = orjson.dumps(body)
         async with self._sending("/completion", data, STREAM) as response:
             if response.status != 200:
                 raise EngineUnavailable(f"the worker answered {response.status} to /completion")
             try:
                 while chunk := await response.content.readany():
-                    yield chunk
+                    if feed(chunk):
+                        return True
+                    await gate.passed()
             finally:  # the worker closes a stream's connection without saying so; it must not be used again
                 response.close()
+        return False
 
     async def answers(self, timeout: float) -> bool:
         """Whether the loop that generates answers within so many seconds; /health alone would not ask it.

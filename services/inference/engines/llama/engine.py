@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
-from services.inference.domain.engine import Delta, Prepared, Usage
+from services.inference.domain.engine import Prepared, Sink, Usage
 from services.inference.domain.errors import ContextTooLong, EngineUnavailable
 from services.inference.domain.tool_calls import OPEN, ToolCallParser
 from services.inference.engines.llama import request as words
@@ -29,6 +28,7 @@ from services.inference.engines.llama.request import SamplingDefaults
 from services.inference.engines.llama.room import Room
 from services.inference.engines.llama.supervisor import Patience, Supervisor
 from services.inference.engines.llama.suspects import Suspects
+from services.inference.engines.sinks import Gate
 
 log = get_logger(__name__)
 
@@ -184,17 +184,17 @@ class LlamaPrompt:
     prepared: Prepared
     body: dict[str, Any]
 
-    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Sequence[Delta] | Usage]:
+    async def generate(self, max_tokens: int, sink: Sink, *, implied: bool = False) -> Usage:
         """See domain/engine.py."""
         body = {**self.body, "grammar": await self._prove()} if "grammar" in self.body else self.body
         choices = self.request.sampling.choices
         readers = [self.engine.reader(self.request, choice) for choice in range(choices)]
-        steps = self._read(body, readers[0], 0, max_tokens) if choices == 1 else self._merge(body, readers, max_tokens)
-        async with aclosing(steps):
-            async for delta in steps:
-                yield (delta,)
+        if choices == 1:
+            await self._read(body, readers[0], 0, max_tokens, sink)
+        else:
+            await self._read_all(body, readers, max_tokens, sink)
         prompt_tokens = readers[0].prompt_tokens or self.prepared.prompt_tokens
-        yield Usage(prompt_tokens, sum(reader.output_tokens for reader in readers))
+        return Usage(prompt_tokens, sum(reader.output_tokens for reader in readers))
 
     async def _prove(self) -> str | None:
         """Its grammar. Raises EngineUnavailable, and InvalidRequest for one that is not held or that ends workers."""
@@ -207,54 +207,37 @@ class LlamaPrompt:
             raise
 
     async def _read(
-        self, body: dict[str, Any], reader: CompletionReader, choice: int, max_tokens: int
-    ) -> AsyncGenerator[Delta]:
+        self, body: dict[str, Any], reader: CompletionReader, choice: int, max_tokens: int, sink: Sink
+    ) -> None:
+        def feed(chunk: bytes) -> bool:
+            if delta := reader.feed(chunk):
+                sink.on_deltas((delta,))
+            return reader.done
+
         client = self.engine.supervisor.client()
         body = {**body, "n_predict": max_tokens, "seed": words.seed_of(self.request.sampling, choice)}
-        async with aclosing(client.complete(body)) as chunks:
-            async for chunk in chunks:
-                if delta := reader.feed(chunk):
-                    yield delta
-                if reader.done:
-                    return
-        if not reader.ended:
+        gate = Gate()
+        sink.attach(gate)
+        try:
+            whole = await client.complete(body, feed, gate)
+        finally:
+            sink.detach(gate)
+        if not (whole or reader.ended):
             raise EngineUnavailable("the worker's answer was cut off")
 
-    async def _merge(
-        self, body: dict[str, Any], readers: list[CompletionReader], max_tokens: int
-    ) -> AsyncGenerator[Delta]:
-        """Choices side by side, as many as there are slots; each waits until its delta was taken."""
-        deltas: asyncio.Queue[Delta | None] = asyncio.Queue(maxsize=len(readers))
+    async def _read_all(
+        self, body: dict[str, Any], readers: list[CompletionReader], max_tokens: int, sink: Sink
+    ) -> None:
+        """Choices side by side, as many as there are slots. One choice's failure is the generation's."""
         slots = asyncio.Semaphore(self.engine.slots)
 
-        async def pump(choice: int) -> None:
-            async with slots, aclosing(self._read(body, readers[choice], choice, max_tokens)) as steps:
-                async for delta in steps:
-                    await deltas.put(delta)
+        async def read(choice: int) -> None:
+            async with slots:
+                await self._read(body, readers[choice], choice, max_tokens, sink)
 
-        async def pump_all() -> None:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for choice in range(len(readers)):
-                        group.create_task(pump(choice))
-            except ExceptionGroup:
-                await deltas.put(None)
-                raise
-            await deltas.put(None)
-
-        pumping = asyncio.create_task(pump_all())
         try:
-            while (delta := await deltas.get()) is not None:
-                yield delta
-            await _first_error(pumping)
-        finally:
-            pumping.cancel()
-            await asyncio.gather(pumping, return_exceptions=True)
-
-
-async def _first_error(pumping: asyncio.Task[None]) -> None:
-    """One choice's failure is the generation's."""
-    try:
-        await pumping
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+            async with asyncio.TaskGroup() as group:
+                for choice in range(len(readers)):
+                    group.create_task(read(choice))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None

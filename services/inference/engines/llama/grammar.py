@@ -18,6 +18,7 @@ from services.inference.domain.json.loosening import Hold
 from services.inference.domain.json.schema import parse_schema
 from services.inference.domain.tool_calls import CLOSE, OPEN
 from services.inference.engines.llama.client import WorkerClient
+from services.inference.engines.sinks import Gate
 
 # With it models without an end in sight fill their answers with spaces (docs/engine.md).
 RIGID = {"x-guidance": {"whitespace_flexible": False}}
@@ -193,5 +194,11 @@ async def _is_used(client: WorkerClient, grammar: str) -> bool:
         "grammar": grammar,
         "response_fields": ["content"],
     }
-    chunks = [chunk async for chunk in client.complete(body)]
-    return FOREIGN not in orjson.loads(b"".join(chunks))["content"]
+    answer = bytearray()
+
+    def take(chunk: bytes) -> bool:
+        answer.extend(chunk)
+        return False
+
+    await client.complete(body, take, Gate())
+    return FOREIGN not in orjson.loads(answer)["content"]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from servicekit.clock import Clock
 from services.inference import metrics
 from services.inference.domain.chat import ChatRequest
-from services.inference.domain.engine import Prepared, Prompt, Step, Withheld
+from services.inference.domain.engine import Delta, Prepared, Prompt, Sink, Usage
 from services.inference.domain.errors import EngineDied, EngineUnavailable, InvalidRequest, TargetFailed
 from services.inference.engines.routed.budget import MOST_ATTEMPTS, RetryBudget, backoff
 from services.inference.engines.routed.choosing import Routes
 from services.inference.engines.routed.route import Route
+from services.inference.engines.sinks import Passing
 
 LEAST_BUDGET = 10  # retries that even a small engine may save up
 
@@ -86,21 +86,18 @@ class RoutedPrompt:
         """As the first target counted. Another that answers counts for itself (Usage)."""
         return self.prompt.prepared
 
-    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Step]:
+    async def generate(self, max_tokens: int, sink: Sink, *, implied: bool = False) -> Usage:
         """See domain/engine.py."""
         engine, choices = self.engine, self.request.sampling.choices
         engine.budget.request()
         tried: list[Route] = []
         while True:
             route = await engine.routes.take(choices, tried, self.route, self.request.account)
-            attempt = Attempt(engine, route, self.request)
+            attempt = Attempt(engine, route, self.request, sink)
             try:
-                async with aclosing(self._steps(route, max_tokens, implied)) as steps:
-                    async for step in steps:
-                        if not isinstance(step, Withheld):
-                            attempt.answered()
-                        yield step
-                return
+                usage = await self._generate(route, max_tokens, attempt, implied)
+                attempt.answered()
+                return usage
             except EngineUnavailable as error:
                 attempt.failed(error)
                 tried.append(route)
@@ -116,19 +113,17 @@ class RoutedPrompt:
             metrics.TARGET_RETRIES.labels(engine.model).inc()
             await engine.sleep(backoff(len(tried), engine.random()))
 
-    async def _steps(self, route: Route, max_tokens: int, implied: bool) -> AsyncGenerator[Step]:
+    async def _generate(self, route: Route, max_tokens: int, sink: Sink, implied: bool) -> Usage:
         prompt = self.prompt if route is self.route else await route.engine.prepare(self.request)
         most = min(max_tokens, prompt.prepared.max_tokens)
-        async with aclosing(prompt.generate(most, implied=implied)) as steps:
-            async for step in steps:
-                yield step
+        return await prompt.generate(most, sink, implied=implied)
 
 
-class Attempt:
-    """One request to one target: occupies it, and tells its health and the metrics how it went, once."""
+class Attempt(Passing):
+    """One request to one target: occupies it, and reports to its health and the metrics how it went, once."""
 
-    def __init__(self, engine: RoutedEngine, route: Route, request: ChatRequest) -> None:
-        self.started = False
+    def __init__(self, engine: RoutedEngine, route: Route, request: ChatRequest, below: Sink) -> None:
+        super().__init__(below)
         self._engine = engine
         self._route = route
         self._choices = request.sampling.choices
@@ -136,6 +131,12 @@ class Attempt:
         self._probes = route.health.enter(request.account)
         self._sent = engine.clock.monotonic()
         self._outcome = "cancelled"
+
+    def on_deltas(self, deltas: Sequence[Delta]) -> None:
+        """See Sink."""
+        if not self.started:
+            self.answered()
+        self.below.on_deltas(deltas)
 
     def answered(self) -> None:
         """Output came."""

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 
-from servicekit.sse import EventReader, EventTooLarge
 from services.inference.domain.errors import TargetFailed
-from services.inference.engines.upstream.refusals import refusal_of
-from services.inference.engines.upstream.whole import events_of
+from services.inference.engines.sinks import Gate
+from services.inference.engines.upstream.answer_events import MAX_BODY
+from services.inference.engines.upstream.http.receiver import HttpCall, HttpFailure, HttpFault, HttpReceiver
 
 KEEPALIVE = 15.0  # seconds that an idle connection is kept
-MOST_BODY = 8 * 1024 * 1024  # bytes of an answer that is no stream: a million token ids
-MOST_ERROR = 64 * 1024  # bytes of an error's body
-ERROR_PATIENCE = 5.0  # seconds for an error's body
 REUSED = "reused"
-# An answer of 8 choices, each token with 20 rivals, takes 4 KiB a token; nothing of it is kept here.
-MAX_ANSWER = 512 * 1024 * 1024  # bytes of one answer
-MAX_SILENT = 2 * 1024 * 1024  # bytes without an event, and of events without output
-TAIL_PATIENCE = 0.05  # seconds for the end of a stream after its last event, so that its connection can be used again
+TAIL_TIMEOUT = 0.05  # seconds for the end of a stream after its last event, so that its connection can be used again
 
 
 class UpstreamClient:
@@ -38,6 +31,7 @@ class UpstreamClient:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout)
         self._fresh = self._session(aiohttp.TCPConnector(limit=0, force_close=True))
         self._http = self._session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)) if reuse else self._fresh
+        self._calls: set[asyncio.Task[None]] = set()
 
     def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -49,33 +43,30 @@ class UpstreamClient:
             trace_configs=[_tells_reuse()],
         )
 
-    async def stream(self, url: str, body: bytes) -> AsyncGenerator[list[bytes]]:
-        """The events of an answer, those that came together in one list. Closing it closes the connection at once.
+    def send(self, url: str, body: bytes, receiver: HttpReceiver) -> HttpCall:
+        """Asks for an answer, which `receiver` gets as it comes. Cancelling the call closes its connection at once."""
+        call = _Call()
+        task = asyncio.create_task(self._push(url, body, receiver, call))
+        call.task = task
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return call
 
-        Raises what refusals.py makes of another status than 200.
-        """
-        async with self._sending(url, body) as response:
-            reader = EventReader()
-            if response.status != 200:
-                raise refusal_of(response.status, await _error_body(response), response.headers.get("Retry-After"))
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise TargetFailed("the upstream's answer is compressed, which was not asked for", "protocol")
-            if response.content_type == "application/json":
-                yield events_of(await _whole(response))
-                return
-            received = silent = 0
-            while chunk := await response.content.readany():
-                received, silent = received + len(chunk), silent + len(chunk)
-                if received > MAX_ANSWER or silent > MAX_SILENT:
-                    raise TargetFailed("the upstream's answer is too large", "oversized")
-                if events := _read(reader, chunk):
-                    silent = 0
-                    yield events
-                    if events[-1].strip() == b"[DONE]":
-                        await _read_tail(response)
-                        return
-            if events := reader.finish():
-                yield events
+    async def _push(self, url: str, body: bytes, receiver: HttpReceiver, call: _Call) -> None:
+        try:
+            async with self._sending(url, body) as response:
+                headers = {name.lower().encode(): value.encode() for name, value in response.headers.items()}
+                receiver.on_head(response.status, headers)
+                while data := await response.content.readany():
+                    if call.left:  # only its end is of interest
+                        continue
+                    receiver.on_data(data)
+                    await call.gate.passed()
+                if not call.left:
+                    receiver.on_end()
+        except TargetFailed as error:
+            if not call.left:
+                receiver.on_error(HttpFailure(HttpFault(error.outcome), error.message.removeprefix("the upstream ")))
 
     async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """A small question: status and body."""
@@ -91,6 +82,9 @@ class UpstreamClient:
 
     async def close(self) -> None:
         """Closes all connections."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
         await self._http.close()
         await self._fresh.close()
 
@@ -125,6 +119,36 @@ class UpstreamClient:
             return await self._fresh.request(method, url, data=body, allow_redirects=False, timeout=timeout)
 
 
+class _Call:
+    """Implements HttpCall over aiohttp, whose answers are pulled."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.left = False
+        self.task: asyncio.Task[None] | None = None
+
+    def pause(self) -> None:
+        """See HttpCall."""
+        self.gate.pause()
+
+    def resume(self) -> None:
+        """See HttpCall."""
+        self.gate.resume()
+
+    def cancel(self) -> None:
+        """See HttpCall."""
+        self.left = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def leave(self) -> None:
+        """See HttpCall."""
+        self.left = True
+        self.gate.resume()
+        if self.task is not None and not self.task.done():
+            asyncio.get_running_loop().call_later(TAIL_TIMEOUT, self.task.cancel)
+
+
 def _tells_reuse() -> aiohttp.TraceConfig:
     """Puts REUSED into a request's own set when its connection had served another before."""
 
@@ -138,33 +162,10 @@ def _tells_reuse() -> aiohttp.TraceConfig:
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """An answer's body. Raises TargetFailed above MOST_BODY."""
+    """An answer's body. Raises TargetFailed above MAX_BODY."""
     data = bytearray()
     async for piece in response.content.iter_any():
         data += piece
-        if len(data) > MOST_BODY:
+        if len(data) > MAX_BODY:
             raise TargetFailed("the upstream's answer is too large", "protocol")
     return bytes(data)
-
-
-async def _error_body(response: aiohttp.ClientResponse) -> bytes:
-    data = bytearray()
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(ERROR_PATIENCE):
-            while len(data) < MOST_ERROR and (piece := await response.content.readany()):
-                data += piece
-    return bytes(data[:MOST_ERROR])
-
-
-def _read(reader: EventReader, chunk: bytes) -> list[bytes]:
-    try:
-        return reader.feed(chunk)
-    except EventTooLarge as error:
-        raise TargetFailed(f"the upstream sent too much at once: {error}", "protocol") from None
-
-
-async def _read_tail(response: aiohttp.ClientResponse) -> None:
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(TAIL_PATIENCE):
-            while await response.content.readany():
-                pass

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,19 +12,23 @@ import orjson
 
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
+from servicekit.timer_wheel import TimerWheel
 from services.inference import metrics
 from services.inference.domain import spent
 from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
-from services.inference.domain.engine import Delta, Prepared, Step, Usage
+from services.inference.domain.engine import Prepared, Sink, Usage
 from services.inference.domain.errors import ContextExceeded, ContextTooLong, InvalidRequest, TargetFailed
+from services.inference.engines.sinks import Passing
 from services.inference.engines.upstream import request as words
+from services.inference.engines.upstream.answer import Answer, Patience
 from services.inference.engines.upstream.choice import LogprobsIgnored
 from services.inference.engines.upstream.choices import Asked, every_choice
 from services.inference.engines.upstream.chunks import COUNTS, ChunkReader
-from services.inference.engines.upstream.client import MAX_SILENT, UpstreamClient
+from services.inference.engines.upstream.client import UpstreamClient
 from services.inference.engines.upstream.context import Context
 from services.inference.engines.upstream.forced import ForcedCall
+from services.inference.engines.upstream.http.receiver import HttpCall, HttpReceiver
 from services.inference.engines.upstream.prompt_count import PromptCounter
 from services.inference.engines.upstream.reasons import shown
 from services.inference.engines.upstream.refusals import UNTOLD, ContextRefused, quotes
@@ -35,9 +38,7 @@ from services.inference.engines.upstream.tokens.processes import CountingProcess
 log = get_logger(__name__)
 
 LEAST_SHARE = 8  # of a context that an estimate of the prompt leaves for the answer, at least one part in so many
-LARGE = 8192  # bytes of events that came together
 LOGPROBS_PAUSE = 60.0  # seconds for which a server that ignored `logprobs` is not asked for them again
-USAGE_PATIENCE = 5.0  # seconds that the usage may come behind the last choice's end
 
 # What makes a server tell its running count of tokens; OpenAI itself refuses fields that it does not know.
 RUNNING_COUNT: dict[str, dict[str, Any]] = {
@@ -88,11 +89,16 @@ class UpstreamEngine:
         clock: Clock,
         new_call_id: Callable[[], str],
         processes: CountingProcesses | None = None,
+        timers: TimerWheel | None = None,
     ) -> None:
-        """`processes` count long prompts; None: it has its own. Raises OSError and ValueError of the tokenizer."""
+        """`processes` count long prompts; None: it has its own, as of `timers`.
+
+        Raises OSError and ValueError of the tokenizer.
+        """
         self.config = config
         self.clock = clock
         self.new_call_id = new_call_id
+        self.timers = timers or TimerWheel()
         counting = processes or CountingProcesses()
         self._own_processes = counting if processes is None else None
         self.tokens = TokenCounter(config.tokenizer, counting, config.image_tokens)
@@ -174,17 +180,15 @@ class UpstreamPrompt:
     body: dict[str, Any]
     count: PromptTokens
 
-    async def generate(self, max_tokens: int, *, implied: bool = False) -> AsyncGenerator[Step]:
+    async def generate(self, max_tokens: int, sink: Sink, *, implied: bool = False) -> Usage:
         """See domain/engine.py."""
         config = self.engine.config
-        choices = every_choice(self, max_tokens, implied)
-        answer: AsyncGenerator[Step] = choices
-        if (forced := ForcedCall.of(self.request)) is not None:
-            answer = forced.checked(choices, self.request.sampling.choices, self.engine.clock)
+        forced = ForcedCall.of(self.request)
         try:
-            async with aclosing(answer) as steps:
-                async for step in steps:
-                    yield step
+            if forced is None:
+                return await every_choice(self, max_tokens, implied, sink)
+            answer = partial(every_choice, self, max_tokens, implied)
+            return await forced.check(answer, self.request.sampling.choices, self.engine.clock, sink)
         except TargetFailed as error:
             if error.outcome == "unauthorized":
                 log.error("upstream_refuses_key", model=config.model_id, target=config.target)
@@ -204,25 +208,26 @@ class UpstreamPrompt:
             return InvalidRequest(UNTOLD)
         return InvalidRequest(shown(error.message, config.hosts) or UNTOLD, param=error.param)
 
-    async def answer(self, asked: Asked) -> AsyncGenerator[list[Delta] | Usage]:
+    async def answer(self, asked: Asked, sink: Sink) -> Usage:
         """One answer of the upstream, as one request of it. What was not seen of it is in `asked.unseen`."""
         config, reader = self.engine.config, self._reader(asked)
-        async with (
-            aclosing(self._events(asked)) as events,
-            aclosing(_timed(events, reader, self.engine)) as steps,
-        ):
-            async for deltas in steps:
-                if config.server in RUNNING_COUNT and not self.request.sampling.logprobs:
-                    self.engine.counts_meanwhile = not reader.guesses
-                yield deltas
+        patience = Patience(config.first_token_timeout, config.token_timeout)
+        watched = Passing(sink)
+        answer = Answer(reader, watched, patience, self.engine.timers)
+        try:
+            await answer.read(self._send(asked, answer.receiver))
+        finally:
+            asked.begun = watched.started
+            if asked.begun and config.server in RUNNING_COUNT and not self.request.sampling.logprobs:
+                self.engine.counts_meanwhile = not reader.guesses
         last, usage = reader.finish(self.count)
         asked.unseen = reader.unseen
         for count in reader.disbelieved:
             metrics.USAGE_DISBELIEVED.labels(config.model_id, config.target, count).inc()
         if reader.overrun and not asked.implied:
             log.warning("upstream_over_limit", model=config.model_id, target=config.target)
-        yield last
-        yield usage
+        sink.on_deltas(last)
+        return usage
 
     def _reader(self, asked: Asked) -> ChunkReader:
         sampling, engine = self.request.sampling, self.engine
@@ -237,52 +242,11 @@ class UpstreamPrompt:
             logprobs=sampling.logprobs and not self.request.tools,
         )
 
-    def _events(self, asked: Asked) -> AsyncGenerator[list[bytes]]:
+    def _send(self, asked: Asked, receiver: HttpReceiver) -> HttpCall:
         config = self.engine.config
         body = {**self.body, **asked.fields, "stream": True, "stream_options": {"include_usage": True}}
         if not asked.implied or config.max_output_tokens is not None:
             body[config.max_tokens_field] = asked.sent_max_tokens or asked.max_tokens
         body |= RUNNING_COUNT.get(config.server, {})
         body = {name: value for name, value in body.items() if value is not None}
-        return self.engine.client.stream(f"{config.base_url}/chat/completions", orjson.dumps(body))
-
-
-async def _timed(
-    events: AsyncGenerator[list[bytes]], reader: ChunkReader, engine: UpstreamEngine
-) -> AsyncGenerator[list[Delta]]:
-    """The output of each step, until the answer is whole. Raises TargetFailed when one does not come in time.
-
-    Comments and chunks without output do not count as progress.
-    """
-    config, clock = engine.config, engine.clock
-    until = clock.monotonic() + config.first_token_timeout
-    started, ended, progress, silent = False, False, 0, 0
-    while not reader.enough:
-        if reader.complete and not ended:
-            ended, until = True, min(until, clock.monotonic() + USAGE_PATIENCE)
-        try:
-            async with asyncio.timeout(max(0.0, until - clock.monotonic())):
-                together = await anext(events)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            if reader.seen_complete:
-                return
-            what = "next" if started else "first"
-            raise TargetFailed(f"the {what} token did not come within its time", "timeout") from None
-        if sum(map(len, together)) > LARGE:  # takes longer to count than the loop may stand still
-            deltas = await asyncio.to_thread(_read, reader, together)
-        else:
-            deltas = _read(reader, together)
-        silent += sum(map(len, together))
-        if reader.progress > progress and not ended:
-            silent = 0
-            started, progress, until = True, reader.progress, clock.monotonic() + config.token_timeout
-        elif silent > MAX_SILENT:
-            raise TargetFailed("the upstream sends without end and brings nothing", "oversized")
-        if deltas:
-            yield deltas
-
-
-def _read(reader: ChunkReader, events: list[bytes]) -> list[Delta]:
-    return [delta for event in events for delta in reader.read(event)]
+        return self.engine.client.send(f"{config.base_url}/chat/completions", orjson.dumps(body), receiver)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,10 @@ import orjson
 
 from servicekit.clock import Clock
 from services.inference.domain.chat import ChatRequest, ToolMode
-from services.inference.domain.engine import Delta, FinishReason, Step, TokenLogprob, ToolCallDelta, Usage, Withheld
+from services.inference.domain.engine import Delta, FinishReason, Sink, TokenLogprob, ToolCallDelta, Usage
 from services.inference.domain.errors import TargetFailed
 from services.inference.domain.json.fit import fits
+from services.inference.engines.sinks import Passing
 
 QUIET = 10.0  # seconds that a client's connection stays without a byte while a call is collected
 REPORTED = 8  # tokens between two reports of what is held back
@@ -43,32 +43,13 @@ class ForcedCall:
         schemas = {tool.name: orjson.loads(tool.parameters or "{}") for tool in named}
         return cls(schemas, request.parallel_tool_calls is False)
 
-    async def checked(
-        self, answer: AsyncGenerator[Sequence[Delta] | Usage], choices: int, clock: Clock
-    ) -> AsyncGenerator[Step]:
-        """The answer as one delta a choice at its end. Raises TargetFailed when one that was not cut does not fit.
-
-        Withheld says meanwhile what a client that leaves has had generated. When it takes long an empty delta says that
-        it has begun, so that the client's connection is kept alive.
-        """
-        held: list[Delta] = []
-        tokens = reported = 0
-        quiet_until = clock.monotonic() + QUIET
-        async with aclosing(answer) as steps:
-            async for step in steps:
-                if isinstance(step, Usage):
-                    # A client's schema may cost more than the event loop may stand still.
-                    yield await asyncio.to_thread(self._whole, held, choices)
-                    yield step
-                    return
-                held += step
-                tokens += sum(delta.tokens for delta in step)
-                if tokens >= reported + (REPORTED if reported else 1):
-                    reported = tokens
-                    yield Withheld(tokens)
-                if clock.monotonic() >= quiet_until:
-                    quiet_until = math.inf
-                    yield [Delta(0, "", 0)]
+    async def check(self, answer: Callable[[Sink], Awaitable[Usage]], choices: int, clock: Clock, sink: Sink) -> Usage:
+        """The answer as one delta a choice at its end. Raises TargetFailed when one that was not cut does not fit."""
+        held = Held(sink, clock)
+        usage = await answer(held)
+        # A client's schema may cost more than the event loop may stand still.
+        sink.on_deltas(await asyncio.to_thread(self._whole, held.deltas, choices))
+        return usage
 
     def _whole(self, deltas: Sequence[Delta], choices: int) -> list[Delta]:
         return [self._choice(_merged(index, deltas)) for index in range(choices)]
@@ -97,6 +78,32 @@ class ForcedCall:
                 break
             text = value
         raise _unfit("the arguments of the upstream's forced call do not fit their schema")
+
+
+class Held(Passing):
+    """Keeps what comes.
+
+    Withheld says meanwhile what a client that leaves has had generated. When it takes long an empty delta says that it
+    has begun, so that the client's connection is kept alive.
+    """
+
+    def __init__(self, below: Sink, clock: Clock) -> None:
+        super().__init__(below)
+        self.deltas: list[Delta] = []
+        self._clock = clock
+        self._tokens = self._reported = 0
+        self._quiet_until = clock.monotonic() + QUIET
+
+    def on_deltas(self, deltas: Sequence[Delta]) -> None:
+        """See Sink."""
+        self.deltas += deltas
+        self._tokens += sum(delta.tokens for delta in deltas)
+        if self._tokens >= self._reported + (REPORTED if self._reported else 1):
+            self._reported = self._tokens
+            self.below.on_withheld(self._tokens)
+        if self._clock.monotonic() >= self._quiet_until:
+            self._quiet_until = math.inf
+            self.below.on_deltas([Delta(0, "", 0)])
 
 
 def _merged(choice: int, deltas: Sequence[Delta]) -> Delta:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from common.hold_id import lowest_at
 from servicekit.clock import SystemClock
-from services.quota.domain import hold_ids
 from services.quota.domain.calendar import DAY_US, day_and_month
 from services.quota.domain.clock_steps import ClockSteps, correct
 from services.quota.domain.hold_ids import LOOK_AROUND_US
@@ -207,7 +207,7 @@ class Windows:
             self._begin(name, seq, lows[name])
         ranges = [each for name in self._limits for each in self._ranges(name, reserves[name])]
         if ranges:
-            around = hold_ids.lowest_at(self._since - LOOK_AROUND_US), hold_ids.lowest_at(self._since + LOOK_AHEAD_US)
+            around = lowest_at(self._since - LOOK_AROUND_US), lowest_at(self._since + LOOK_AHEAD_US)
             for name, seq, instant in await connection.fetch(times, *zip(*ranges, strict=True), *around):
                 owner = self._owners[name]
                 corrected = min(instant, owner.clock_us) if seq <= owner.clock_seq else instant

@@ -12,12 +12,12 @@ from typing import Any
 
 import asyncpg
 
+from common.hold_id import instant_us, lowest_at
 from servicekit.clock import Clock
 from servicekit.database.database import outages_translated
 from servicekit.observability.logging import get_logger
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.cutoff import Cutoff
-from services.quota.domain.hold_ids import instant_us, lowest_at
 from services.quota.store.batch import sql
 from services.quota.store.postgres.statements import NOW
 

@@ -61,13 +61,14 @@ class PostgresStore:
         clock: Clock | None,
         partitions: Partitions,
         moved: Callable[[], Coroutine[Any, Any, None]],
+        memory: Memory | None = None,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._partitions = partitions
         self._moved = moved
         self._moving: asyncio.Task[None] | None = None
-        self._memory = Memory()
+        self._memory = Memory() if memory is None else memory
         self.steps = ClockSteps()  # of the database's clock
 
     @classmethod
@@ -79,10 +80,12 @@ class PostgresStore:
         schema: str | None = None,
         clock: Clock | None = None,
         moved: Callable[[], Coroutine[Any, Any, None]] = _nothing,
+        memory: Memory | None = None,
     ) -> PostgresStore:
         """Connects to a migrated database; `connections` batches can be under way at once.
 
-        `moved` is awaited when the database turned out to be elsewhere now. Raises DatabaseUnavailable.
+        `moved` is awaited when the database turned out to be elsewhere now; `memory` is an empty one unless given.
+        Raises DatabaseUnavailable.
         """
         dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         place = {"search_path": schema} if schema else {}
@@ -106,7 +109,7 @@ class PostgresStore:
         except BaseException:
             pool.terminate()
             raise
-        return cls(pool, clock, partitions, moved)
+        return cls(pool, clock, partitions, moved, memory)
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         async with (

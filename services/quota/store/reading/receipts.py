@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.hold_id import instant_us, lowest_at
 from servicekit.clock import SystemClock
 from servicekit.database.database import Dialect
 from services.quota.domain.calendar import day_and_month, month_after, start_of_month_us
 from services.quota.domain.errors import CursorMalformed
-from services.quota.domain.hold_ids import LOOK_AROUND_US, MOST_SKEW_US, instant_us, lowest_at
+from services.quota.domain.hold_ids import LOOK_AROUND_US, MAX_SKEW_US
 from services.quota.domain.records import Hold
 from services.quota.store.batch import columns
 
@@ -60,7 +61,7 @@ async def _number(connection: AsyncConnection, account_id: str, hold_id: bytes) 
     if row is not None and row.account_id == account_id and row.seq is not None:
         return int(row.seq)
     if row is None:  # are charges no longer kept that were made as late as this one, give or take a day?
-        month = day_and_month(min(max(0, instant_us(hold_id) - MOST_SKEW_US), LAST_INSTANT_US))[1]
+        month = day_and_month(min(max(0, instant_us(hold_id) - MAX_SKEW_US), LAST_INSTANT_US))[1]
         if (await connection.execute(text(CARRIED), {"account_id": account_id, "month": month})).first():
             return None
     raise CursorMalformed("the account has no such charge")

@@ -65,16 +65,22 @@ class SqliteStore:
 
     @classmethod
     async def open(
-        cls, path: str, clock: Clock, *, synchronous: str = "NORMAL", checkpoint_interval: float = CHECKPOINT_INTERVAL
+        cls,
+        path: str,
+        clock: Clock,
+        *,
+        synchronous: str = "NORMAL",
+        checkpoint_interval: float = CHECKPOINT_INTERVAL,
+        connect_to: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> SqliteStore:
         """Opens a migrated database. NORMAL survives any crash of ours, FULL a power cut too.
 
-        `checkpoint_interval` is in seconds. Raises DatabaseUnavailable.
+        `checkpoint_interval` is in seconds; `connect_to` makes the connections. Raises DatabaseUnavailable.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
         def connect() -> sqlite3.Connection:
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+            connection = connect_to(path, isolation_level=None, check_same_thread=False, cached_statements=64)
             pragmas = ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=2000", "cache_size=-65536")
             # Debian's build overwrites whatever is deleted with zeros; nothing in the books is a secret.
             more = ("wal_autocheckpoint=0", f"journal_size_limit={LOG_LIMIT_BYTES}", "secure_delete=OFF")
@@ -84,7 +90,7 @@ class SqliteStore:
 
         with outages_translated():
             store = await asyncio.get_running_loop().run_in_executor(thread, cls, connect, thread, clock)
-        store._checkpoints = Checkpoints(path, finish=store._finish_checkpoint, interval=checkpoint_interval)
+        store._checkpoints = Checkpoints(path, finish=store._finish_checkpoint, interval=checkpoint_interval)  # noqa: SLF001  its own
         return store
 
     async def apply(self, operations: Sequence[Operation]) -> list[Outcome]:

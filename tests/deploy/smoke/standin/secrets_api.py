@@ -51,6 +51,10 @@ class SecretsApi:
         self._server.server_close()
         self._thread.join(5)
 
+    def forbid_all(self) -> None:
+        """Takes every right of the Role away."""
+        self._rules.clear()
+
     def data(self) -> dict[str, dict[str, bytes]]:
         """All Secrets' data."""
         return {

@@ -1,0 +1,22 @@
+"""One auth on SQLite, and the command line's view of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from muhgpt_cli.system import System
+from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+async def auth(sqlite_url: str) -> AsyncIterator[Auth]:
+    async with running_auth(sqlite_url, FakeClock()) as running:
+        yield running
+
+
+@pytest.fixture
+def system(auth: Auth) -> System:
+    return System("the test", {"auth": auth.address}, known_token=TOKENS.operator)
