@@ -17,7 +17,7 @@ IMAGE_EXTRAS := otel
 RECORD := $(BIN)/python -m tests.verification record
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-beside test-alone test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
+.PHONY: help setup run test test-beside test-faults test-hostile test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -36,16 +36,23 @@ setup: .venv/installed ## makes the environment in .venv, every package pinned b
 run: setup ## starts everything on this machine and prints a key (ARGS="--port 8080" passes options)
 	@$(BIN)/muhgpt up $(ARGS)
 
-# The stress tests start clusters of twenty processes and hold them to seconds, the attacks measure a client beside them:
-# they have the machine to themselves. tests/tiers.py says which tests are in which part, and in which tier.
-# Exit code 5: of one of the two, ARGS selects nothing.
-test: test-beside test-alone ## the tests that CI runs, in two parts: those that run side by side, and those that need the machine
+# A folder, unless ARGS names what to run.
+below = $(if $(findstring tests/,$(ARGS)),,$(1))
 
-test-beside: setup ## the first part alone: unit, contract, integration and end-to-end tests
+# tests/tiers.py says which tests are in which part, and in which tier. The parts never run at once, not even with make -j.
+# Exit code 5: of one of them, ARGS selects nothing.
+test: setup ## the tests that CI runs, in three parts: side by side, faults, attacks
+	@for part in beside faults hostile; do $(MAKE) --no-print-directory test-$$part || exit 1; done
+
+test-beside: setup ## the first part: unit, contract, integration and end-to-end tests
 	TEST_TIER=short TEST_PART=beside $(BIN)/pytest -n auto --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 
-test-alone: setup ## the second: faults and attacks, each guarantee once
-	TEST_TIER=short TEST_PART=alone $(BIN)/pytest tests/faults tests/hostile $(ARGS) || [ $$? -eq 5 ]
+# They wait more than they compute: a worker for SQLite, and one for PostgreSQL with and without replicas.
+test-faults: setup ## the second: faults, each guarantee once
+	TEST_TIER=short TEST_PART=faults $(BIN)/pytest -n 2 --dist loadgroup $(call below,tests/faults) $(ARGS) || [ $$? -eq 5 ]
+
+test-hostile: setup ## the third: attacks and fuzzing, a minute each
+	TEST_TIER=short TEST_PART=hostile $(BIN)/pytest $(call below,tests/hostile) $(ARGS) || [ $$? -eq 5 ]
 
 test-long: setup ## what repeats at more cost what CI asserts already (about 5 minutes)
 	@$(RECORD) test-long "$(ARGS)" $(MAKE) --no-print-directory run-test-long

@@ -4,8 +4,9 @@
 `long` repeat with other values, or at more cost, what a shorter test of the same guarantee asserts. Faults and attacks
 have long forms of their own: `make faults` and `make hostile` run every one of them.
 
-Within `make test`, TEST_PART says which half: faults and attacks have the machine to themselves (`alone`), except for
-those marked `beside`, which measure no time; everything else runs side by side (`beside`).
+Within `make test`, TEST_PART says which part: attacks have the machine to themselves (`hostile`), since a client
+measures beside them; faults have it for two clusters at a time (`faults`). Everything else, and those of both that are
+marked `beside` because they measure no time, runs side by side (`beside`).
 """
 
 from __future__ import annotations
@@ -29,5 +30,7 @@ def _in_tier(marks: Set[str], tier: str) -> bool:
 
 
 def _in_part(marks: Set[str], part: str) -> bool:
-    alone = bool(marks & STRESS) and "beside" not in marks
-    return part in ("", "alone" if alone else "beside")
+    if not part:
+        return True
+    own = "beside" if "beside" in marks else next((each for each in ("hostile", "faults") if each in marks), "beside")
+    return part == own

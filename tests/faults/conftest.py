@@ -27,10 +27,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.faults)
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     left_out = [item for item in ours if isinstance(item, pytest.Function) and not _runs(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of one group run one after the other, so that each cluster is started once and two are up at most."""
+    database = item.callspec.params.get("shared", "") if hasattr(item, "callspec") else ""
+    return "postgresql" if database in ("postgresql", "replicas") else "sqlite"
 
 
 def _runs(item: pytest.Function) -> bool:

@@ -19,7 +19,7 @@ SETS = [set(some) for number in range(len(MARKS) + 1) for some in itertools.comb
 
 @pytest.mark.parametrize("marks", SETS, ids=lambda marks: "+".join(sorted(marks)) or "none")
 def test_a_test_is_in_one_part_of_the_short_tier_or_in_a_long_run(marks: set[str]) -> None:
-    parts = [part for part in ("beside", "alone") if runs(marks, "short", part)]
+    parts = [part for part in ("beside", "faults", "hostile") if runs(marks, "short", part)]
     own_long_form = bool(marks & {"faults", "hostile"})
     assert len(parts) == (0 if "long" in marks else 1)
     assert runs(marks, "long", "") == ("long" in marks and not own_long_form)
@@ -29,6 +29,7 @@ def test_a_test_is_in_one_part_of_the_short_tier_or_in_a_long_run(marks: set[str
 def test_what_needs_the_machine_never_runs_beside_others() -> None:
     assert not runs({"hostile"}, "short", "beside")
     assert not runs({"faults"}, "short", "beside")
+    assert not runs({"faults"}, "short", "hostile")
     assert runs({"faults", "beside"}, "short", "beside")
 
 
