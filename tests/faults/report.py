@@ -11,8 +11,8 @@ class Row:
     """Counts of one scenario. `stuck` is the longest that a hold outlived its request, in seconds.
 
     `unseen`: whole answers that were paid and whose edge was killed before it wrote them: none may be. `unpaid`: whole
-    answers that were read just before their edge was killed, and given back (docs/guarantees.md); `read_late`: all that
-    were read then.
+    answers that were read just before their edge was killed, and given back (docs/guarantees.md), and streams that
+    ended while their edge was parted from quota; `read_late`: all that were read just before a kill.
     """
 
     faults: int = 0

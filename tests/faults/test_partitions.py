@@ -56,7 +56,7 @@ async def test_an_edge_parted_from_quota_ends_its_streams_within_its_lease(clust
         assert client.received.usage or client.received.error, client.received
     refused = await Client(cluster.address("edge-2"), clients[0].account).run()
     assert refused.status == 503, refused
-    await reconcile(cluster, "edge parted from quota", clients, faults=1)
+    await reconcile(cluster, "edge parted from quota", clients, faults=1, parted=cluster.address("edge-2"))
 
 
 async def test_streams_outlive_a_short_partition_from_quota(cluster: Cluster) -> None:
