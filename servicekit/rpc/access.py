@@ -83,11 +83,11 @@ class AccessList:
         self._tokens = tokens
         self._callers: dict[str, frozenset[int]] = {}
 
-    def add(self, service: ServiceDescriptor) -> None:
-        """Reads the options of a service's methods."""
+    def add(self, service: ServiceDescriptor, name: str) -> None:
+        """Reads the options of a service's methods, which are served under this full name."""
         for method in service.methods:
             callers: Iterable[int] = method.GetOptions().Extensions[callers_pb2.callers]  # type: ignore[index]
-            self._callers[f"/{service.full_name}/{method.name}"] = frozenset(callers)
+            self._callers[f"/{name}/{method.name}"] = frozenset(callers)
 
     def check(self, method: str, authorization: str, certified: Iterable[str]) -> None:
         """Raises NotAuthenticated or NotAllowed.

@@ -21,6 +21,7 @@ from servicekit.rpc.access import AccessList, Tokens
 from servicekit.rpc.address import Address, Endpoint, SocketPath, parse_endpoint
 from servicekit.rpc.health import Health, HealthPort
 from servicekit.rpc.interceptors import CallGuard
+from servicekit.rpc.service_names import UnderNewName, new_name
 from servicekit.tls.directory import TlsDirectory
 
 log = get_logger(__name__)
@@ -70,6 +71,7 @@ class Server:
         self._address_file = address_file
         self._access = AccessList(tokens if tls is None else None)
         self._names: list[str] = []
+        self._new_names: list[str] = []
         self._health = Health()
         self._health_port = (
             HealthPort(self._health, health_listen, f"{self._setting}HEALTH_LISTEN") if health_listen else None
@@ -82,10 +84,17 @@ class Server:
         )
 
     def add(self, servicer: Any, add_to_server: Callable[[Any, Any], None], service: ServiceDescriptor) -> None:
-        """Adds a servicer; who may call which method comes from the descriptor's options."""
-        self._access.add(service)
+        """Adds a servicer; who may call which method comes from the descriptor's options.
+
+        One whose released name does not end in `Service` is served under the name that does as well.
+        """
+        self._access.add(service, service.full_name)
         self._names.append(service.full_name)
         add_to_server(servicer, self._server)
+        if name := new_name(service.full_name):
+            self._access.add(service, name)
+            self._new_names.append(name)
+            add_to_server(servicer, UnderNewName(self._server, name))
 
     async def start(self) -> str:
         """Serves; returns the bound address as "host:port" or "unix:/path".
@@ -95,7 +104,7 @@ class Server:
         self._check_plaintext()
         self._health.add_to(self._server)
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        await self._health.alive(self._names)
+        await self._health.alive([*self._names, *self._new_names])
         if self._health_port is not None:
             self.health_address = str(await self._health_port.start())
         if self._tls is not None:

@@ -20,7 +20,7 @@ from tests.contract.servicekit.scripted_quota import add_to
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-READINESS = ("", "readiness", "muhgpt.quota.v1.Quota")
+READINESS = ("", "readiness", "muhgpt.quota.v1.Quota", "muhgpt.quota.v1.QuotaService")
 
 
 @pytest.fixture

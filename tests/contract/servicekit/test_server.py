@@ -92,18 +92,38 @@ async def test_a_port_in_use_is_a_start_up_error_that_names_it(server: Server) -
         await second.start()
 
 
+@pytest.mark.parametrize("service", ["muhgpt.quota.v1.Quota", "muhgpt.quota.v1.QuotaService"])
+async def test_a_service_has_its_released_name_and_the_one_that_replaces_it(server: Server, service: str) -> None:
+    """docs/releases.md: this version's servers know both, and its clients use the first."""
+    peer = connect(await server.start(), token=TOKENS.edge)
+    asked = quota_pb2.GetBalanceRequest().SerializeToString()
+    call = peer.channel.unary_unary(f"/{service}/GetBalance")(asked, metadata=peer.metadata(), timeout=5)
+    assert quota_pb2.GetBalanceResponse.FromString(await call).balance == 7
+    grant = peer.channel.unary_unary(f"/{service}/Grant")(b"", metadata=peer.metadata(), timeout=5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await grant
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    await peer.close()
+
+
 MALFORMED = b"\xff\xff\xff"
-METHODS = {"unary": "/muhgpt.quota.v1.Quota/GetBalance", "stream": "/muhgpt.quota.v1.Quota/Session"}
+METHODS = {
+    "unary": "/muhgpt.quota.v1.Quota/GetBalance",
+    "stream": "/muhgpt.quota.v1.Quota/Session",
+    "unary, new name": "/muhgpt.quota.v1.QuotaService/GetBalance",
+    "stream, new name": "/muhgpt.quota.v1.QuotaService/Session",
+}
 
 
 async def raw_failure(peer: Peer, kind: str) -> tuple[grpc.StatusCode, str, str]:
     """How a method ends that is sent what is no message."""
-    if kind == "unary":
+    unary = kind.startswith("unary")
+    if unary:
         call = peer.channel.unary_unary(METHODS[kind])(MALFORMED, metadata=peer.metadata(), timeout=5)
     else:
         call = peer.channel.stream_stream(METHODS[kind])(iter([MALFORMED]), metadata=peer.metadata(), timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await (call if kind == "unary" else call.read())
+        await (call if unary else call.read())
     failure = from_rpc_error(caught.value)
     return failure.code, failure.reason, failure.message
 
@@ -119,7 +139,7 @@ async def test_who_may_not_call_is_told_so_whatever_was_sent(server: Server, kin
 async def test_a_message_that_is_none_is_the_callers_mistake_and_says_nothing_of_ours(
     server: Server, kind: str
 ) -> None:
-    token = TOKENS.operator if kind == "unary" else TOKENS.edge
+    token = TOKENS.operator if kind.startswith("unary") else TOKENS.edge
     peer = connect(await server.start(), token=token)
     code, reason, message = await raw_failure(peer, kind)
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_MALFORMED")

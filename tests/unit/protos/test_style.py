@@ -15,7 +15,8 @@ from muhgpt.options.v1 import callers_pb2
 from muhgpt.quota.v1 import quota_pb2
 
 FILES: list[FileDescriptor] = [module.DESCRIPTOR for module in (auth_pb2, quota_pb2, inference_pb2, callers_pb2)]
-# Released before the rule was; docs/releases.md says how a name is exchanged. No name is added here.
+# Released before the rule was. Servers answer to AuthService and so on as well (servicekit/rpc/service_names.py);
+# docs/releases.md says when the protos follow. No name is added here.
 OLD_NAMES = {"muhgpt.auth.v1.Auth", "muhgpt.quota.v1.Quota", "muhgpt.inference.v1.Inference"}
 
 
