@@ -17,7 +17,7 @@ IMAGE_EXTRAS := otel
 RECORD := $(BIN)/python -m tests.verification record
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-beside test-faults test-hostile test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
+.PHONY: help setup run test test-beside test-faults test-hostile test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-growth bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -114,6 +114,9 @@ run-bench-path: setup .litellm/installed
 	@$(PYTHON) -m venv .litellm
 	@.litellm/bin/pip install --quiet --disable-pip-version-check --require-hashes -r bench/path/litellm.lock
 	@touch $@
+
+bench-growth: setup ## what operations cost from a thousand accounts to a million, with the fits (10 minutes)
+	$(BIN)/python -m bench.growth $(ARGS)
 
 bench-engine: setup ## output tokens per CPU second of the engine, in the platform and alone (about 2 minutes)
 	$(BIN)/python bench/engine.py $(ARGS)
