@@ -14,9 +14,9 @@ import pytest
 from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.protocol import Bounds
 from tests.contract.edge.platform_for_edge import until
-from tests.contract.edge.real_world import World, running_world
 from tests.fakes_engine import ScriptedEngine
 from tests.integration.edge.edge_world import serving
+from tests.worlds.in_process import ONE, PLENTY, InProcess, start_in_process
 
 BURST = 100
 OPEN = 64  # answers that an account may have open at once on one edge worker; the rest is refused at once
@@ -26,13 +26,19 @@ OPEN = 64  # answers that an account may have open at once on one edge worker; t
 class Street:
     """The real edge, auth, quota and inference, and clients at their door."""
 
-    world: World
+    world: InProcess
     url: str
     http: httpx.AsyncClient
     sent: list[asyncio.Task[int]] = field(default_factory=list)
 
+    async def comes(self, email: str, **limits: int) -> str:
+        """The key of a new account with credits."""
+        account = await self.world.account(email, **limits)
+        await self.world.grant(PLENTY, account)
+        return (await self.world.key_of(account)).secret
+
     def send(self, key: str, text: str, count: int = 1) -> list[asyncio.Task[int]]:
-        """So many requests at once; each task gives its status."""
+        """That many requests at once; each task gives its status."""
         tasks = [asyncio.create_task(self._ask(key, text)) for _ in range(count)]
         self.sent += tasks
         return tasks
@@ -45,7 +51,7 @@ class Street:
 
     def under_way(self) -> int:
         """Requests that generate or wait for their turn."""
-        load = self.world.inference.registry.load.read()
+        load = self.world.inferences[ONE].registry.load.read()
         return load.running + load.waiting
 
     def started(self, text: str) -> int:
@@ -53,7 +59,7 @@ class Street:
         return self.world.engine.started.count(text)
 
     def let_end(self, count: int = 1) -> None:
-        """Lets so many generations end, those that began first."""
+        """Lets that many generations end, those that began first."""
         assert self.world.engine.gate is not None
         for _ in range(count):
             self.world.engine.gate.release()
@@ -65,7 +71,7 @@ async def street(folder: Path, slots: int) -> AsyncIterator[Street]:
     engine.gate = asyncio.Semaphore(0)
     limits = httpx.Limits(max_connections=BURST + 10)
     async with (
-        running_world(folder, engine) as world,
+        start_in_process(folder, engine=engine, drain_timeout=0.2) as world,
         serving(world.pipeline, Bounds(), ChatLimits(), 600) as edge,
         httpx.AsyncClient(timeout=60, limits=limits) as http,
     ):
@@ -78,8 +84,8 @@ async def street(folder: Path, slots: int) -> AsyncIterator[Street]:
 @pytest.mark.parametrize("slots", [1, 4])
 async def test_a_hundred_requests_at_once_delay_anothers_by_at_most_one_generation(tmp_path: Path, slots: int) -> None:
     async with street(tmp_path, slots) as there:
-        greedy = await there.world.key_of("greedy@example.com", 10**6, requests_per_minute=1000)
-        modest = await there.world.key_of("modest@example.com", 10**6)
+        greedy = await there.comes("greedy@example.com", requests_per_minute=1000)
+        modest = await there.comes("modest@example.com")
         burst = there.send(greedy, "greedy", BURST)
         await until(lambda: there.under_way() + sum(task.done() for task in burst) == BURST, 30)
         assert (there.under_way(), there.started("greedy")) == (OPEN, slots)

@@ -15,8 +15,8 @@ from muhgpt.quota.v1 import quota_pb2
 from servicekit.rpc.client import connect
 from servicekit.rpc.status import from_rpc_error
 from tests.contract.auth.auth_world import TOKENS
-from tests.contract.edge.real_world import World, running_world
-from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, ScriptedEngine
+from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN
+from tests.worlds.in_process import InProcess, start_in_process
 
 SERVICES = {
     "auth": auth_pb2.DESCRIPTOR.services_by_name["Auth"],
@@ -27,8 +27,8 @@ MALFORMED = b"\xff\xff\xff"
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with running_world(tmp_path, ScriptedEngine("hello")) as running:
+async def world(tmp_path: Path) -> AsyncIterator[InProcess]:
+    async with start_in_process(tmp_path, drain_timeout=0.2) as running:
         yield running
 
 
@@ -47,15 +47,10 @@ async def end_of(channel: grpc.aio.Channel, service: Any, method: Any, token: st
 
 @pytest.mark.parametrize("name", SERVICES)
 async def test_every_method_asks_who_calls_before_it_reads_and_refuses_what_it_cannot_read(
-    world: World, name: str
+    world: InProcess, name: str
 ) -> None:
-    addresses = {
-        "auth": world.auth.address,
-        "quota": world.quota.address,
-        "inference": world.inference.address,
-    }
     tokens = (EDGE_TOKEN, OPERATOR_TOKEN) if name == "inference" else (TOKENS.edge, TOKENS.operator)
-    peer = connect(addresses[name])
+    peer = connect(world.address(name))
     for method in SERVICES[name].methods:
         stranger = await end_of(peer.channel, SERVICES[name], method, "a-strangers-token")
         assert stranger == (grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN"), method.name

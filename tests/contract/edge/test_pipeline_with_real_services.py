@@ -18,19 +18,19 @@ from services.edge.peers.errors import Failure, Refused
 from services.edge.peers.quota.rate_window import Limit
 from tests.contract.auth.auth_world import TOKENS
 from tests.contract.edge.platform_for_edge import collect, reasons_of, text_of, until
-from tests.contract.edge.real_world import World, running_world
 from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process import InProcess, start_in_process
 
 WORDS = [f"w{number} " for number in range(100)]
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with running_world(tmp_path, ScriptedEngine(*WORDS)) as world:
+async def world(tmp_path: Path) -> AsyncIterator[InProcess]:
+    async with start_in_process(tmp_path, engine=ScriptedEngine(*WORDS), credits=0, drain_timeout=0.2) as world:
         yield world
 
 
-async def test_parallel_answers_leave_books_that_agree_with_their_usage_to_the_credit(world: World) -> None:
+async def test_parallel_answers_leave_books_that_agree_with_their_usage_to_the_credit(world: InProcess) -> None:
     await world.grant(100_000)
     world.engine.slots = 20
     answers = await asyncio.gather(*(world.open() for _ in range(20)))
@@ -40,7 +40,7 @@ async def test_parallel_answers_leave_books_that_agree_with_their_usage_to_the_c
 
 
 @pytest.mark.parametrize("output", [1, 30, 63, 64, 65, 99])
-async def test_the_last_credits_buy_exactly_the_tokens_that_they_pay(world: World, output: int) -> None:
+async def test_the_last_credits_buy_exactly_the_tokens_that_they_pay(world: InProcess, output: int) -> None:
     await world.grant(5 + 3 * output + 2)
     batches = await collect(await world.open())
     assert text_of(batches) == "".join(WORDS[:output])
@@ -48,7 +48,7 @@ async def test_the_last_credits_buy_exactly_the_tokens_that_they_pay(world: Worl
     assert await world.charged() == 5 + 3 * output
 
 
-async def test_parallel_answers_share_a_small_balance_and_never_overdraw_it(world: World) -> None:
+async def test_parallel_answers_share_a_small_balance_and_never_overdraw_it(world: InProcess) -> None:
     await world.grant(600)
     world.engine.slots = 20
     outcomes = await asyncio.gather(*(_spend(world) for _ in range(8)))
@@ -56,7 +56,7 @@ async def test_parallel_answers_share_a_small_balance_and_never_overdraw_it(worl
     assert 0 < sum(outcomes) <= 600
 
 
-async def _spend(world: World) -> int:
+async def _spend(world: InProcess) -> int:
     """Credits that one answer cost by its usage; 0 when it was refused for want of credits."""
     try:
         answer = await world.open()
@@ -69,7 +69,7 @@ async def _spend(world: World) -> int:
     return usage.prompt_tokens + 3 * usage.completion_tokens if usage.completion_tokens else 0
 
 
-async def test_a_client_that_leaves_pays_what_was_generated_within_its_hold(world: World) -> None:
+async def test_a_client_that_leaves_pays_what_was_generated_within_its_hold(world: InProcess) -> None:
     await world.grant(100_000)
     pause = world.engine.pause_after(20)
     answer = await world.open()
@@ -81,12 +81,13 @@ async def test_a_client_that_leaves_pays_what_was_generated_within_its_hold(worl
     assert await world.charged() == 5 + 3 * 20
 
 
-async def test_revoking_a_key_ends_its_running_answer_before_the_operator_is_told(world: World) -> None:
+async def test_revoking_a_key_ends_its_running_answer_before_the_operator_is_told(world: InProcess) -> None:
     await world.grant(100_000)
     pause = world.engine.pause_after(20)
     answer = await world.open()
     await pause.reached()
-    response = await asyncio.wait_for(world.auth.revoking(world.key_id), 1)
+    revoke = auth_pb2.RevokeKeyRequest(key_id=world.key_id)
+    response = await asyncio.wait_for(world.call("auth", "RevokeKey", revoke), 1)
     assert response.key.state == auth_pb2.Key.STATE_REVOKED
     with pytest.raises(Failure) as caught:
         await collect(answer)
@@ -96,7 +97,7 @@ async def test_revoking_a_key_ends_its_running_answer_before_the_operator_is_tol
     assert to_api_error(caught.value).status == 401
 
 
-async def test_the_sixty_first_request_of_a_minute_is_a_429_with_the_time_to_wait(world: World) -> None:
+async def test_the_sixty_first_request_of_a_minute_is_a_429_with_the_time_to_wait(world: InProcess) -> None:
     await world.grant(1_000_000)
     for _ in range(60):
         await (await world.open()).aclose()
@@ -111,11 +112,11 @@ async def test_the_sixty_first_request_of_a_minute_is_a_429_with_the_time_to_wai
     await _settled(world)
 
 
-async def _settled(world: World) -> None:
+async def _settled(world: InProcess) -> None:
     await until(lambda: not world.pipeline.unfinished_holds)
 
 
-async def test_an_edge_that_dies_after_25_delivered_tokens_has_told_quota_of_them(world: World) -> None:
+async def test_an_edge_that_dies_after_25_delivered_tokens_has_told_quota_of_them(world: InProcess) -> None:
     """What quota knows as delivered is charged when the session lapses; only the first 100 ms may be free."""
     await world.grant(100_000)
     pause = world.engine.pause_after(25)
@@ -124,7 +125,7 @@ async def test_an_edge_that_dies_after_25_delivered_tokens_has_told_quota_of_the
     await pause.reached()
     request = quota_pb2.GetChargeRequest(hold_id=bytes.fromhex(answer.charge_id))
     async with asyncio.timeout(1.0):
-        while (await world.call("GetCharge", request)).delivered_tokens != 25:  # noqa: ASYNC110  quota tells nobody
+        while (await world.call("quota", "GetCharge", request)).delivered_tokens != 25:  # noqa: ASYNC110  quota tells nobody
             await asyncio.sleep(0.01)
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
@@ -132,7 +133,7 @@ async def test_an_edge_that_dies_after_25_delivered_tokens_has_told_quota_of_the
 
 
 @pytest.mark.parametrize("final", [3, 5, 8])
-async def test_a_whole_answer_costs_what_its_engine_counted_in_the_end(world: World, final: int) -> None:
+async def test_a_whole_answer_costs_what_its_engine_counted_in_the_end(world: InProcess, final: int) -> None:
     await world.grant(100_000)
     world.engine.final_prompt_tokens = final
     batch = (await collect(await world.open(streamed=False)))[-1]
@@ -142,13 +143,15 @@ async def test_a_whole_answer_costs_what_its_engine_counted_in_the_end(world: Wo
     batch.written()
     await _settled(world)
     assert await world.charged() == final + 3 * batch.usage.completion_tokens
-    (charge,) = (await world.call("ListCharges", quota_pb2.ListChargesRequest(account_id=world.account_id))).charges
+    (charge,) = (
+        await world.call("quota", "ListCharges", quota_pb2.ListChargesRequest(account_id=world.account_id))
+    ).charges
     assert (charge.unconfirmed, charge.uncollected_credits, charge.prompt_tokens) == (False, 0, final)
 
 
-async def muhgpt(world: World, *arguments: str) -> str:
+async def muhgpt(world: InProcess, *arguments: str) -> str:
     """What a command of the operator prints."""
-    addresses = {f"MUHGPT_CLI_{name.upper()}_ADDRESS": address for name, address in world.addresses.items()}
+    addresses = {f"MUHGPT_CLI_{name.upper()}_ADDRESS": world.address(name) for name in ("auth", "quota")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "muhgpt_cli.main", *arguments),
@@ -160,7 +163,7 @@ async def muhgpt(world: World, *arguments: str) -> str:
     return stdout.decode()
 
 
-async def test_an_operator_sees_what_clients_that_leave_cost_and_forgives_it(world: World) -> None:
+async def test_an_operator_sees_what_clients_that_leave_cost_and_forgives_it(world: InProcess) -> None:
     await world.grant(100_000)
     assert "No losses" in await muhgpt(world, "losses")
     pause = world.engine.pause_after(0)

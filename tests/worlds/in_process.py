@@ -1,6 +1,7 @@
-"""A pipeline that finds its services by name, and replicas of the real services that a test may start and drain.
+"""The world in process: the real auth, quota and inference around scripted engines, and an edge's pipeline to them.
 
-Replicas of one service share their data and listen on one port of several loopback hosts, as pods of a Service do.
+Replicas of one service share their data and listen on one port of several loopback hosts, as pods of a Service do; the
+pipeline finds them by name. A test may start and drain them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from services.quota.store.sqlite.store import SqliteStore
 from tests.contract.auth.auth_world import DEFAULTS, TOKENS
 from tests.contract.edge.names import Names
 from tests.contract.edge.platform_for_edge import chat_request, start_pipeline, streams, until
-from tests.fakes_engine import ScriptedEngine, start_inference
+from tests.fakes_engine import RunningInference, ScriptedEngine, start_inference
 
 ONE, TWO = "127.0.0.1", "127.0.0.2"
 WORDS = [f"w{number} " for number in range(200)]
@@ -56,33 +57,36 @@ class Data:
 
 
 @dataclass
-class Town:
-    """Replicas are named (service, host)."""
+class InProcess:
+    """Make with start_in_process(). Replicas are named (service, host)."""
 
     names: Names
     data: Data
     engines: dict[str, ScriptedEngine]
     drain_timeout: float
+    stack: contextlib.AsyncExitStack  # what ends with this world
     servers: dict[tuple[str, str], Server] = field(default_factory=dict)
+    inferences: dict[str, RunningInference] = field(default_factory=dict)  # by host
     ports: dict[str, str] = field(default_factory=dict)
     pipeline: Pipeline = field(init=False)
     account_id: str = ""
     key_id: str = ""
     key: str = ""
 
-    async def start(self, stack: contextlib.AsyncExitStack, service: str, host: str) -> None:
+    async def start(self, service: str, host: str) -> None:
         """One more replica, whose name does not lead to it yet."""
         listen = f"{host}:{self.ports.get(service, '0')}"
         if service == "inference":
-            running = await stack.enter_async_context(
+            running = await self.stack.enter_async_context(
                 start_inference(self.engines[host], listen=listen, drain_timeout=self.drain_timeout)
             )
+            self.inferences[host] = running
             server = running.server
         else:
             server = Server(name=service, listen=listen, tokens=TOKENS, drain_timeout=self.drain_timeout)
             (self._add_auth if service == "auth" else self._add_quota)(server)
             await server.start()
-            stack.push_async_callback(server.stop)
+            self.stack.push_async_callback(server.stop)
         self.servers[service, host] = server
         self.ports.setdefault(service, server.address.rpartition(":")[2])
 
@@ -100,7 +104,25 @@ class Town:
         finally:
             await peer.close()
 
-    async def open(self, *, text: str = "hello there") -> Answer:
+    async def grant(self, credits: int, account_id: str = "") -> None:
+        """Credits for an account, the first unless named."""
+        account = account_id or self.account_id
+        grant = quota_pb2.GrantRequest(grant_id=f"g{credits}-{account}", account_id=account, credits=credits)
+        await self.call("quota", "Grant", grant)
+
+    async def account(self, email: str, **limits: int) -> str:
+        """One more account; returns its id."""
+        request = auth_pb2.CreateAccountRequest(email=email, **limits)
+        return str((await self.call("auth", "CreateAccount", request)).account.account_id)
+
+    async def key_of(self, account_id: str) -> auth_pb2.CreateKeyResponse:
+        """One more key of an account."""
+        made: auth_pb2.CreateKeyResponse = await self.call(
+            "auth", "CreateKey", auth_pb2.CreateKeyRequest(account_id=account_id)
+        )
+        return made
+
+    async def open(self, *, text: str = "hello there", streamed: bool = True) -> Answer:
         """The whole way to a running answer."""
         caller = await self.pipeline.authenticate(f"Bearer {self.key}")
         model = self.pipeline.resolve(caller, "muh-chat")
@@ -111,10 +133,19 @@ class Town:
             alias="muh-chat",
             max_tokens=None,
             choices=1,
-            streamed=True,
+            streamed=streamed,
             request_id="req",
             deadline=SystemClock().monotonic() + 30,
         )
+
+    @property
+    def engine(self) -> ScriptedEngine:
+        """Of the first replica."""
+        return self.engines[ONE]
+
+    def address(self, service: str) -> str:
+        """host:port of the first replica of a service."""
+        return self.servers[service, ONE].address
 
     async def balance(self) -> int:
         """Credits of the account, as the edge reads them."""
@@ -165,29 +196,35 @@ class Town:
 
 
 @contextlib.asynccontextmanager
-async def start_town(
-    folder: Path, *, drain_timeout: float = DRAIN, timings: Timings = DEFAULT_TIMINGS, **counts: int
-) -> AsyncIterator[tuple[Town, contextlib.AsyncExitStack]]:
-    """So many replicas of each service (one, unless told), greeted; an account with a key and plenty of credits."""
+async def start_in_process(
+    folder: Path,
+    *,
+    engine: ScriptedEngine | None = None,
+    credits: int = PLENTY,
+    drain_timeout: float = DRAIN,
+    timings: Timings = DEFAULT_TIMINGS,
+    **counts: int,
+) -> AsyncIterator[InProcess]:
+    """That many replicas of each service (one, unless given), greeted; an account with a key and `credits`."""
     async with contextlib.AsyncExitStack() as stack:
-        town = Town(
-            Names(),
-            await _open_data(stack, folder),
-            {host: ScriptedEngine(*WORDS) for host in (ONE, TWO)},
-            drain_timeout,
-        )
+        engines = {host: engine or ScriptedEngine(*WORDS) for host in (ONE, TWO)}
+        world = InProcess(Names(), await _open_data(stack, folder), engines, drain_timeout, stack)
         for service in ("auth", "quota", "inference"):
             hosts = [ONE, TWO][: counts.get(service, 1)]
             for host in hosts:
-                await town.start(stack, service, host)
-            town.names.hosts[service] = hosts
-        await _make_account(town)
-        named = {service: f"{service}:{port}" for service, port in town.ports.items()}
-        town.pipeline = await start_pipeline(
-            stack, SystemClock(), resolver=town.names, token=TOKENS.edge, timings=timings, **named
+                await world.start(service, host)
+            world.names.hosts[service] = hosts
+        world.account_id = await world.account("user@example.com")
+        key = await world.key_of(world.account_id)
+        world.key_id, world.key = key.key.key_id, key.secret
+        if credits:
+            await world.grant(credits)
+        named = {service: f"{service}:{port}" for service, port in world.ports.items()}
+        world.pipeline = await start_pipeline(
+            stack, SystemClock(), resolver=world.names, token=TOKENS.edge, timings=timings, **named
         )
-        await town.settled()
-        yield town, stack
+        await world.settled()
+        yield world
 
 
 async def _open_data(stack: contextlib.AsyncExitStack, folder: Path) -> Data:
@@ -201,12 +238,3 @@ async def _open_data(stack: contextlib.AsyncExitStack, folder: Path) -> Data:
     writing = asyncio.create_task(writer.run())
     stack.callback(writing.cancel)
     return Data(auth, quota, store, writer)
-
-
-async def _make_account(town: Town) -> None:
-    made = await town.call("auth", "CreateAccount", auth_pb2.CreateAccountRequest(email="user@example.com"))
-    town.account_id = made.account.account_id
-    key = await town.call("auth", "CreateKey", auth_pb2.CreateKeyRequest(account_id=town.account_id))
-    town.key_id, town.key = key.key.key_id, key.secret
-    grant = quota_pb2.GrantRequest(grant_id="g", account_id=town.account_id, credits=PLENTY)
-    await town.call("quota", "Grant", grant)
