@@ -36,6 +36,9 @@ setup: .venv/installed ## makes the environment in .venv, every package pinned b
 run: setup ## starts everything on this machine and prints a key (ARGS="--port 8080" passes options)
 	@$(BIN)/muhgpt up $(ARGS)
 
+# Half as many again as there are cores: tests wait for processes, wires and deadlines.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
+
 # A folder, unless ARGS names what to run.
 below = $(if $(findstring tests/,$(ARGS)),,$(1))
 
@@ -45,7 +48,7 @@ test: setup ## the tests that CI runs, in three parts: side by side, faults, att
 	@for part in beside faults hostile; do $(MAKE) --no-print-directory test-$$part || exit 1; done
 
 test-beside: setup ## the first part: unit, contract, integration and end-to-end tests
-	TEST_TIER=short TEST_PART=beside $(BIN)/pytest -n auto --dist worksteal $(ARGS) || [ $$? -eq 5 ]
+	TEST_TIER=short TEST_PART=beside $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS) || [ $$? -eq 5 ]
 
 # They wait more than they compute: a worker for SQLite, and one for PostgreSQL with and without replicas.
 test-faults: setup ## the second: faults, each guarantee once
@@ -64,7 +67,7 @@ run-test-training: setup
 	$(BIN)/pytest -q -n auto -c training/pyproject.toml training/tests $(ARGS)
 
 run-test-long: setup
-	TEST_TIER=long $(BIN)/pytest -n auto --dist worksteal $(ARGS)
+	TEST_TIER=long $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 conformance: setup ## clients that nobody here wrote against a running platform (ARGS="Node pydantic" runs those)
 	@$(RECORD) conformance "$(ARGS)" $(MAKE) --no-print-directory run-conformance

@@ -37,6 +37,7 @@ def test_an_unknown_setting_is_named_with_what_was_meant(tmp_path: Path) -> None
     assert "unknown setting MUHGPT_QUOTA_DATABASE_ULR; did you mean MUHGPT_QUOTA_DATABASE_URL?" in said
 
 
+@pytest.mark.long
 def test_a_value_out_of_range_is_named(tmp_path: Path) -> None:
     assert "MUHGPT_EDGE_MAX_BODY_BYTES" in refused(tmp_path, env={"MUHGPT_EDGE_MAX_BODY_BYTES": "many"})
 
@@ -56,12 +57,14 @@ def test_a_model_list_with_an_unknown_engine_is_refused_with_file_and_line(tmp_p
     assert f"{models}:3: models.muh-chat.engine: unknown engine 'lama'" in said
 
 
+@pytest.mark.long
 def test_a_model_list_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"cannot read the model list {tmp_path}/nowhere.yaml" in refused(
         tmp_path, "--models", str(tmp_path / "nowhere.yaml")
     )
 
 
+@pytest.mark.long
 def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
     models = tmp_path / "models.yaml"
     models.write_text(LIST.format(engine="llama", file="missing.gguf"))
@@ -75,7 +78,7 @@ def test_a_corrupt_model_file_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "corrupt.gguf") in refused(tmp_path, "--models", str(models))
 
 
-@pytest.mark.parametrize("service", ["auth", "quota"])
+@pytest.mark.parametrize("service", ["auth", pytest.param("quota", marks=pytest.mark.long)])
 def test_a_database_that_cannot_be_reached_is_said_and_exit_code_2(tmp_path: Path, service: str) -> None:
     token = tmp_path / "token"
     token.write_text("a-token-of-enough-characters")

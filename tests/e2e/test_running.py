@@ -118,6 +118,7 @@ def test_a_stream_that_is_open_at_sigterm_is_finished(own: Platform) -> None:
     assert own.process.wait(30) == 0
 
 
+@pytest.mark.long
 def test_a_second_start_shows_no_key_and_keeps_keys_and_balances(tmp_path: Path) -> None:
     with running(tmp_path / "data") as platform:
         key = platform.first_key

@@ -218,6 +218,7 @@ def test_an_unknown_detail_is_refused(client: OpenAI, detail: object) -> None:
     assert caught.value.param == "messages[0].content[0].image_url.detail"
 
 
+@pytest.mark.long
 def test_remote_images_can_be_switched_off(tmp_path: Path, projector: Path, site: str) -> None:
     models = tmp_path / "models.yaml"
     models.write_text(LIST.format(projector=projector))

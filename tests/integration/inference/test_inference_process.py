@@ -102,7 +102,7 @@ def about(**image: object) -> pb.ChatRequest:
     return request
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 async def test_with_a_projector_it_sees_logs_nothing_of_it_and_leaves_no_process(
     seeing: dict[str, str], end: signal.Signals
 ) -> None:
@@ -137,6 +137,7 @@ async def test_a_wrong_setting_of_images_is_refused_by_its_name(
     assert f"{PREFIX}{setting}" in await refusal({**environment, PREFIX + setting: value})
 
 
+@pytest.mark.long
 async def test_another_gguf_is_one_setting(environment: dict[str, str], tmp_path: Path) -> None:
     other = tmp_path / "other.gguf"
     other.write_bytes(DEFAULT_FILE.read_bytes())
@@ -155,6 +156,7 @@ async def test_a_corrupt_model_is_refused_by_name(environment: dict[str, str], t
     assert f"error: cannot load the model {file}" in errors
 
 
+@pytest.mark.long
 async def test_an_unknown_engine_is_refused_with_file_and_line(environment: dict[str, str], tmp_path: Path) -> None:
     models = tmp_path / "models.yaml"
     models.write_text(
@@ -163,6 +165,7 @@ async def test_an_unknown_engine_is_refused_with_file_and_line(environment: dict
     assert f"{models}:3" in await refusal({**environment, PREFIX + "MODELS_FILE": str(models)})
 
 
+@pytest.mark.long
 async def test_an_unknown_setting_is_refused_with_a_hint(environment: dict[str, str]) -> None:
     assert f"did you mean {PREFIX}LLAMA_SLOTS?" in await refusal({**environment, PREFIX + "LLAMA_SLOT": "2"})
 
