@@ -79,3 +79,34 @@ def test_what_is_no_tokenizer_is_named_and_nothing_is_fetched_for_it(tmp_path: P
     file.write_text("{}")
     with pytest.raises(ValueError, match="not a tokenizer"):
         load_encoding(str(file))
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
+def test_a_text_of_words_counts_as_it_does_whole_after_every_piece(name: str) -> None:
+    """A new window begins with a word: before which letters, spaces and signs is where encodings could differ."""
+    encoding = load_encoding(name)
+    parts = [
+        "It's a",
+        " Déjà",
+        " vu",
+        ",",
+        " 42",
+        " times",
+        "  two",
+        " \n",
+        "x",
+        " НЕ",
+        "т",
+        " 你好",
+        " a",
+        "'s",
+        " I'LL",
+        "!",
+        " go",
+    ]
+    for turn in range(len(parts)):
+        running, so_far = RunningCount(encoding), ""
+        for part in (parts[turn:] + parts[:turn]) * 6:
+            running.add(part)
+            so_far += part
+            assert running.tokens == encoding.count(so_far)

@@ -29,15 +29,22 @@ class ChoiceCount:
 
     def add(self, output: Output, logprobs: int, exact: int | None) -> None:
         """What one chunk brought; `exact` is a running count of this choice."""
-        self._bytes += sum(len(text) for text in output)
+        text, reasoning, calls = output
+        self._bytes += len(text) + len(reasoning) + len(calls)
         self._logprobs += logprobs
         if exact is not None:
             self._exact = exact
         if self._counts_here:
-            for kind, text in enumerate(output):
-                if text:
-                    self._texts.setdefault(kind, self._counter.running()).add(text)
+            for kind, words in enumerate(output):
+                if words:
+                    self._count(kind, words)
         self.tokens = max(self.tokens, min(self._best(), self._most))
+
+    def _count(self, kind: int, text: str) -> None:
+        running = self._texts.get(kind)
+        if running is None:
+            running = self._texts[kind] = self._counter.running()
+        running.add(text)
 
     @property
     def _counts_here(self) -> bool:

@@ -24,8 +24,9 @@ def count_long(encoding: Encoding, text: str) -> int:
 class RunningCount:
     """Counts one text as it comes. The count of what is behind the window is settled.
 
-    When the window moves, the new one overlaps the old: what the overlap alone counts is subtracted, so that the sum
-    stays the same whatever the cut does to the token it falls into.
+    Where a word begins for certain, the window does too. In a text without such places it moves when it is full, and
+    the new one overlaps the old: what the overlap alone counts is subtracted, so that the sum stays the same whatever
+    the cut does to the token it falls into.
     """
 
     __slots__ = ("_encoding", "_settled", "_window", "tokens")
@@ -38,12 +39,15 @@ class RunningCount:
 
     def add(self, text: str) -> None:
         """More text. The count can become smaller by a token or two, when the new piece completes a longer token."""
-        self._window += text
-        counted = self._encoding.count(self._window)
-        self.tokens = self._settled + counted
-        if len(self._window) > WINDOW and not self._in_a_run():
-            self._window = self._window[self._cut() :]
-            self._settled = self.tokens - self._encoding.count(self._window)
+        encoding, window = self._encoding, self._window + text
+        if encoding.splits_words and (start := _last_word(window)):
+            self._settled += encoding.count_short(window[:start])
+            window = window[start:]
+        self._window = window
+        self.tokens = self._settled + encoding.count_short(window)
+        if len(window) > WINDOW and not self._in_a_run():
+            self._window = window[self._cut() :]
+            self._settled = self.tokens - encoding.count(self._window)
 
     def _in_a_run(self) -> bool:
         return len(self._window) < MAX_RUN and self._window[-KEPT:].isspace()
@@ -55,3 +59,16 @@ class RunningCount:
             if self._window[place] in BREAKS and self._window[place - 1] not in BREAKS:
                 return place
         return self._encoding.last_start(self._window, latest)
+
+
+def _last_word(text: str) -> int:
+    """Where the space before the last word stands, with something else than white space before it; 0: nowhere.
+
+    All bundled encodings split a text there before they merge anything (encodings.py, _PATTERNS).
+    """
+    space = text.rfind(" ", 1, -1)
+    while space > 0:
+        if text[space + 1].isalpha() and not text[space - 1].isspace():
+            return space
+        space = text.rfind(" ", 1, space)
+    return 0
