@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.inference.domain.engine import Delta, FinishReason, TokenLogprob
+from services.inference.domain.engine import Delta, FinishReason, TokenLogprob, ToolCallDelta
 from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.upstream.counting import ChoiceCount
 from services.inference.engines.upstream.finish_reasons import finish_reason
@@ -14,6 +14,7 @@ from services.inference.engines.upstream.stops import Piece, StopCutter
 from services.inference.engines.upstream.tool_calls import CallReader
 from services.inference.engines.upstream.values import items, mapping, thoughts, words
 
+PLAIN = ("content", "role")
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -56,37 +57,43 @@ class ChoiceReader:
         if self.cut or self._over:
             return None
         delta = mapping(item.get("delta")) or mapping(item.get("message"))
-        content = delta.get("content")
-        text = words(content) or words(delta.get("refusal"))
-        thought = thoughts(content) + "".join(words(delta.get(name)) for name in THOUGHT_FIELDS[:1])
-        thought = thought or next((found for name in THOUGHT_FIELDS if (found := words(delta.get(name)))), "")
-        calls = self._calls.read(delta)
-        logprobs = read_logprobs(item.get("logprobs"))
+        logprobs = read_logprobs(item["logprobs"]) if item.get("logprobs") else ()
+        text, thought, calls, called = self._brought(delta)
         if text and not logprobs and self._lacks_logprobs:
             raise LogprobsIgnored()
         self._lacks_logprobs = self._lacks_logprobs and not logprobs
-        tokens = self._counted((text, thought, _called(delta)), len(logprobs), exact)
-        if self.count.overrun and not tokens:  # all that was asked for was there before
+        tokens = self._counted((text, thought, called), len(logprobs), exact)
+        if not tokens and self.count.overrun:  # all that was asked for was there before
             self._over, self.reason = True, FinishReason.LENGTH
             return None
-        shown = self._stops.feed(Piece(text, tokens, logprobs))
+        if not self._stops.idle:
+            shown = self._stops.feed(Piece(text, tokens, logprobs))
+            text, tokens, logprobs = shown.text, shown.tokens, shown.logprobs
         if self.cut:
             self.reason = FinishReason.STOP
         elif (reason := finish_reason(item.get("finish_reason"))) is not None:
             self.reason = reason
-        return self._delta(shown, calls)
+        if not (text or tokens or calls or logprobs):
+            return None
+        self.shown_tokens += tokens
+        return Delta(self.index, text, tokens, calls, logprobs)
+
+    def _brought(self, delta: dict[str, Any]) -> tuple[str, str, tuple[ToolCallDelta, ...], str]:
+        """Text, reasoning, calls, and the calls' words as they are counted."""
+        if (text := _plain(delta)) is not None:
+            return text, "", (), ""
+        content = delta.get("content")
+        text = words(content) or words(delta.get("refusal"))
+        thought = thoughts(content) + "".join(words(delta.get(name)) for name in THOUGHT_FIELDS[:1])
+        thought = thought or next((found for name in THOUGHT_FIELDS if (found := words(delta.get(name)))), "")
+        return text, thought, self._calls.read(delta), _called(delta)
 
     def _counted(self, output: tuple[str, str, str], logprobs: int, exact: int | None) -> int:
         before = self.count.tokens
-        self.output_bytes += sum(len(text.encode("utf-8", "replace")) for text in output)
+        for text in output:
+            self.output_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
         self.count.add(output, logprobs, exact)
         return self.count.tokens - before
-
-    def _delta(self, shown: Piece, calls: Any) -> Delta | None:
-        if not (shown.text or shown.tokens or calls or shown.logprobs):
-            return None
-        self.shown_tokens += shown.tokens
-        return Delta(self.index, shown.text, shown.tokens, calls, shown.logprobs)
 
     def finish(self) -> Delta:
         """Its last delta."""
@@ -99,6 +106,15 @@ class ChoiceReader:
             reason = FinishReason.STOP
         self.shown_tokens += held.tokens
         return Delta(self.index, held.text, held.tokens, calls, held.logprobs, reason)
+
+
+def _plain(delta: dict[str, Any]) -> str | None:
+    """The text of a delta that brings nothing else, as nearly all of them; None: it must be looked at closely."""
+    for name, value in delta.items():
+        if value and name not in PLAIN:
+            return None
+    content = delta.get("content")
+    return content if isinstance(content, str) else None
 
 
 def read_logprobs(value: Any) -> tuple[TokenLogprob, ...]:

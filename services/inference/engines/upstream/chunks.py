@@ -15,7 +15,7 @@ from services.inference.engines.upstream.choice import ChoiceReader
 from services.inference.engines.upstream.counting import ChoiceCount
 from services.inference.engines.upstream.plausible import plausible_output, plausible_prompt
 from services.inference.engines.upstream.refusals import failure_in_stream
-from services.inference.engines.upstream.reported_usage import ReportedUsage, read_usage
+from services.inference.engines.upstream.reported_usage import NOTHING, ReportedUsage, read_usage
 from services.inference.engines.upstream.tokens.counter import PromptTokens, TokenCounter
 from services.inference.engines.upstream.values import count, items, mapping, parse
 
@@ -49,23 +49,23 @@ class ChunkReader:
         ]
         self._max_tokens = max_tokens
         self._running_counts = running_counts
-        self._usage = ReportedUsage()
+        self._usage = NOTHING
         self._ended_before_usage = 0  # choices that had ended when the last usage came
 
     @property
     def complete(self) -> bool:
         """Whether every choice has ended, so that only the usage can follow."""
-        return all(choice.reason is not None for choice in self._choices)
+        return None not in [choice.reason for choice in self._choices]
 
     @property
     def cut(self) -> bool:
         """Whether a choice was ended here, at a stop sequence: the upstream's usage counts more than was wanted."""
-        return any(choice.cut for choice in self._choices)
+        return True in [choice.cut for choice in self._choices]
 
     @property
     def overrun(self) -> bool:
         """Whether the upstream generates more than it was asked for."""
-        return any(choice.count.overrun for choice in self._choices if not choice.cut)
+        return True in [choice.count.overrun for choice in self._choices if not choice.cut]
 
     @property
     def enough(self) -> bool:
@@ -123,7 +123,8 @@ class ChunkReader:
         usage = read_usage(chunk.get("usage"))
         exact = self._running_count(chunk, usage) if told else None
         found = [self._choice(mapping(item)).read(mapping(item), exact) for item in told]
-        self._note(usage, alone=not told)
+        if usage is not NOTHING:
+            self._note(usage, alone=not told)
         return [delta for delta in found if delta is not None]
 
     def _choice(self, item: dict[str, Any]) -> ChoiceReader:
@@ -135,6 +136,8 @@ class ChunkReader:
 
     def _running_count(self, chunk: dict[str, Any], usage: ReportedUsage) -> int | None:
         """How many tokens the choice has of which this chunk brings something, by the upstream's own count."""
+        if usage is NOTHING and "timings" not in chunk:
+            return None
         timings = count(mapping(chunk.get("timings")).get("predicted_n"))  # llama.cpp's
         if timings is not None:
             return timings
@@ -149,7 +152,7 @@ class ChunkReader:
         llama.cpp sends one behind the end of each choice (seen), so these add up. Any other later one replaces what
         was known.
         """
-        if usage == ReportedUsage() or not (alone or len(self._choices) == 1):
+        if usage == NOTHING or not (alone or len(self._choices) == 1):
             return
         ended = sum(choice.reason is not None for choice in self._choices)
         if alone and 0 < self._ended_before_usage < ended:

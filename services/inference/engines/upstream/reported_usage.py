@@ -43,9 +43,14 @@ class ReportedUsage:
         )
 
 
+NOTHING = ReportedUsage()
+
+
 def read_usage(value: Any) -> ReportedUsage:
-    """A usage object; empty for anything else."""
+    """A usage object; NOTHING for anything else."""
     usage = mapping(value)
+    if not usage:  # as in nearly every chunk
+        return NOTHING
     prompt, output = _first(usage, PROMPT), _first(usage, OUTPUT)
     cached = _in_details(usage, PROMPT_DETAILS, "cached_tokens")
     reasoning = _in_details(usage, OUTPUT_DETAILS, "reasoning_tokens")

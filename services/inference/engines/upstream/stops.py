@@ -27,6 +27,7 @@ class StopCutter:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.cut = False
+        self.idle = not any(stops)  # there is nothing to look for
         self._stops = tuple(stop for stop in stops if stop)
         self._held: deque[Piece] = deque()
 
