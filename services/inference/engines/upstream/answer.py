@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from servicekit.timer_wheel import TimerWheel
+from servicekit.timer_wheel import Deadline, TimerWheel
 from services.inference.domain.engine import Delta, Sink
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.answer_events import MAX_SILENT, AnswerEvents
 from services.inference.engines.upstream.chunks import ChunkReader
 from services.inference.engines.upstream.http.receiver import HttpCall
 
-LARGE = 8192  # bytes of events that came together
+MAX_AT_ONCE = 8192  # bytes of events: counting more may take longer than the loop may stand still
 USAGE_TIMEOUT = 5.0  # seconds that the usage may come behind the last choice's end
 LOOK_AGAIN = 0.1  # seconds, while what came is still being read
 
@@ -29,7 +29,8 @@ class Patience:
 class Answer:
     """Bytes in, deltas out, each in the call that brings it. Implements Source.
 
-    What came together and is large is read in a thread; what comes meanwhile waits here, and the upstream is held back.
+    Of what comes together so much is read at once as the loop can bear, the rest in its next iterations; a single event
+    above that in a thread. Meanwhile the upstream is held back.
     """
 
     def __init__(self, reader: ChunkReader, sink: Sink, patience: Patience, timers: TimerWheel) -> None:
@@ -39,17 +40,20 @@ class Answer:
         self._patience = patience
         self._call: HttpCall | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._deadline = timers.start(patience.first_token, self._expire)
+        self._timers = timers
+        self._deadline: Deadline
+        self.begun = False  # output was pushed
         self._started = self._complete = False
         self._progress = self._silent = 0
         self._full = False  # the sink takes no more for now
-        self._thread: asyncio.Future[list[Delta]] | None = None  # that reads events
-        self._waiting: deque[list[bytes]] = deque()  # for the thread
+        self._waiting: deque[bytes] = deque()  # events that are still to be read …
+        self._busy = False  # … once this iteration, or the thread, is through
         self._over: list[Exception | None] = []  # the HTTP answer's end, once it is there
 
     async def read(self, call: HttpCall) -> None:
         """Until the answer is whole. Raises TargetFailed, and InvalidRequest when the upstream says so."""
         self._call = call
+        self._deadline = self._timers.start(self._patience.first_token, self._expire)
         self._sink.attach(self)
         try:
             await self._ended
@@ -79,43 +83,65 @@ class Answer:
     def _steer(self) -> None:
         if self._call is None or self._ended.done():
             return
-        if self._full or self._thread is not None:
+        if self._full or self._busy:
             self._call.pause()
         else:
             self._call.resume()
 
     def _on_events(self, events: list[bytes]) -> None:
-        if self._ended.done():
-            return
-        if self._thread is not None:
-            self._waiting.append(events)
-            return
-        size = sum(map(len, events))
-        if size > LARGE:  # takes longer to count than the loop may stand still
-            self._read_in_thread(events, size)
-            return
+        if self._busy or (size := sum(map(len, events))) > MAX_AT_ONCE:
+            self._waiting.extend(events)
+            if not self._busy:
+                self._go_on()
+        else:
+            self._read(events, size)
+
+    def _read(self, events: list[bytes], size: int) -> None:
         try:
-            self._take(_read(self._reader, events), size)
+            self._take(_deltas(self._reader, events), size)
         except Exception as error:  # noqa: BLE001  (read() raises it)
             self._end(error)
 
-    def _read_in_thread(self, events: list[bytes], size: int) -> None:
+    def _go_on(self) -> None:
+        """Reads the next part of what waits."""
+        if self._ended.done():
+            return
         loop = asyncio.get_running_loop()
-        self._thread = loop.run_in_executor(None, _read, self._reader, events)
-        self._thread.add_done_callback(lambda reading: self._read_there(reading, size))
+        events, size = self._next_part()
+        self._busy = True
+        if size > MAX_AT_ONCE:
+            reading = loop.run_in_executor(None, _deltas, self._reader, events)
+            reading.add_done_callback(lambda _: self._read_there(reading, size))
+        else:
+            self._read(events, size)
+            loop.call_soon(self._through)
         self._steer()
 
+    def _next_part(self) -> tuple[list[bytes], int]:
+        """Events, and how many bytes they are: at least one, and no more than can be read at once."""
+        events = [self._waiting.popleft()]
+        size = len(events[0])
+        while self._waiting and size + len(self._waiting[0]) <= MAX_AT_ONCE:
+            size += len(self._waiting[0])
+            events.append(self._waiting.popleft())
+        return events, size
+
     def _read_there(self, reading: asyncio.Future[list[Delta]], size: int) -> None:
-        self._thread = None
+        """The thread has read a large event."""
         try:
             self._take(reading.result(), size)
         except Exception as error:  # noqa: BLE001  (read() raises it)
             self._end(error)
-        while self._waiting and self._thread is None:
-            self._on_events(self._waiting.popleft())
-        if self._thread is None:
-            if self._over:
-                self._end(self._over[0])
+        self._through()
+
+    def _through(self) -> None:
+        """A part of what waits has been read."""
+        self._busy = False
+        if self._waiting:
+            self._go_on()
+        elif self._over:
+            self._end(self._over[0])
+        else:
             self._steer()
 
     def _take(self, deltas: list[Delta], size: int) -> None:
@@ -130,6 +156,7 @@ class Answer:
         elif self._silent > MAX_SILENT:
             raise TargetFailed("the upstream sends without end and brings nothing", "oversized")
         if deltas:
+            self.begun = True
             self._sink.on_deltas(deltas)
         if reader.enough:
             self._end(None)
@@ -139,12 +166,12 @@ class Answer:
 
     def _on_over(self, error: Exception | None) -> None:
         self._over.append(error)
-        if self._thread is None:
+        if not self._busy:
             self._end(error)
 
     def _expire(self) -> None:
-        if self._full or self._thread is not None:
-            self._deadline = self._deadline.wheel.start(LOOK_AGAIN, self._expire)
+        if self._full or self._busy:
+            self._deadline = self._timers.start(LOOK_AGAIN, self._expire)
         elif self._reader.seen_complete:
             self._end(None)
         else:
@@ -160,5 +187,5 @@ class Answer:
             self._ended.set_exception(error)
 
 
-def _read(reader: ChunkReader, events: list[bytes]) -> list[Delta]:
+def _deltas(reader: ChunkReader, events: list[bytes]) -> list[Delta]:
     return [delta for event in events for delta in reader.read(event)]

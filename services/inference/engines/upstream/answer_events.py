@@ -9,7 +9,7 @@ from servicekit.sse import EventReader, EventTooLarge
 from servicekit.timer_wheel import Deadline, TimerWheel
 from services.inference.domain.errors import TargetFailed
 from services.inference.engines.upstream.http.receiver import Headers, HttpFailure
-from services.inference.engines.upstream.refusals import refusal_of
+from services.inference.engines.upstream.refusals import failure_of_target, refusal_of
 from services.inference.engines.upstream.whole import events_of
 
 MAX_BODY = 8 * 1024 * 1024  # bytes of an answer that is no stream: a million token ids
@@ -73,7 +73,7 @@ class AnswerEvents:
         if self._status != OK:  # what came of its body may say enough
             self._refuse()
         else:
-            self._over(TargetFailed(f"the upstream {failure.detail}", failure.fault.value))
+            self._over(failure_of_target(failure))
 
     def leave(self) -> None:
         """Nothing more is wanted."""

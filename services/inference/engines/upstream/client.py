@@ -66,7 +66,7 @@ class UpstreamClient:
                     receiver.on_end()
         except TargetFailed as error:
             if not call.left:
-                receiver.on_error(HttpFailure(HttpFault(error.outcome), error.message.removeprefix("the upstream ")))
+                receiver.on_error(HttpFailure(HttpFault(error.outcome), error.message.rpartition(": ")[2]))
 
     async def post(self, url: str, body: bytes, timeout: float) -> tuple[int, bytes]:
         """A small question: status and body."""

@@ -19,7 +19,6 @@ from services.inference.domain.abilities import check_abilities
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.engine import Prepared, Sink, Usage
 from services.inference.domain.errors import ContextExceeded, ContextTooLong, InvalidRequest, TargetFailed
-from services.inference.engines.sinks import Passing
 from services.inference.engines.upstream import request as words
 from services.inference.engines.upstream.answer import Answer, Patience
 from services.inference.engines.upstream.choice import LogprobsIgnored
@@ -212,12 +211,11 @@ class UpstreamPrompt:
         """One answer of the upstream, as one request of it. What was not seen of it is in `asked.unseen`."""
         config, reader = self.engine.config, self._reader(asked)
         patience = Patience(config.first_token_timeout, config.token_timeout)
-        watched = Passing(sink)
-        answer = Answer(reader, watched, patience, self.engine.timers)
+        answer = Answer(reader, sink, patience, self.engine.timers)
         try:
             await answer.read(self._send(asked, answer.receiver))
         finally:
-            asked.begun = watched.started
+            asked.begun = answer.begun
             if asked.begun and config.server in RUNNING_COUNT and not self.request.sampling.logprobs:
                 self.engine.counts_meanwhile = not reader.guesses
         last, usage = reader.finish(self.count)

@@ -12,6 +12,7 @@ from typing import Any
 
 from servicekit.errors import DomainError
 from services.inference.domain.errors import InvalidRequest, TargetFailed
+from services.inference.engines.upstream.http.receiver import HttpFailure, HttpFault
 from services.inference.engines.upstream.reasons import codes_of, param_of, reason_of
 from services.inference.engines.upstream.values import count, mapping, parse
 
@@ -33,6 +34,13 @@ CONTEXT_LIMIT = re.compile(
     r"(?:context[ _](?:length|window|size)|max_model_len|n_ctx)[^\d\n]{0,24}(\d{2,9})(?![\d.])", re.IGNORECASE
 )
 
+FAULTS = {
+    HttpFault.UNREACHABLE: "the upstream cannot be reached",
+    HttpFault.CUT: "the upstream broke the connection",
+    HttpFault.MALFORMED: "the upstream's answer is not HTTP that can be read",
+    HttpFault.OVERSIZED: "the upstream's answer is too large",
+}
+
 
 class ContextRefused(InvalidRequest):
     """The upstream has less context than the request takes. `limit`: its context in tokens; 0: it does not say."""
@@ -40,6 +48,11 @@ class ContextRefused(InvalidRequest):
     def __init__(self, limit: int) -> None:
         super().__init__(UNTOLD, param="messages")
         self.limit = limit
+
+
+def failure_of_target(failure: HttpFailure) -> TargetFailed:
+    """A call that brought no answer, or not all of it."""
+    return TargetFailed(f"{FAULTS[failure.fault]}: {failure.detail}", failure.fault.value)
 
 
 def refusal_of(status: int, body: bytes, retry_after: str | None) -> DomainError:
