@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -15,6 +16,7 @@ from services.quota.guard import Guard
 MOST_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
 MOST_CHOICES = 8
 MAX_ID_LENGTH = 128  # characters of an account's or key's id
+_KIND = re.compile(r"[\w-]{1,32}", re.ASCII)
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 MOST_DAYS = 366
 
@@ -76,6 +78,10 @@ def _settle(hold_id: bytes, message: pb.Settle) -> operations.Settle | outcomes.
         message.unconfirmed,
         optional(message, "estimated"),
         optional(message, "produced"),
+        end_reason=_text(message.end_reason),
+        first_token_ms=_count(message, "first_token_ms"),
+        cached_tokens=_count(message, "cached_tokens"),
+        units=to_units(message.input_units, message.output_units),
     )
 
 
@@ -115,10 +121,38 @@ def _reserve(
         monthly_credit_limit=ceiling,
         key_requests_per_minute=of_key,
         estimated=message.estimated,
+        endpoint=_text(message.endpoint),
+        member_id=_text(message.member_id),
+        request_id=_text(message.request_id),
+        idempotency=_text(message.idempotency),
         account_agreed=verdict.account_agreed,
         key_agreed=verdict.key_agreed,
         barred_us=verdict.barred_us,
     )
+
+
+def to_units(taken: pb.Units, given: pb.Units) -> str | None:
+    """Both as they are stored, "searches=1>images=2" with an empty side for none; None: neither. See from_units."""
+    sides = [f"{each.kind}={each.quantity}" if _KIND.fullmatch(each.kind) else "" for each in (taken, given)]
+    return ">".join(sides) if any(sides) else None
+
+
+def from_units(units: str) -> list[pb.Units | None]:
+    """The other way round."""
+    sides = [each.partition("=") for each in units.split(">")]
+    return [pb.Units(kind=kind, quantity=int(quantity)) if kind else None for kind, _, quantity in sides]
+
+
+def _text(text: str) -> str | None:
+    if not text:
+        return None
+    return (text if text.isprintable() else printable(text))[:MAX_ID_LENGTH] or None
+
+
+def _count(message: Any, field: str) -> int | None:
+    """A number for receipts only: one that is out of range is left out."""
+    value = optional(message, field)
+    return value if value is not None and 0 <= value <= MOST_TOKENS else None
 
 
 def valid_id(name: str) -> bool:

@@ -13,7 +13,7 @@ from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from services.quota import metrics
-from services.quota.convert import day_range, hold_cursor, number_cursor, page_size, printable, valid_id
+from services.quota.convert import day_range, from_units, hold_cursor, number_cursor, page_size, printable, valid_id
 from services.quota.domain import errors
 from services.quota.domain.credits import MOST_CREDITS
 from services.quota.domain.operations import Grant, Refund
@@ -202,6 +202,12 @@ def _charge(hold: Hold) -> pb.Charge:
         refunded_credits=hold.refunded,
         estimated=hold.estimated,
     )
+    for name in ("endpoint", "member_id", "request_id", "end_reason", "first_token_ms", "cached_tokens", "produced"):
+        if (value := getattr(hold, name)) is not None:
+            setattr(charge, name, value)
+    if hold.units is not None:
+        taken, given = from_units(hold.units)
+        charge.MergeFrom(pb.Charge(input_units=taken, output_units=given))
     charge.reserved_at.FromMicroseconds(hold.reserved_us)
     if hold.ended_us is not None:
         charge.ended_at.FromMicroseconds(hold.ended_us)

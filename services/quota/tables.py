@@ -53,6 +53,8 @@ class AccountRow(Base, table=True):
     revision: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     clock_seq: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     clock_us: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    debt: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    notify_below: int | None = Field(sa_type=BigInteger)
 
 
 class KeyRow(Base, table=True):
@@ -142,6 +144,16 @@ class ChargeRow(Base, table=True):
     unconfirmed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
     refunded: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     estimated: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    endpoint: str | None = Field(sa_type=Text)
+    member_id: str | None = Field(sa_type=Text)
+    units: str | None = Field(sa_type=Text)
+    cached_tokens: int | None = Field(sa_type=BigInteger)
+    cached_price: int | None = Field(sa_type=BigInteger)
+    produced: bool | None = Field(sa_type=Boolean)
+    end_reason: str | None = Field(sa_type=Text)
+    first_token_ms: int | None = Field(sa_type=BigInteger)
+    request_id: str | None = Field(sa_type=Text)
+    idempotency: str | None = Field(sa_type=Text)
 
 
 class CarriedForwardRow(Base, table=True):
@@ -249,6 +261,28 @@ class UsageDailyRow(Base, table=True):
     requests: int = Field(sa_type=BigInteger)
     prompt_tokens: int = Field(sa_type=BigInteger)
     output_tokens: int = Field(sa_type=BigInteger)
+
+
+class UsageByRow(Base, table=True):
+    """The same by endpoint, key and member; `member_id` is '' when there is none. Written with it.
+
+    It begins with the charges that were kept when it was made (migration 0012).
+    """
+
+    __tablename__ = "usage_by"
+    __table_args__ = CLUSTERED
+
+    account_id: str = Field(sa_type=Text, primary_key=True)
+    day: str = Field(sa_type=Text, primary_key=True)
+    model: str = Field(sa_type=Text, primary_key=True)
+    endpoint: str = Field(sa_type=Text, primary_key=True)
+    key_id: str = Field(sa_type=Text, primary_key=True)
+    member_id: str = Field(sa_type=Text, primary_key=True)
+    credits: int = Field(sa_type=BigInteger)
+    requests: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    last_used_us: int = Field(sa_type=BigInteger)
 
 
 class LossRow(Base, table=True):

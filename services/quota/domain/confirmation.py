@@ -6,12 +6,12 @@ and given back when its session ends without a confirmation.
 
 from __future__ import annotations
 
-from services.quota.domain import budget, losses
+from services.quota.domain import budget, losses, usage
 from services.quota.domain.hold_life import Step, take_step
 from services.quota.domain.holds import ended, not_held
 from services.quota.domain.operations import Confirm, RefundAnswer
 from services.quota.domain.outcomes import Confirmed, Outcome, Reason, Refused
-from services.quota.domain.records import Books, EntryKind, Hold, LedgerEntry, State, UsageDelta
+from services.quota.domain.records import Books, EntryKind, Hold, LedgerEntry, State
 
 REASON = "answer not written"
 
@@ -48,9 +48,5 @@ def _give_back(books: Books, hold: Hold) -> None:
     hold.credits, hold.refunded = 0, credits
     reference, kind = hold.id.hex(), EntryKind.ANSWER_REFUND
     books.added_entries.append(LedgerEntry(account.id, kind, credits, reference, REASON, books.now_us, account.balance))
-    usage = books.usage.setdefault((hold.account_id, hold.day, hold.model), UsageDelta())
-    usage.credits -= credits
-    usage.requests -= 1
-    usage.prompt_tokens -= hold.prompt_tokens
-    usage.output_tokens -= hold.output_tokens
+    usage.take_out(books, hold, credits)
     losses.of(books, hold).answer_refunds += credits

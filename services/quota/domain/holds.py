@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from services.quota.domain import budget, hold_ids, losses
+from services.quota.domain import budget, hold_ids, losses, usage
 from services.quota.domain.hold_life import Step, take_step
 from services.quota.domain.operations import Expire, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Settled
 from services.quota.domain.pricing import Price
-from services.quota.domain.records import Books, EntryKind, Hold, LedgerEntry, State, UsageDelta
+from services.quota.domain.records import Books, EntryKind, Hold, LedgerEntry, State
 from services.quota.domain.reserve import WINDOW_TOKENS
 
 TOMBSTONE_ACCOUNT = ""  # no account has this id
@@ -66,6 +66,8 @@ def settle(books: Books, operation: Settle) -> Outcome:
     losses.note_count(books, hold, prompt)
     if operation.estimated is not None:
         hold.estimated = operation.estimated
+    hold.end_reason, hold.first_token_ms = operation.end_reason, operation.first_token_ms
+    hold.cached_tokens, hold.units = operation.cached_tokens, operation.units
     produced = operation.output_tokens > 0 if operation.produced is None else operation.produced
     step = Step.CHARGE_UNWRITTEN if operation.unconfirmed else Step.CHARGE
     return _end(books, hold, step, prompt, operation.output_tokens, produced=produced)
@@ -113,7 +115,7 @@ def _end(books: Books, hold: Hold, step: Step, prompt_tokens: int, output_tokens
     take_step(hold, step if produced or step is Step.EXPIRE else Step.RELEASE)
     hold.held, hold.credits, hold.uncollected = 0, credits, due - credits
     hold.prompt_tokens, hold.output_tokens = prompt_tokens, output_tokens
-    hold.ended_us = books.now_us
+    hold.ended_us, hold.produced = books.now_us, produced
     if produced:
         _book(books, hold, account.balance)
     if hold.uncollected:
@@ -125,11 +127,7 @@ def _book(books: Books, hold: Hold, balance: int) -> None:
     books.added_entries.append(
         LedgerEntry(hold.account_id, EntryKind.CHARGE, -hold.credits, hold.id.hex(), hold.model, books.now_us, balance)
     )
-    usage = books.usage.setdefault((hold.account_id, hold.day, hold.model), UsageDelta())
-    usage.credits += hold.credits
-    usage.requests += 1
-    usage.prompt_tokens += hold.prompt_tokens
-    usage.output_tokens += hold.output_tokens
+    usage.add_charge(books, hold)
 
 
 def ended(hold: Hold) -> Outcome:

@@ -29,6 +29,10 @@ class Reserve:
     monthly_credit_limit: int | None = None
     key_requests_per_minute: int | None = None
     estimated: bool = False
+    endpoint: str | None = None
+    member_id: str | None = None
+    request_id: str | None = None
+    idempotency: str | None = None
     # Only these versions have been presented for a while, so they replace higher ones too (domain/versions.py).
     account_agreed: bool = False
     key_agreed: bool = False
@@ -62,6 +66,11 @@ class Settle:
     unconfirmed: bool = False
     estimated: bool | None = None
     produced: bool | None = None
+    # For the receipt (quota.proto). `units` is text as to_units() in convert.py writes it.
+    end_reason: str | None = None
+    first_token_ms: int | None = None
+    cached_tokens: int | None = None
+    units: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ class State(enum.IntEnum):
 class Account:
     """Money in credits; `held <= balance` always. `last_seq` numbers admissions without gaps.
 
+    Nothing writes `debt` and `notify_below` yet: what was taken back beyond the balance, and the balance to warn below.
+
     `revision` changes with everything that belongs to the account, where several replicas write (replica_memory.py).
     Admissions up to number `clock_seq` count as made at `clock_us` at the latest (domain/clock_steps.py).
     """
@@ -36,6 +38,8 @@ class Account:
     revision: int = 0
     clock_seq: int = 0
     clock_us: int = 0
+    debt: int = 0
+    notify_below: int | None = None
     new: bool = False
     dirty: bool = False
 
@@ -74,7 +78,11 @@ class KeyMonth:
 
 @dataclass(slots=True)
 class Hold:
-    """One request: first a hold, then a charge, always a receipt. Tokens are sums over all choices, not max_tokens."""
+    """One request: first a hold, then a charge, always a receipt. Tokens are sums over all choices, not max_tokens.
+
+    What follows `estimated` is for receipts and reports; None where the edge did not report it, or never heard of it.
+    `produced` is None until the hold ends, and stays so when the version before ended it.
+    """
 
     id: bytes
     account_id: str
@@ -103,6 +111,16 @@ class Hold:
     unconfirmed: bool = False
     refunded: int = 0
     estimated: bool = False
+    endpoint: str | None = None
+    member_id: str | None = None
+    units: str | None = None
+    cached_tokens: int | None = None
+    cached_price: int | None = None
+    produced: bool | None = None
+    end_reason: str | None = None
+    first_token_ms: int | None = None
+    request_id: str | None = None
+    idempotency: str | None = None
     new: bool = False
     dirty: bool = False
 
@@ -143,6 +161,13 @@ class UsageDelta:
     requests: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+
+
+@dataclass(slots=True)
+class UsageByDelta(UsageDelta):
+    """The same for one day, model, endpoint, key and member, and when these last charged something."""
+
+    last_used_us: int = 0
 
 
 @dataclass(slots=True)
@@ -202,4 +227,5 @@ class Books:
     entries: dict[tuple[EntryKind, str], LedgerEntry] = field(default_factory=dict)
     added_entries: list[LedgerEntry] = field(default_factory=list)
     usage: dict[tuple[str, str, str], UsageDelta] = field(default_factory=dict)
+    usage_by: dict[tuple[str, str, str, str, str, str], UsageByDelta] = field(default_factory=dict)
     losses: dict[tuple[str, str], LossDelta] = field(default_factory=dict)

@@ -150,6 +150,10 @@ def _admit(
         reserved_us=now_us,
         ended_us=None,
         estimated=operation.estimated,
+        endpoint=operation.endpoint,
+        member_id=operation.member_id,
+        request_id=operation.request_id,
+        idempotency=operation.idempotency,
         new=True,
         dirty=True,
     )

@@ -278,6 +278,27 @@ async def test_usage_receipts_ledger_and_recount_tell_the_same_story(quota: Quot
     assert books.oldest_hold.ToSeconds() == 7
 
 
+async def test_a_receipt_has_what_the_edge_reported_and_nothing_that_it_did_not(quota: Quota) -> None:
+    await quota.grant("a", 1000)
+    call, operation = await quota.session(), reserve("h")
+    operation.reserve.MergeFrom(pb.Reserve(endpoint="embeddings", member_id="m", request_id="req\n1", idempotency="d"))
+    settle = pb.Settle(end_reason="stop", first_token_ms=0, cached_tokens=7, output_tokens=2)
+    settle.MergeFrom(pb.Settle(output_units=pb.Units(kind="images", quantity=3)))
+    await ask(call, operation, reserve("plain"))
+    await ask(call, pb.Operation(hold_id=hold_id("h"), settle=settle))
+    charges = {}
+    for name in ("h", "plain"):
+        request = pb.GetChargeRequest(hold_id=hold_id(name))
+        charges[name] = (await quota.operator.call(quota.stub.GetCharge, request, timeout=5)).charge
+    charge = charges["h"]
+    assert (charge.endpoint, charge.member_id, charge.request_id) == ("embeddings", "m", "req1")
+    assert (charge.end_reason, charge.first_token_ms, charge.cached_tokens) == ("stop", 0, 7)
+    assert (charge.HasField("input_units"), charge.output_units) == (False, pb.Units(kind="images", quantity=3))
+    assert charge.produced
+    fields = {field.name for field, _ in charges["plain"].ListFields()}
+    assert not fields & {"endpoint", "member_id", "end_reason", "first_token_ms", "output_units", "produced"}
+
+
 async def test_one_charge_is_found_by_its_id_with_all_that_is_known_of_it(quota: Quota) -> None:
     await quota.grant("a", 1000)
     call = await quota.session()

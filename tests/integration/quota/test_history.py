@@ -23,10 +23,9 @@ from services.quota.domain.operations import Confirm, Grant, Progress, Settle
 from services.quota.domain.outcomes import Confirmed, Progressed, Refused, Reserved, Settled
 from services.quota.domain.store import Store
 from services.quota.store.batch import columns
-from services.quota.store.batch.changes import Change
 from services.quota.store.postgres import statements
 from services.quota.store.postgres.store import PLANS
-from services.quota.store.sqlite.statements import WRITES
+from services.quota.store.sqlite.statements import new_charge
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import hold_id, opened, reserve
 
@@ -40,22 +39,26 @@ def history(clock: FakeClock) -> Iterator[tuple[Any, ...]]:
     now = clock.now_us()
     for seq in range(1, CHARGES + 1):
         at = now - (CHARGES - seq) * 1_000_000
-        row = dict.fromkeys(columns.CHARGE, 0) | {
-            "hold_id": new_hold_id(at),
-            "account_id": "a",
-            "key_id": "key-of-a",
-            "session_id": b"session-session-",
-            "seq": seq,
-            "key_seq": None,
-            "model": "muh-chat",
-            "state": 2,
-            "day": "2025-06-15",
-            "month": 202506,
-            "reserved_us": at,
-            "ended_us": at,
-            "unconfirmed": False,
-            "estimated": False,
-        }
+        row = (
+            dict.fromkeys(columns.CHARGE, 0)
+            | dict.fromkeys((*columns.SPARSE, "produced"))
+            | {
+                "hold_id": new_hold_id(at),
+                "account_id": "a",
+                "key_id": "key-of-a",
+                "session_id": b"session-session-",
+                "seq": seq,
+                "key_seq": None,
+                "model": "muh-chat",
+                "state": 2,
+                "day": "2025-06-15",
+                "month": 202506,
+                "reserved_us": at,
+                "ended_us": at,
+                "unconfirmed": False,
+                "estimated": False,
+            }
+        )
         yield tuple(row.values())
 
 
@@ -108,7 +111,7 @@ class CountedSteps:
 def _fill_sqlite(path: str, clock: FakeClock) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM charges")
-        connection.executemany(WRITES[Change.NEW_CHARGE], history(clock))
+        connection.executemany(new_charge(columns.CHARGE), history(clock))
         connection.execute("UPDATE accounts SET last_seq = ?, last_admitted_us = ?", (CHARGES, clock.now_us()))
 
 

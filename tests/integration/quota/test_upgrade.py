@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.schema import CreateTable
 
 from common.hold_id import new_hold_id
 from servicekit.clock import SystemClock
@@ -26,12 +27,14 @@ from services.quota.migrate import MIGRATIONS
 from services.quota.store.batch import columns
 from services.quota.store.postgres.store import PLANS, PostgresStore
 from services.quota.store.reading.reader import Reader
-from services.quota.tables import AccountRow, Base, ChargeRow, KeyRow
+from services.quota.tables import AccountRow, Base, ChargeRow, KeyRow, UsageByRow
 from tests.fakes import FakeClock
 from tests.integration.quota.conftest import opened, patiently, reserve
 
 PER_CLIENT, CLIENTS = 60, 6
 CLOCK = SystemClock()
+# The columns of charges that came with 0011.
+LATER = columns.CHARGE[columns.CHARGE.index("estimated") + 1 :]
 # How the version before looks up holds, word for word; it writes as this one does where no partition is known.
 OWNERS_BEFORE = "SELECT account_id FROM charges WHERE hold_id = ANY($1::bytea[])"
 HOLDS_BEFORE = (
@@ -62,6 +65,8 @@ async def add_later_columns(url: str) -> None:
             await connection.execute(
                 f"ALTER TABLE {table.__tablename__} ADD COLUMN IF NOT EXISTS {column.name} {kind}{default}"
             )
+    usage_by = CreateTable(inspect(UsageByRow).local_table).compile(dialect=postgresql.dialect())
+    await connection.execute(str(usage_by))
     await connection.close()
 
 
@@ -189,7 +194,7 @@ async def test_an_open_hold_from_far_ahead_stops_the_upgrade_with_what_to_do(
 
 async def test_the_version_before_writes_charges_on_the_new_schema(database_url: str) -> None:
     """It names its columns, so the new ones get their defaults: confirmed, nothing given back, exact."""
-    names = [name for name in columns.CHARGE if name not in ("unconfirmed", "refunded", "estimated")]
+    names = [name for name in columns.CHARGE if name not in ("unconfirmed", "refunded", "estimated", *LATER)]
     operation = reserve("old", made_us=CLOCK.now_us())
     values: dict[str, Any] = dict.fromkeys(names, 0) | {
         "hold_id": operation.hold_id,

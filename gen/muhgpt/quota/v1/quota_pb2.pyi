@@ -63,7 +63,7 @@ class Operation(_message.Message):
     def __init__(self, hold_id: _Optional[bytes] = ..., reserve: _Optional[_Union[Reserve, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., settle: _Optional[_Union[Settle, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., confirm: _Optional[_Union[Confirm, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Reserve(_message.Message):
-    __slots__ = ("account_id", "key_id", "model", "prompt_tokens", "max_tokens", "choices", "account_version", "key_version", "requests_per_minute", "monthly_credit_limit", "key_requests_per_minute", "estimated")
+    __slots__ = ("account_id", "key_id", "model", "prompt_tokens", "max_tokens", "choices", "account_version", "key_version", "requests_per_minute", "monthly_credit_limit", "key_requests_per_minute", "estimated", "endpoint", "member_id", "request_id", "idempotency")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,10 @@ class Reserve(_message.Message):
     MONTHLY_CREDIT_LIMIT_FIELD_NUMBER: _ClassVar[int]
     KEY_REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     key_id: str
     model: str
@@ -88,7 +92,11 @@ class Reserve(_message.Message):
     monthly_credit_limit: int
     key_requests_per_minute: int
     estimated: bool
-    def __init__(self, account_id: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., account_version: _Optional[int] = ..., key_version: _Optional[int] = ..., requests_per_minute: _Optional[int] = ..., monthly_credit_limit: _Optional[int] = ..., key_requests_per_minute: _Optional[int] = ..., estimated: _Optional[bool] = ...) -> None: ...
+    endpoint: str
+    member_id: str
+    request_id: str
+    idempotency: str
+    def __init__(self, account_id: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., choices: _Optional[int] = ..., account_version: _Optional[int] = ..., key_version: _Optional[int] = ..., requests_per_minute: _Optional[int] = ..., monthly_credit_limit: _Optional[int] = ..., key_requests_per_minute: _Optional[int] = ..., estimated: _Optional[bool] = ..., endpoint: _Optional[str] = ..., member_id: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("delivered_tokens", "generated_tokens", "prompt_tokens")
@@ -101,18 +109,36 @@ class Progress(_message.Message):
     def __init__(self, delivered_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ...) -> None: ...
 
 class Settle(_message.Message):
-    __slots__ = ("output_tokens", "prompt_tokens", "unconfirmed", "estimated", "produced")
+    __slots__ = ("output_tokens", "prompt_tokens", "unconfirmed", "estimated", "produced", "end_reason", "first_token_ms", "cached_tokens", "input_units", "output_units")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     PRODUCED_FIELD_NUMBER: _ClassVar[int]
+    END_REASON_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_UNITS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_UNITS_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     prompt_tokens: int
     unconfirmed: bool
     estimated: bool
     produced: bool
-    def __init__(self, output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., unconfirmed: _Optional[bool] = ..., estimated: _Optional[bool] = ..., produced: _Optional[bool] = ...) -> None: ...
+    end_reason: str
+    first_token_ms: int
+    cached_tokens: int
+    input_units: Units
+    output_units: Units
+    def __init__(self, output_tokens: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., unconfirmed: _Optional[bool] = ..., estimated: _Optional[bool] = ..., produced: _Optional[bool] = ..., end_reason: _Optional[str] = ..., first_token_ms: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., input_units: _Optional[_Union[Units, _Mapping]] = ..., output_units: _Optional[_Union[Units, _Mapping]] = ...) -> None: ...
+
+class Units(_message.Message):
+    __slots__ = ("kind", "quantity")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    quantity: int
+    def __init__(self, kind: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
 
 class Confirm(_message.Message):
     __slots__ = ()
@@ -335,7 +361,7 @@ class UsageModel(_message.Message):
     def __init__(self, model: _Optional[str] = ..., credits: _Optional[int] = ...) -> None: ...
 
 class Charge(_message.Message):
-    __slots__ = ("hold_id", "key_id", "model", "state", "prompt_tokens", "output_tokens", "input_price", "output_price", "credits", "uncollected_credits", "reserved_at", "ended_at", "unconfirmed", "refunded_credits", "estimated")
+    __slots__ = ("hold_id", "key_id", "model", "state", "prompt_tokens", "output_tokens", "input_price", "output_price", "credits", "uncollected_credits", "reserved_at", "ended_at", "unconfirmed", "refunded_credits", "estimated", "endpoint", "member_id", "request_id", "end_reason", "first_token_ms", "cached_tokens", "input_units", "output_units", "produced")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Charge.State]
@@ -363,6 +389,15 @@ class Charge(_message.Message):
     UNCONFIRMED_FIELD_NUMBER: _ClassVar[int]
     REFUNDED_CREDITS_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    END_REASON_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_UNITS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_UNITS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCED_FIELD_NUMBER: _ClassVar[int]
     hold_id: bytes
     key_id: str
     model: str
@@ -378,7 +413,16 @@ class Charge(_message.Message):
     unconfirmed: bool
     refunded_credits: int
     estimated: bool
-    def __init__(self, hold_id: _Optional[bytes] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[Charge.State, str]] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., input_price: _Optional[int] = ..., output_price: _Optional[int] = ..., credits: _Optional[int] = ..., uncollected_credits: _Optional[int] = ..., reserved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unconfirmed: _Optional[bool] = ..., refunded_credits: _Optional[int] = ..., estimated: _Optional[bool] = ...) -> None: ...
+    endpoint: str
+    member_id: str
+    request_id: str
+    end_reason: str
+    first_token_ms: int
+    cached_tokens: int
+    input_units: Units
+    output_units: Units
+    produced: bool
+    def __init__(self, hold_id: _Optional[bytes] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., state: _Optional[_Union[Charge.State, str]] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., input_price: _Optional[int] = ..., output_price: _Optional[int] = ..., credits: _Optional[int] = ..., uncollected_credits: _Optional[int] = ..., reserved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unconfirmed: _Optional[bool] = ..., refunded_credits: _Optional[int] = ..., estimated: _Optional[bool] = ..., endpoint: _Optional[str] = ..., member_id: _Optional[str] = ..., request_id: _Optional[str] = ..., end_reason: _Optional[str] = ..., first_token_ms: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., input_units: _Optional[_Union[Units, _Mapping]] = ..., output_units: _Optional[_Union[Units, _Mapping]] = ..., produced: _Optional[bool] = ...) -> None: ...
 
 class ListChargesRequest(_message.Message):
     __slots__ = ("account_id", "page_size", "page_token")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from services.quota.domain.records import Books
@@ -21,6 +23,7 @@ class Change(enum.Enum):
     CHARGE = "charge"
     ENTRY = "entry"
     USAGE = "usage"
+    USAGE_BY = "usage_by"
     LOSS = "loss"
 
 
@@ -38,10 +41,24 @@ def changes_of(books: Books) -> dict[Change, list[tuple[Any, ...]]]:
         Change.NEW_CHARGE: [columns.charge_values(each) for each in holds if each.new],
         Change.CHARGE: [columns.charge_changes(each) for each in holds if not each.new],
         Change.ENTRY: [columns.ledger_values(each) for each in books.added_entries],
-        Change.USAGE: [
-            (*name, each.credits, each.requests, each.prompt_tokens, each.output_tokens)
-            for name, each in books.usage.items()
-        ],
+        Change.USAGE: [(*name, *columns.usage_values(each)) for name, each in books.usage.items()],
+        Change.USAGE_BY: [(*name, *columns.usage_by_values(each)) for name, each in books.usage_by.items()],
         Change.LOSS: [(*name, *columns.loss_values(each)) for name, each in books.losses.items()],
     }
     return {change: each for change, each in rows.items() if each}
+
+
+def written(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]:
+    """Rows of charges, each with a value for each name, less the SPARSE columns that no row has a value for.
+
+    These are NULL in the table, and each costs its share of every batch.
+    """
+    kept = [
+        place
+        for place, (name, values) in enumerate(zip(names, zip(*rows, strict=True), strict=True))
+        if name not in columns.SPARSE or values.count(None) < len(rows)
+    ]
+    if len(kept) == len(names):
+        return tuple(names), rows
+    pick = itemgetter(*kept)
+    return pick(names), [pick(row) for row in rows]

@@ -27,7 +27,19 @@ def insert(table: str, names: Sequence[str], rows: str) -> str:
     return f"INSERT INTO {table} ({', '.join(names)}) {rows}"
 
 
-def upsert(table: str, names: Sequence[str], rows: str, *, key: Sequence[str], add: bool = False) -> str:
-    """The same, where rows that are there by `key` are changed. `add`: the new values are added to the old ones."""
-    changes = (f"{name} = {f'{table}.{name} + ' if add else ''}excluded.{name}" for name in names if name not in key)
+def upsert(
+    table: str, names: Sequence[str], rows: str, *, key: Sequence[str], add: bool = False, newest: str = ""
+) -> str:
+    """The same, where rows that are there by `key` are changed.
+
+    `add`: the new values are added to the old ones, but for the column `newest`, which takes the larger one.
+    """
+
+    def value(name: str) -> str:
+        old, new = f"{table}.{name}", f"excluded.{name}"
+        if name == newest:
+            return f"CASE WHEN {new} > {old} THEN {new} ELSE {old} END"
+        return f"{old} + {new}" if add else new
+
+    changes = (f"{name} = {value(name)}" for name in names if name not in key)
     return f"{insert(table, names, rows)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}"

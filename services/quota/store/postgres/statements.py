@@ -13,9 +13,10 @@ from services.quota.store.batch.changes import Change
 
 TYPES = {
     **dict.fromkeys(("id", "account_id", "key_id", "model", "day", "reference", "reason"), "text"),
+    **dict.fromkeys(("endpoint", "member_id", "units", "end_reason", "request_id", "idempotency"), "text"),
     **dict.fromkeys(("hold_id", "session_id"), "bytea"),
     **dict.fromkeys(("state", "choices", "month", "kind"), "int"),
-    **dict.fromkeys(("unconfirmed", "estimated"), "boolean"),
+    **dict.fromkeys(("unconfirmed", "estimated", "produced"), "boolean"),
 }
 BIGINT = "bigint"
 PLAIN = (BIGINT, "int", "boolean")  # what str() writes as PostgreSQL reads it
@@ -68,8 +69,8 @@ def _update(table: str, changes: tuple[str, ...], key: tuple[str, ...]) -> Write
     return Write(names, f"UPDATE {table} t SET {setting} FROM {source} WHERE {where} RETURNING 1")
 
 
-def _upsert(table: str, names: tuple[str, ...], key: tuple[str, ...], *, add: bool = False) -> Write:
-    return Write(names, f"{sql.upsert(table, names, '{rows}', key=key, add=add)} RETURNING 1")
+def _upsert(table: str, names: tuple[str, ...], key: tuple[str, ...], *, add: bool = False, newest: str = "") -> Write:
+    return Write(names, f"{sql.upsert(table, names, '{rows}', key=key, add=add, newest=newest)} RETURNING 1")
 
 
 def _columns(names: Sequence[str], table: str) -> str:
@@ -138,16 +139,30 @@ LOAD_FIRST = (
     " AS r(id, low, high)"
 )
 LOAD_KEY_FIRST = LOAD_FIRST.replace("first_admission", "first_key_admission")
+
+
+@lru_cache(maxsize=256)
+def new_charge(names: tuple[str, ...]) -> Write:
+    """Inserts charges with these columns."""
+    return _insert("{charges}", names)
+
+
+@lru_cache(maxsize=256)
+def charge(names: tuple[str, ...]) -> Write:
+    """Changes these columns of charges; the last is the id."""
+    return _update("{charges}", names[:-1], names[-1:])
+
+
+# Charges are written by new_charge() and charge().
 WRITES = {
     Change.NEW_ACCOUNT: _insert("accounts", columns.ACCOUNT),
     Change.ACCOUNT: _update("accounts", columns.ACCOUNT[1:], ("id",)),
     Change.KEY: _upsert("keys", columns.KEY, ("id",)),
     Change.NEW_MONTH: _insert("key_months", columns.MONTH),
     Change.MONTH: _update("key_months", ("spent", "held", "ceiling"), ("key_id", "month")),
-    Change.NEW_CHARGE: _insert("{charges}", columns.CHARGE),
-    Change.CHARGE: _update("{charges}", columns.CHARGE_CHANGES, ("hold_id",)),
     Change.ENTRY: _insert("ledger", columns.LEDGER),
     Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
+    Change.USAGE_BY: _upsert("usage_by", columns.USAGE_BY, columns.USAGE_BY_KEY, add=True, newest="last_used_us"),
     Change.LOSS: _upsert("losses", columns.LOSSES, ("account_id", "day"), add=True),
 }
 SAVE_SESSION = (
@@ -170,14 +185,13 @@ FORGET_SESSIONS = f"DELETE FROM sessions WHERE lease_until_us < coalesce($1, {NO
 
 
 @lru_cache(maxsize=512)
-def together(changes: tuple[Change, ...], charges: str) -> str:
+def together(writes: tuple[Write, ...], charges: str) -> str:
     """All changes of a batch as one statement: each in a WITH clause, so that one round trip carries them.
 
     `charges` is the table of charges, or the partition of it that holds all that the batch writes.
     """
     clauses, first = [], 1
-    for number, change in enumerate(changes):
-        write = WRITES[change]
+    for number, write in enumerate(writes):
         clauses.append(f"w{number} AS ({write.text(first, charges)})")
         first += len(write.names)
     return f"WITH {', '.join(clauses)} SELECT 1"

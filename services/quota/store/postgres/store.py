@@ -27,7 +27,8 @@ from services.quota.domain.clock_steps import ClockSteps
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
 from services.quota.domain.records import Books
-from services.quota.store.batch.changes import changes_of
+from services.quota.store.batch import columns
+from services.quota.store.batch.changes import Change, changes_of, written
 from services.quota.store.batch.needs import Needs
 from services.quota.store.postgres import statements
 from services.quota.store.postgres.loading import Loading
@@ -196,11 +197,21 @@ class PostgresStore:
     async def _save(self, connection: Any, books: Books) -> None:
         changes = changes_of(books)
         if changes:
-            parameters = [
-                each for change, rows in changes.items() for each in statements.WRITES[change].parameters(rows)
-            ]
+            writes = [_write(change, rows) for change, rows in changes.items()]
+            parameters = [each for write, rows in writes for each in write.parameters(rows)]
             charges = self._partitions.of([each.id for each in books.holds.values() if each.dirty])
-            await connection.execute(statements.together(tuple(changes), charges), *parameters)
+            await connection.execute(statements.together(tuple(write for write, _ in writes), charges), *parameters)
+
+
+def _write(change: Change, rows: Sequence[tuple[Any, ...]]) -> tuple[statements.Write, Sequence[tuple[Any, ...]]]:
+    """The statement of one kind of change, and its rows."""
+    if change is Change.NEW_CHARGE:
+        names, values = written(columns.CHARGE, rows)
+        return statements.new_charge(names), values
+    if change is Change.CHARGE:
+        names, values = written(columns.CHARGE_WRITTEN, rows)
+        return statements.charge(names), values
+    return statements.WRITES[change], rows
 
 
 async def _keep_session(connection: asyncpg.Connection) -> None:

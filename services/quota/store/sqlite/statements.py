@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from services.quota.store.batch import columns, sql
 from services.quota.store.batch.changes import Change
@@ -17,8 +18,8 @@ def _insert(table: str, names: Sequence[str]) -> str:
     return sql.insert(table, names, _values(names))
 
 
-def _upsert(table: str, names: Sequence[str], key: Sequence[str], *, add: bool = False) -> str:
-    return sql.upsert(table, names, _values(names), key=key, add=add)
+def _upsert(table: str, names: Sequence[str], key: Sequence[str], *, add: bool = False, newest: str = "") -> str:
+    return sql.upsert(table, names, _values(names), key=key, add=add, newest=newest)
 
 
 LOAD_HOLD = f"SELECT {', '.join(columns.CHARGE)} FROM charges WHERE hold_id = ?"
@@ -28,18 +29,30 @@ LOAD_MONTH = f"SELECT {', '.join(columns.MONTH)} FROM key_months WHERE key_id = 
 LOAD_ENTRY = f"SELECT {', '.join(columns.LEDGER)} FROM ledger WHERE {sql.NOT_A_CHARGE} AND kind = ? AND reference = ?"
 LOAD_RECENT = "SELECT seq, reserved_us FROM charges WHERE account_id = ? AND seq <= ? ORDER BY seq DESC"
 LOAD_KEY_RECENT = "SELECT key_seq, reserved_us FROM charges WHERE key_id = ? AND key_seq <= ? ORDER BY key_seq DESC"
+
+
+@lru_cache(maxsize=256)
+def new_charge(names: tuple[str, ...]) -> str:
+    """Inserts charges with these columns."""
+    return _insert("charges", names)
+
+
+@lru_cache(maxsize=256)
+def charge(names: tuple[str, ...]) -> str:
+    """Changes these columns of charges; the last is the id."""
+    return f"UPDATE charges SET {', '.join(f'{name} = ?' for name in names[:-1])} WHERE {names[-1]} = ?"
+
+
+# Charges are written by new_charge() and charge().
 WRITES = {
     Change.NEW_ACCOUNT: _insert("accounts", columns.ACCOUNT),
     Change.ACCOUNT: f"UPDATE accounts SET {', '.join(f'{name} = ?' for name in columns.ACCOUNT[1:])} WHERE id = ?",
     Change.KEY: _upsert("keys", columns.KEY, ("id",)),
     Change.NEW_MONTH: _insert("key_months", columns.MONTH),
     Change.MONTH: "UPDATE key_months SET spent = ?, held = ?, ceiling = ? WHERE key_id = ? AND month = ?",
-    Change.NEW_CHARGE: _insert("charges", columns.CHARGE),
-    Change.CHARGE: (
-        f"UPDATE charges SET {', '.join(f'{name} = ?' for name in columns.CHARGE_CHANGES)} WHERE hold_id = ?"
-    ),
     Change.ENTRY: _insert("ledger", columns.LEDGER),
     Change.USAGE: _upsert("usage_daily", columns.USAGE, ("account_id", "day", "model"), add=True),
+    Change.USAGE_BY: _upsert("usage_by", columns.USAGE_BY, columns.USAGE_BY_KEY, add=True, newest="last_used_us"),
     Change.LOSS: _upsert("losses", columns.LOSSES, ("account_id", "day"), add=True),
 }
 SAVE_SESSION = _upsert("sessions", ("id", "edge_name", "lease_until_us"), ("id",))

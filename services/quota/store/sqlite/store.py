@@ -36,7 +36,7 @@ from services.quota.domain.records import (
     LedgerEntry,
 )
 from services.quota.store.batch import columns
-from services.quota.store.batch.changes import changes_of
+from services.quota.store.batch.changes import Change, changes_of, written
 from services.quota.store.batch.needs import Needs, complete_months
 from services.quota.store.sqlite import statements
 from services.quota.store.sqlite.cache import Cache
@@ -281,4 +281,11 @@ class SqliteStore:
 
     def _save(self, books: Books) -> None:
         for change, rows in changes_of(books).items():
-            self._connection.executemany(statements.WRITES[change], rows)
+            if change is Change.NEW_CHARGE:
+                names, values = written(columns.CHARGE, rows)
+                self._connection.executemany(statements.new_charge(names), values)
+            elif change is Change.CHARGE:
+                names, values = written(columns.CHARGE_WRITTEN, rows)
+                self._connection.executemany(statements.charge(names), values)
+            else:
+                self._connection.executemany(statements.WRITES[change], rows)
