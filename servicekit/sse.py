@@ -22,6 +22,10 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that these bytes complete. Raises EventTooLarge for one that is too large."""
+        if not (self._line or self._data or self._after_cr or self._first):  # between two events
+            whole = _whole_events(chunk)
+            if whole is not None:
+                return whole
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
             self._after_cr = False
@@ -62,3 +66,11 @@ class EventReader:
         elif not line and self._data:
             events.append(b"\n".join(self._data))
             self._data, self._size = [], 0
+
+
+def _whole_events(chunk: bytes) -> list[bytes] | None:
+    """Events of one line each, as nearly all come: whole, with nothing else beside them. None: anything else."""
+    if len(chunk) > MAX_EVENT or not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")) or b"\r" in chunk:
+        return None
+    events = chunk[6:-2].split(b"\n\ndata: ")
+    return events if chunk.count(b"\n") == 2 * len(events) else None

@@ -39,3 +39,16 @@ def test_what_has_no_empty_line_behind_it_is_read_at_the_end() -> None:
 def test_an_event_without_end_is_refused_at_a_bound(piece: bytes) -> None:
     with pytest.raises(EventTooLarge, match="larger than"):
         EventReader().feed(piece * (2 * MAX_EVENT // 1000))
+
+
+LINES = [b"data: a", b"data: ", b"data:b", b"data:  c", b"data", b"", b"", b"id: 5", b": d", b"data: data: e", b"x"]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from([b"\n", b"\r\n"]))
+def test_what_comes_whole_reads_as_what_comes_byte_by_byte(lines: list[bytes], newline: bytes) -> None:
+    data = newline.join(lines)
+    whole, pieces = EventReader(), EventReader()
+    for reader in (whole, pieces):
+        reader.feed(b"data: begun\n\n")
+    read = whole.feed(data) + whole.finish()
+    assert read == [event for byte in data for event in pieces.feed(bytes([byte]))] + pieces.finish()
