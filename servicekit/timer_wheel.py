@@ -24,18 +24,19 @@ TICK = 0.1  # seconds
 class Deadline:
     """One moment after which `expired` is called, once, unless it is moved or cancelled before."""
 
-    __slots__ = ("at", "bucket", "expired", "wheel")
+    __slots__ = ("at", "bucket", "expired", "seen_at", "wheel")
 
     def __init__(self, wheel: TimerWheel, at: float, expired: Callable[[], None]) -> None:
         self.wheel = wheel
         self.at = at  # seconds, by the loop's clock
         self.bucket: int | None = None  # the tick at which the wheel looks at it, perhaps before `at`; None: never
+        self.seen_at = 0.0  # the moment of that tick
         self.expired = expired
 
     def move(self, seconds: float) -> None:
         """To so many seconds from now, earlier or later. Without effect once it has expired or was cancelled."""
         self.at = self.wheel.now() + seconds
-        if self.bucket is not None and self.wheel.bucket_of(self.at) < self.bucket:
+        if self.at < self.seen_at and self.bucket is not None:
             self.wheel.drop(self)
             self.wheel.put(self)
 
@@ -68,17 +69,14 @@ class TimerWheel:
         """Seconds, by the loop's clock."""
         return (self._loop or asyncio.get_running_loop()).time()
 
-    def bucket_of(self, at: float) -> int:
-        """The first tick at which a moment has passed."""
-        return math.ceil(at / self._tick)
-
     def put(self, deadline: Deadline) -> None:
         """Looks at a deadline when its time has come."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._passed = int(self.now() / self._tick)
             self._loop.call_later(self._tick, self._look)
-        deadline.bucket = max(self._passed + 1, self.bucket_of(deadline.at))
+        deadline.bucket = max(self._passed + 1, math.ceil(deadline.at / self._tick))
+        deadline.seen_at = deadline.bucket * self._tick
         self._buckets.setdefault(deadline.bucket, set()).add(deadline)
 
     def drop(self, deadline: Deadline) -> None:

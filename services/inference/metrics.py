@@ -53,25 +53,50 @@ TARGET_FIRST_TOKEN = Histogram(
 
 
 class GenerationMeter:
-    """Implements Meter (domain/generation.py)."""
+    """Implements Meter (domain/generation.py). Metrics are found by their labels once a model."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, _OfModel] = {}
+        self._outcomes: dict[tuple[str, str], Counter] = {}
 
     def granted(self, model: str, waited: float, prompt_tokens: int) -> None:
         """See Meter."""
-        QUEUE_WAIT.labels(model).observe(waited)
-        PROMPT_TOKENS.labels(model).inc(prompt_tokens)
+        found = self._find(model)
+        found.queue_wait.observe(waited)
+        found.prompt_tokens.inc(prompt_tokens)
 
     def first_output(self, model: str, seconds: float) -> None:
         """See Meter."""
-        FIRST_TOKEN.labels(model).observe(seconds)
+        self._find(model).first_token.observe(seconds)
 
     def speed(self, model: str, tokens_per_second: float) -> None:
         """See Meter."""
-        SPEED.labels(model).observe(tokens_per_second)
+        self._find(model).speed.observe(tokens_per_second)
 
     def ended(self, model: str, outcome: str, output_tokens: int) -> None:
         """See Meter."""
-        GENERATIONS.labels(model, outcome).inc()
-        OUTPUT_TOKENS.labels(model).inc(output_tokens)
+        counter = self._outcomes.get((model, outcome))
+        if counter is None:
+            counter = self._outcomes[model, outcome] = GENERATIONS.labels(model, outcome)
+        counter.inc()
+        self._find(model).output_tokens.inc(output_tokens)
+
+    def _find(self, model: str) -> _OfModel:
+        found = self._of.get(model)
+        if found is None:
+            found = self._of[model] = _OfModel(model)
+        return found
+
+
+class _OfModel:
+    """One model's metrics of generations."""
+
+    def __init__(self, model: str) -> None:
+        self.queue_wait = QUEUE_WAIT.labels(model)
+        self.prompt_tokens = PROMPT_TOKENS.labels(model)
+        self.first_token = FIRST_TOKEN.labels(model)
+        self.speed = SPEED.labels(model)
+        self.output_tokens = OUTPUT_TOKENS.labels(model)
 
 
 GENERATION_METER = GenerationMeter()
