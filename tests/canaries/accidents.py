@@ -21,7 +21,7 @@ from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.system import find
 from tests.canaries.requests import chat
 from tests.canaries.world import World
-from tests.e2e.platform import in_a_thread, until
+from tests.worlds.processes import in_a_thread, until
 
 LONG = "Count to a hundred, and tell me of "
 

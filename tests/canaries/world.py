@@ -19,10 +19,10 @@ from sqlalchemy.engine import make_url
 
 from tests.canaries import breakage
 from tests.canaries.marks import Marks
-from tests.e2e.platform import Platform, running
-from tests.faults.service import free_port
 from tests.otlp import Collector, collector
 from tests.upstreams import Asked, Upstream, end, status, stream, text, usage
+from tests.worlds.parts.service import free_port
+from tests.worlds.processes import Platform, running
 
 SERVICES = ("auth", "quota", "inference", "edge")
 WORKERS = 2  # of the edge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.e2e.platform import Platform
+from tests.worlds.processes import Platform
 
 PLENTY = 100_000_000  # credits
 UNLIMITED = 100_000  # requests a minute

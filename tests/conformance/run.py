@@ -18,7 +18,7 @@ from tests.conformance.accounts import surroundings
 from tests.conformance.clients import CLIENTS, Client
 from tests.conformance.environments import NotHere, Unusable
 from tests.conformance.results import Result
-from tests.e2e.platform import Platform, running
+from tests.worlds.processes import Platform, running
 
 AT_ONCE = 2  # clients; the platform and they share the machine's cores
 

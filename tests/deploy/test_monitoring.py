@@ -19,9 +19,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.canaries.world import LIST, SERVICES, echo, in_a_loop
-from tests.e2e.platform import Platform, running, until
-from tests.faults.service import free_port
 from tests.pictures import data_uri, picture, written
+from tests.worlds.parts.service import free_port
+from tests.worlds.processes import Platform, running, until
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy/k8s/components/monitoring"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-from tests.e2e.platform import Account, Platform, running
+from tests.worlds.processes import Account, Platform, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

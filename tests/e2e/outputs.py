@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from tests.canary_words import Output
-from tests.e2e.platform import Platform
+from tests.worlds.processes import Platform
 
 SERVICES = ("auth", "quota", "inference", "edge")
 METRICS = {f"MUHGPT_{name.upper()}_METRICS_LISTEN": "127.0.0.1:0" for name in SERVICES}

@@ -17,8 +17,8 @@ import httpx
 from common import key_format
 from tests.canary_words import CUT, Canaries, Leak, Output
 from tests.e2e.outputs import core_files, outputs
-from tests.e2e.platform import Platform
 from tests.e2e.privacy_requests import Case, long_answer, make
+from tests.worlds.processes import Platform
 
 SHOWN = (9, 4)  # characters of a key's beginning and end that lists show (docs/wire.md, "Keys")
 # What an error may repeat to the client that sent it (docs/wire.md, "Errors").

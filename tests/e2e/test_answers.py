@@ -11,7 +11,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from tests.e2e.platform import Account, Platform
+from tests.worlds.processes import Account, Platform
 
 
 def test_the_python_quickstart_answers(client: OpenAI) -> None:

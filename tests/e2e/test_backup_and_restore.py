@@ -19,8 +19,8 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.e2e.platform import Account, Platform, running, until
-from tests.faults.postgres import Postgres
+from tests.worlds.parts.postgres import Postgres
+from tests.worlds.processes import Account, Platform, running, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 BLOCKS = dict(re.findall(r"<!-- tested: ([\w ]+) -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.platform import run_muhgpt, running
+from tests.worlds.processes import run_muhgpt, running
 
 LIST = """models:
   muh-chat:

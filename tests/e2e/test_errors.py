@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.e2e.platform import Account, Platform
+from tests.worlds.processes import Account, Platform
 
 
 def ask(client: OpenAI, **options: Any) -> Any:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.chat_strategies import BODIES, PARTS
-from tests.e2e.platform import Platform, running
 from tests.hostile_bodies import hostile_bodies
+from tests.worlds.processes import Platform, running
 
 pytestmark = pytest.mark.long  # tests/hostile holds G13 in every run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.installed import ROOT, build_wheel, environment
-from tests.e2e.platform import running
+from tests.worlds.processes import running
 
 SHOW = """
 import muhgpt, muhgpt_cli, servicekit, services.edge

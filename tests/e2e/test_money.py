@@ -7,7 +7,7 @@ from openai import OpenAI
 from muhgpt.quota.v1 import quota_pb2
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.system import find
-from tests.e2e.platform import Account, Platform, run_muhgpt, until
+from tests.worlds.processes import Account, Platform, run_muhgpt, until
 
 INPUT, OUTPUT = 1, 3  # credits a token, in the model list that is shipped
 

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.e2e.platform import Account, Platform, run_muhgpt, until
+from tests.worlds.processes import Account, Platform, run_muhgpt, until
 
 
 def addresses(platform: Platform, **changed: str) -> dict[str, str]:

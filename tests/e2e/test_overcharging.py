@@ -23,8 +23,8 @@ from muhgpt.quota.v1 import quota_pb2
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.system import find
 from tests.byte_tokenizer import written
-from tests.e2e.platform import Account, Platform, in_a_thread, running, until
 from tests.upstreams import SSE, Asked, Upstream, encoded, end, text, usage
+from tests.worlds.processes import Account, Platform, in_a_thread, running, until
 
 LONG = os.environ.get("TEST_OVERCHARGING") == "all"
 DATA = json.loads((Path(__file__).parents[1] / "token_counts" / "counts.json").read_text())

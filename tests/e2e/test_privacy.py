@@ -19,10 +19,10 @@ import pytest
 
 from tests.canary_words import Canaries, Output
 from tests.e2e.outputs import DEBUG, METRICS, SERVICES, metrics_url
-from tests.e2e.platform import run_muhgpt, running, until
 from tests.e2e.privacy_requests import ANSWERED, AWAY, REFUSED, UPSTREAMS
 from tests.e2e.privacy_upstream import KEY_ENV, telling_upstream, write_models
 from tests.e2e.privacy_world import World, core_files_wanted, site
+from tests.worlds.processes import run_muhgpt, running, until
 
 # On a busy machine; a quiet one takes less than a minute. tests/canaries holds G11 in every run.
 pytestmark = [pytest.mark.timeout(300), pytest.mark.long]

@@ -14,9 +14,9 @@ from sqlalchemy.engine import make_url
 
 from tests.canary_words import Canaries, Output
 from tests.e2e.outputs import DEBUG, METRICS, SERVICES
-from tests.e2e.platform import in_a_thread, run_muhgpt, running, until
 from tests.e2e.privacy_requests import Body, Case, Change, Word, picture_with_text
 from tests.e2e.privacy_world import World, core_files_wanted
+from tests.worlds.processes import in_a_thread, run_muhgpt, running, until
 
 PLANTED = "what was planted"
 pytestmark = [pytest.mark.timeout(300), pytest.mark.long]

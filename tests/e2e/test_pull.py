@@ -17,8 +17,8 @@ from gguf import GGUFReader, GGUFWriter
 from openai import OpenAI
 
 from common.model_list import DEFAULT_FILE, load_model_list
-from tests.e2e.platform import MUHGPT, Platform, run_muhgpt, running, until
 from tests.hub import Hub, running_hub
+from tests.worlds.processes import MUHGPT, Platform, run_muhgpt, running, until
 
 ORG = "acme/Rocket-3B-GGUF"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 12}

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from tests.e2e.platform import Platform, run_muhgpt, running, until
+from tests.worlds.processes import Platform, run_muhgpt, running, until
 
 HELLO = {"model": "muh-chat", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 8}
 LONG = {"model": "muh-chat", "messages": [{"role": "user", "content": "Count to a hundred."}]}

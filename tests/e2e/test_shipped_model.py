@@ -15,8 +15,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from PIL import Image, ImageDraw
 
-from tests.e2e.platform import Platform, in_a_thread
 from tests.pictures import data_uri
+from tests.worlds.processes import Platform, in_a_thread
 from training.evaluate import SEED, SKILLS, Examiner, score
 
 QUESTIONS = 40  # a skill

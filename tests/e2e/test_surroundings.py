@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.platform import MUHGPT, START, STOP, run_muhgpt, running, until
+from tests.worlds.processes import MUHGPT, START, STOP, run_muhgpt, running, until
 
 ODD = "a%41b?c d#é&=+"
 

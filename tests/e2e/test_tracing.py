@@ -10,8 +10,8 @@ import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.e2e.platform import Account, Platform, running
 from tests.otlp import Collector, collector
+from tests.worlds.processes import Account, Platform, running
 
 CHAIN = {
     ("muhgpt-edge", "authenticate"): "POST /v1/chat/completions",

@@ -13,8 +13,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.e2e.platform import Platform, running, until
 from tests.upstreams import Asked, Upstream, chunk, end, status, stream, text, usage
+from tests.worlds.processes import Platform, running, until
 
 LIST = """
 models:

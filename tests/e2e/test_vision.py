@@ -13,8 +13,8 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.e2e.platform import Account, Platform, running
 from tests.pictures import IMAGE_TOKENS, data_uri, picture, written
+from tests.worlds.processes import Account, Platform, running
 
 LIST = """
 models:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from tests.faults.office import Account
+from tests.worlds.parts.office import Account
 
 # The default model never ends an answer by itself when it may not say a control token: it goes on to max_tokens.
 ENDLESS = {str(token): -100 for token in range(8)}

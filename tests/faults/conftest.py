@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.faults.cluster import Cluster, Shape, running
 from tests.faults.report import REPORT
+from tests.worlds.cluster import Cluster, Shape, running
 
 LONG = os.environ.get("MUHGPT_FAULTS") == "long"  # `make faults`
 WORKERS = (4, 4) if LONG else (4, 2)

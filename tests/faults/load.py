@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.faults.client import Client
-from tests.faults.cluster import Cluster
-from tests.faults.office import Account
+from tests.worlds.cluster import Cluster
+from tests.worlds.parts.office import Account
 
 PLENTY = 1_000_000  # credits
 WHOLE = 4  # one request in so many is not streamed

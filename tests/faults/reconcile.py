@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from muhgpt.quota.v1 import quota_pb2
 from tests.faults.client import Client, Received
-from tests.faults.cluster import Cluster
-from tests.faults.office import Account
 from tests.faults.report import REPORT, Row
+from tests.worlds.cluster import Cluster
+from tests.worlds.parts.office import Account
 
 HOLDS_END = 30.0  # seconds after a crash within which every hold has ended (G3)
 WINDOW = 64  # tokens that what was paid may differ from what was received (G3, G4)

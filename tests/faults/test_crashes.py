@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.client import at_token
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import under_load
 from tests.faults.reconcile import reconcile
+from tests.worlds.cluster import Cluster
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 

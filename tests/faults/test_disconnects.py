@@ -10,10 +10,10 @@ import pytest
 
 from services.edge.http.polite import UNSENT_MOST
 from tests.faults.client import SMALL_BUFFER, Client, Moment, Received, at_token
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import PLENTY
 from tests.faults.reconcile import reconcile
+from tests.worlds.cluster import Cluster
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

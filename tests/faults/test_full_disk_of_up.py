@@ -12,9 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.platform import Platform, running
 from tests.faults.conftest import LONG
 from tests.faults.disk import full, small_disk
+from tests.worlds.processes import Platform, running
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -8,9 +8,9 @@ import resource
 import pytest
 
 from tests.faults.client import Client
-from tests.faults.cluster import Cluster
 from tests.faults.load import PLENTY
-from tests.faults.office import Account
+from tests.worlds.cluster import Cluster
+from tests.worlds.parts.office import Account
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

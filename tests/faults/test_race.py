@@ -9,11 +9,11 @@ import pytest
 
 from muhgpt.quota.v1 import quota_pb2
 from tests.faults.client import Client
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
-from tests.faults.office import Account
 from tests.faults.reconcile import Verdict, holds_ended
 from tests.faults.report import REPORT, Row
+from tests.worlds.cluster import Cluster
+from tests.worlds.parts.office import Account
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from tests.faults.client import Client, at_token
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import PLENTY
-from tests.faults.office import Account
 from tests.faults.report import REPORT, Row
+from tests.worlds.cluster import Cluster
+from tests.worlds.parts.office import Account
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

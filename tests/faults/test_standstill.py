@@ -8,10 +8,10 @@ import time
 import pytest
 
 from tests.faults.client import Client, at_token
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import PLENTY
 from tests.faults.reconcile import reconcile
+from tests.worlds.cluster import Cluster
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

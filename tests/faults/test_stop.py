@@ -15,7 +15,7 @@ from servicekit.database.database import open_database
 from servicekit.rpc.client import connect
 from servicekit.rpc.status import RpcFailure
 from services.quota.migrate import MIGRATIONS
-from tests.faults.service import Service
+from tests.worlds.parts.service import Service
 
 pytestmark = pytest.mark.timeout(300)
 

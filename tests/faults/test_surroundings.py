@@ -13,11 +13,11 @@ import asyncpg
 import pytest
 
 from tests.faults.client import Client, at_token
-from tests.faults.cluster import Cluster, Shape, running
 from tests.faults.conftest import LONG
 from tests.faults.disk import full, small_disk
 from tests.faults.load import PLENTY, under_load
 from tests.faults.reconcile import reconcile
+from tests.worlds.cluster import Cluster, Shape, running
 
 pytestmark = [pytest.mark.asyncio(loop_scope="function"), pytest.mark.timeout(600)]
 

@@ -18,10 +18,10 @@ from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from tests.certificates import Authority, Certificate, certificate, write_directory
 from tests.faults.client import Client, begun
-from tests.faults.cluster import Cluster
 from tests.faults.load import PLENTY
 from tests.faults.reconcile import reconcile
-from tests.faults.service import free_port
+from tests.worlds.cluster import Cluster
+from tests.worlds.parts.service import free_port
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from tests.faults.client import Client
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import LONG
 from tests.faults.load import PLENTY
 from tests.faults.reconcile import reconcile
+from tests.worlds.cluster import Cluster
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from tests.e2e.platform import Platform, running, until
 from tests.hostile.attack import Attack, Attacker
 from tests.hostile.memory import SERVICES, Peaks, family
 from tests.hostile.report import Row, Times
 from tests.hostile.wire import Target
+from tests.worlds.processes import Platform, running, until
 
 PATIENT = 10**9  # credits
 ACCOUNTS = 4  # of one attacker, each with an address

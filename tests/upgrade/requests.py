@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.faults.cluster import Cluster
 from tests.faults.load import PLENTY
 from tests.pictures import data_uri, picture, written
+from tests.worlds.cluster import Cluster
 
 TIMEOUT = 90.0  # seconds, on a busy machine
 WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}}, "required": ["city"]}

@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.cluster import Cluster, Shape, running
 from tests.faults.load import Load, under_load
 from tests.faults.reconcile import reconcile
 from tests.upgrade.previous import previous, python
 from tests.upgrade.requests import Found, every_kind
+from tests.worlds.cluster import Cluster, Shape, running
 
 AT_ONCE = 3
 TOKENS = 40  # of an answer

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PRODUCT = ("services", "servicekit", "common", "muhgpt_cli", "protos", "requirements.lock")
+RUNNING = (*PRODUCT, "tests/worlds")  # what it takes to run it in a test
 PYTEST_SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 COUNTED = ("passed", "failed", "error", "errors", "skipped")
 
@@ -72,12 +73,12 @@ def bench_path(output: str) -> str:
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite("faults", (*PRODUCT, "tests/faults", "tests/e2e/test_overcharging.py"), faults, green_runs=3),
-        Suite("hostile", (*PRODUCT, "tests/hostile"), hostile, green_runs=3),
-        Suite("conformance", (*PRODUCT, "tests/conformance"), conformance),
-        Suite("upgrade-test", (*PRODUCT, "tests/upgrade"), upgrade),
+        Suite("faults", (*RUNNING, "tests/faults", "tests/e2e/test_overcharging.py"), faults, green_runs=3),
+        Suite("hostile", (*RUNNING, "tests/hostile"), hostile, green_runs=3),
+        Suite("conformance", (*RUNNING, "tests/conformance"), conformance),
+        Suite("upgrade-test", (*RUNNING, "tests/upgrade"), upgrade),
         Suite("bench-path", (*PRODUCT, "bench/path"), bench_path),
         Suite("test-training", ("training",), pytest_counts),
-        Suite("test-long", (*PRODUCT, "tests/e2e", "tests/canaries", "tests/contract/auth"), pytest_counts),
+        Suite("test-long", (*RUNNING, "tests/e2e", "tests/canaries", "tests/contract/auth"), pytest_counts),
     )
 }

@@ -18,8 +18,8 @@ import pytest
 
 from common.model_list import DEFAULT_FILE, LlamaTarget, load_model_list
 from muhgpt_cli.model_file.traits import read_traits
-from tests.e2e.platform import until
 from tests.hub import Hub, running_hub
+from tests.worlds.processes import until
 
 MODEL = DEFAULT_FILE.read_bytes()
 ORG = "acme/Rocket-3B-GGUF"

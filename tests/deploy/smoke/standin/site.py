@@ -18,7 +18,7 @@ from tests.deploy.smoke.standin.engine import Engine, find
 from tests.deploy.smoke.standin.network import VIRTUAL, Names, address
 from tests.deploy.smoke.standin.pod import Pod
 from tests.deploy.smoke.standin.secrets_api import SecretsApi
-from tests.faults.postgres import Postgres
+from tests.worlds.parts.postgres import Postgres
 
 ORDER = ("auth", "quota", "inference", "edge")
 COMMAND = 60.0  # seconds for one command of the operator's

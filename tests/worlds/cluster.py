@@ -16,10 +16,10 @@ import psutil
 
 from servicekit.tls.directory import TlsDirectory
 from tests.certificates import ROLES, Authority, certificate, write_files
-from tests.faults.office import Office
-from tests.faults.postgres import Postgres
-from tests.faults.proxy import Proxy
-from tests.faults.service import Service
+from tests.worlds.parts.office import Office
+from tests.worlds.parts.postgres import Postgres
+from tests.worlds.parts.proxy import Proxy
+from tests.worlds.parts.service import Service
 
 READY = 60.0  # seconds until all is well again
 STEADY = 1.2  # seconds of being ready after a fault: an edge counts as ready for one second after it lost a peer
