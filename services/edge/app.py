@@ -17,6 +17,7 @@ from services.edge.endpoints import openapi
 from services.edge.endpoints.access import Platform
 from services.edge.endpoints.charges import route as charges
 from services.edge.endpoints.chat import route as chat
+from services.edge.endpoints.chat.parsed import CHAT_BODY
 from services.edge.endpoints.chat.route import ChatLimits, ChatRoute
 from services.edge.endpoints.chat.validation import explain_findings
 from services.edge.endpoints.errors import to_api_error
@@ -58,7 +59,9 @@ class EdgeApp:
         self._trust_traceparent = trust_traceparent
         self._new_id = new_id
         budget = budget or Limits(clock)
-        self._chat = ChatRoute(gateway, clock, limits or ChatLimits(), budget, parser or BodyParser(budget))
+        self._chat = ChatRoute(
+            gateway, clock, limits or ChatLimits(), budget, parser or BodyParser(budget, [CHAT_BODY])
+        )
         self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

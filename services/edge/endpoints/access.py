@@ -43,7 +43,7 @@ async def reader(request: Request, platform: PlatformOf, _shown: Annotated[Any, 
     """The caller of a read endpoint. Raises ApiError and Failures: 401, 503, or 429 past the endpoints' own bound."""
     exchange: Exchange = request.scope["exchange"]
     caller = await identify(exchange, platform.gateway, platform.budget)
-    exchange.caller = caller
+    exchange.identified(caller.principal.account_id, caller.principal.key_id)
     platform.reads.take(caller.principal.account_id)
     return caller
 

@@ -38,9 +38,9 @@ def request_ended(exchange: Exchange, now: float) -> None:
     client_id = exchange.header(b"x-client-request-id")
     if client_id is not None:
         fields["client_request_id"] = shown(client_id)
-    if exchange.caller is not None:
-        fields["account_id"] = exchange.caller.principal.account_id
-        fields["key_id"] = exchange.caller.principal.key_id
+    if exchange.account_id is not None:
+        fields["account_id"] = exchange.account_id
+        fields["key_id"] = exchange.key_id
     if exchange.model is not None:
         fields["model"] = exchange.model
     if exchange.first_token is not None:

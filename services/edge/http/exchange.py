@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from servicekit.clock import Clock
 from servicekit.observability import tracing
 from servicekit.observability.line_safe import line_safe
-from services.edge.endpoints.chat import stream as sse
 from services.edge.http.errors import ApiError
 from services.edge.http.flush import WhenWritten
 from services.edge.http.senders import Sources
-from services.edge.serving.answer import Usage
-from services.edge.serving.gateway import Caller
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,6 +20,16 @@ Header = tuple[bytes, bytes]
 
 CLIENT_GONE = 499  # nginx's number for a client that left before its answer; appears in logs and metrics only
 JSON: Header = (b"content-type", b"application/json")
+
+
+class TokenCounts(Protocol):
+    """What the log says of an answer's size."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def completion_tokens(self) -> int: ...
 
 
 class Exchange:
@@ -39,12 +46,14 @@ class Exchange:
         "_send",
         "_when_written",
         "account_headers",
+        "account_id",
         "began",
-        "caller",
         "charge_id",
         "complete",
+        "error_event",
         "first_token",
         "headers",
+        "key_id",
         "last_sent",
         "method",
         "model",
@@ -52,7 +61,6 @@ class Exchange:
         "route",
         "sending",
         "status",
-        "streaming",
         "trace",
         "unread",
         "usage",
@@ -73,15 +81,20 @@ class Exchange:
         self.first_token: float | None = None
         self._held_start: Message | None = None  # of FastAPI's answer, until its body is known
         self.status = 0  # until the answer starts
-        self.streaming = False
+        self.error_event: Callable[[ApiError], bytes] | None = None  # of an answer that streams, in its dialect
         self.sending = False
         self.complete = False
         self.trace = tracing.NONE
-        self.caller: Caller | None = None
+        self.account_id: str | None = None
+        self.key_id: str | None = None
         self.model: str | None = None  # the alias, once it is known to be one
         self.charge_id: str | None = None  # the receipt's, once the request was admitted
-        self.usage: Usage | None = None
+        self.usage: TokenCounts | None = None
         self.account_headers: Sequence[Header] = ()  # where the account stands, after the other headers
+
+    def identified(self, account_id: str, key_id: str) -> None:
+        """Whose request it is, for the log."""
+        self.account_id, self.key_id = account_id, key_id
 
     def header(self, name: bytes) -> str | None:
         """A request header's value; names are in lower case."""
@@ -135,8 +148,8 @@ class Exchange:
         if self.status == 0:
             extra = [(name.encode(), value.encode()) for name, value in error.headers.items()]
             await self.respond(error.status, error.body(), [JSON, *extra])
-        elif self.streaming and not self.complete:
-            await self.body(sse.encode_error(error))
+        elif self.error_event is not None and not self.complete:
+            await self.body(self.error_event(error))
 
     async def asgi_send(self, message: Message) -> None:
         """For the application that answers through plain ASGI messages (FastAPI)."""

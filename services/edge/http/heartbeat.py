@@ -1,4 +1,4 @@
-"""Comments on a stream that has nothing to say, so that proxies do not take it for dead."""
+"""Pieces on a stream that has nothing to send, so that proxies do not take it for dead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Protocol
 
 from servicekit.clock import Clock
-from services.edge.endpoints.chat import stream as sse
 from services.edge.http.exchange import Exchange
 
 
@@ -33,14 +32,20 @@ class Loop(Protocol):
 
 
 class Heartbeat:
-    """`with Heartbeat(...):` sends a comment whenever nothing was sent for `interval` seconds.
+    """`with Heartbeat(...):` sends a piece that says nothing whenever nothing was sent for `interval` seconds.
 
     Costs a stream one timer, and a token nothing.
     """
 
-    def __init__(self, exchange: Exchange, interval: float, clock: Clock, loop: Loop | None = None) -> None:
-        """`loop` is the running one, or a test's, whose time is the clock's."""
+    def __init__(
+        self, exchange: Exchange, piece: bytes, interval: float, clock: Clock, loop: Loop | None = None
+    ) -> None:
+        """`piece` is an empty event or comment in the stream's dialect.
+
+        `loop` is the running one, or a test's, whose time is the clock's.
+        """
         self._exchange = exchange
+        self._piece = piece
         self._interval = interval
         self._clock = clock
         self._loop: Loop = loop or asyncio.get_running_loop()
@@ -63,6 +68,6 @@ class Heartbeat:
         self._timer = self._loop.call_later(self._interval, self._check)
 
     async def _send(self) -> None:
-        # A send that waits means that the client has not taken the last piece yet: it needs no comment.
+        # A send that waits means that the client has not taken the last piece yet: it needs nothing.
         if not self._exchange.sending and not self._exchange.complete:
-            await self._exchange.body(sse.KEEP_ALIVE, more=True)
+            await self._exchange.body(self._piece, more=True)

@@ -12,7 +12,6 @@ from servicekit.clock import Clock
 from services.edge.http.bodies import MIB, Bodies
 from services.edge.http.connections import Connections
 from services.edge.http.discards import Discards
-from services.edge.http.preparations import Preparations
 from services.edge.http.senders import Sender, Sources
 from services.edge.http.spending import Spending
 from services.edge.http.unauthorized import Unauthorized
@@ -39,7 +38,6 @@ class LimitNumbers:
     connections: int = 4096
     connections_per_source: int = 256
     unauthorized_per_minute: int = 60
-    preparations_per_account: int = 3
     discarded_bytes_per_second: int = 32 * MIB
     refused_cpu_seconds: float = 2.0
     trusted_proxies: str | None = None
@@ -53,8 +51,7 @@ class Limits:
     - `bodies`: bytes of bodies that are held.
     - `connections`: open connections.
     - `unauthorized`: 401s of each source address.
-    - `spending`: CPU time of rejected work; `spending.charge(Sender.account(id), seconds)` after a 400 or 413.
-    - `preparations`: prompts being prepared for each account.
+    - `spending`: CPU time of rejected work; `spending.charge_account(id, seconds)` after a 400 or 413.
     - `discards`: how fast the rest of answered requests is read.
     - `sources`: finds a request's source address.
     """
@@ -68,4 +65,3 @@ class Limits:
         self.unauthorized = Unauthorized(clock, numbers.unauthorized_per_minute)
         self.spending = Spending(clock, numbers.refused_cpu_seconds)
         self.discards = Discards(clock, numbers.discarded_bytes_per_second)
-        self.preparations = Preparations(numbers.preparations_per_account)

@@ -50,6 +50,10 @@ class Spending:
         if len(table) > self._max_senders:
             table.popitem(last=False)
 
+    def charge_account(self, account_id: str, seconds: float) -> None:
+        """The same for an account."""
+        self.charge(Sender.account(account_id), seconds)
+
     def refused_until(self, sender: Sender) -> float | None:
         """The monotonic time from which the sender's requests are taken again; None when they are taken now."""
         table = self._spent[sender.kind]

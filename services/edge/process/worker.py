@@ -13,6 +13,7 @@ from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import tell_build
 from services.edge.app import EdgeApp
+from services.edge.endpoints.chat.parsed import CHAT_BODY
 from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.cors import Cors
 from services.edge.http.descriptors import connections_that_fit
@@ -24,6 +25,7 @@ from services.edge.http.server import HttpServer
 from services.edge.peers.streaming.resolver import Resolver, SystemResolver
 from services.edge.process.connect import make_peers
 from services.edge.serving.pipeline import Pipeline
+from services.edge.serving.preparations import Preparations
 from services.edge.settings import EdgeSettings
 
 log = get_logger(__name__)
@@ -44,8 +46,9 @@ async def serve(
     tracing.configure("edge")
     tell_build()
     budget = Limits(clock, numbers_of(settings))
-    pipeline = make_pipeline(settings, clock, budget=budget)
-    parser = BodyParser(budget, parsers_of(settings))
+    preparations = Preparations(settings.max_preparations_per_account, budget.spending.charge_account)
+    pipeline = make_pipeline(settings, clock, preparations=preparations)
+    parser = BodyParser(budget, [CHAT_BODY], parsers_of(settings))
     server = make_server(settings, pipeline, clock, on_started, budget=budget, parser=parser)
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
@@ -100,14 +103,14 @@ def make_server(
 
 
 def make_pipeline(
-    settings: EdgeSettings, clock: Clock, resolver: Resolver | None = None, *, budget: Limits | None = None
+    settings: EdgeSettings, clock: Clock, resolver: Resolver | None = None, *, preparations: Preparations | None = None
 ) -> Pipeline:
     """The pipeline to the three services. Raises StartupError for addresses, files or a secret that cannot be used."""
     return Pipeline(
         make_peers(settings, resolver or SystemResolver()),
         clock,
         edge_name=f"{socket.gethostname()}:{os.getpid()}",
-        budget=budget,
+        preparations=preparations,
         cached_keys=settings.cached_keys,
         max_unfinished_holds=settings.max_unfinished_holds,
     )
@@ -123,7 +126,6 @@ def numbers_of(settings: EdgeSettings) -> LimitNumbers:
         connections_per_source=settings.max_connections_per_source,
         unauthorized_per_minute=settings.unauthorized_per_minute,
         discarded_bytes_per_second=settings.discarded_bytes_per_second,
-        preparations_per_account=settings.max_preparations_per_account,
         refused_cpu_seconds=settings.refused_cpu_seconds,
         trusted_proxies=settings.trusted_proxies,
         proxy_header=settings.proxy_header,

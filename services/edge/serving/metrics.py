@@ -6,16 +6,6 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _FINE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-PRINCIPALS = Counter("muhgpt_edge_principal_lookups_total", "Keys looked up in the cache, by result", ["result"])
-CACHE_HITS = PRINCIPALS.labels("hit")
-CACHE_MISSES = PRINCIPALS.labels("miss")
-RECONNECTS = Counter("muhgpt_edge_stream_breaks_total", "Streams to a peer that broke and were opened again", ["peer"])
-STREAMS_OPEN = Gauge(
-    "muhgpt_edge_streams_open", "Streams to replicas of a peer that are open", ["peer"], multiprocess_mode="livesum"
-)
-HOLDS_OPEN = Gauge(
-    "muhgpt_edge_holds_open", "Holds that quota has not acknowledged the end of", multiprocess_mode="livesum"
-)
 ANSWERS_OPEN = Gauge("muhgpt_edge_answers_open", "Answers being prepared or running", multiprocess_mode="livesum")
 FIRST_TOKEN = Histogram(
     "muhgpt_edge_first_token_seconds", "From the request's admission at the edge to its first output", buckets=_FINE

@@ -10,7 +10,6 @@ from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
-from services.edge.http.limits import Limits, Sender
 from services.edge.peers.errors import Failure, GenerationFailed, Refused, Service, Unavailable
 from services.edge.peers.inference.from_inference import to_failure
 from services.edge.peers.inference.generation import Generation
@@ -20,6 +19,7 @@ from services.edge.peers.quota.hold import Hold
 from services.edge.peers.quota.peer import QuotaPeer
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving.live_answer import LiveAnswer
+from services.edge.serving.preparations import Preparations
 from services.edge.serving.recent_refusals import Admission
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ class Opening:
         inference: InferencePeer,
         admission: Admission,
         clock: Clock,
-        budget: Limits,
+        preparations: Preparations,
         timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         self._answer = answer
@@ -71,7 +71,7 @@ class Opening:
         self._inference = inference
         self._admission = admission
         self._clock = clock
-        self._budget = budget
+        self._preparations = preparations
         self._prepared: inference_pb2.Prepared | None = None
 
     async def run(self) -> None:
@@ -120,7 +120,7 @@ class Opening:
     async def _prepare_in_turn(self) -> Generation:
         """Prepares the prompt once its account has few enough under way; what a refusal cost is charged to it."""
         account_id = self._answer.principal.account_id
-        turn = self._budget.preparations.enter(account_id, self._answer.wakeup.set)
+        turn = self._preparations.enter(account_id, self._answer.wakeup.set)
         began: float | None = None
         try:
             while not turn.granted:
@@ -134,9 +134,9 @@ class Opening:
             return generation
         except GenerationFailed as failed:
             if began is not None and failed.reason in CLIENT_FAULTS:
-                share = (self._clock.monotonic() - began) / max(1, self._budget.preparations.running)
+                share = (self._clock.monotonic() - began) / max(1, self._preparations.running)
                 spent = share if failed.spent is None else failed.spent
-                self._budget.spending.charge(Sender.account(account_id), spent)
+                self._preparations.charge(account_id, spent)
             raise
         finally:
             turn.end()

@@ -12,11 +12,11 @@ from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
-from services.edge.http.limits import Limits
 from services.edge.peers.auth.peer import AuthPeer
 from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import Channels, InferencePeer
+from services.edge.peers.metrics import CACHE_HITS
 from services.edge.peers.quota.peer import MAX_UNFINISHED, QuotaPeer
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.state import StreamState
@@ -36,6 +36,7 @@ from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.model_catalogue import ModelCatalogue
 from services.edge.serving.open_answers import Running, Upload
 from services.edge.serving.opening import Opening, Order
+from services.edge.serving.preparations import Preparations
 from services.edge.serving.recent_refusals import Admission
 
 log = get_logger(__name__)
@@ -96,13 +97,13 @@ class Pipeline:
         *,
         edge_name: str,
         cached_keys: int = 100_000,
-        budget: Limits | None = None,
+        preparations: Preparations | None = None,
         max_unfinished_holds: int = MAX_UNFINISHED,
         timings: Timings = DEFAULT_TIMINGS,
     ) -> None:
         self._peers = peers
         self._timings = timings
-        self._budget = budget or Limits(clock)
+        self._preparations = preparations or Preparations()
         self._clock = clock
         self._running = Running()
         self._first_progress = FirstProgress(clock)
@@ -202,7 +203,7 @@ class Pipeline:
         digest = key_format.digest(key)
         principal = self._auth.remembered(digest)
         if principal is not None:
-            metrics.CACHE_HITS.inc()
+            CACHE_HITS.inc()
             return Caller(principal, digest)
         if not key_format.is_well_formed(key):
             raise CredentialInvalid(CredentialFault.KEY)
@@ -264,7 +265,7 @@ class Pipeline:
             self._inference,
             self._admission,
             self._clock,
-            self._budget,
+            self._preparations,
             self._timings,
         ).run()
         metrics.FIRST_TOKEN.observe(self._clock.monotonic() - started)

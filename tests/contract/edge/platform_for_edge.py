@@ -14,7 +14,6 @@ from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.clock import Clock, SystemClock
 from servicekit.rpc.access import Tokens
 from servicekit.rpc.server import Server
-from services.edge.http.limits import Limits
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.resolver import Resolver, SystemResolver
 from services.edge.peers.streaming.state import StreamState
@@ -22,6 +21,7 @@ from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.process.connect import Dial
 from services.edge.serving.answer import Answer, Batch
 from services.edge.serving.pipeline import Caller, Peers, Pipeline
+from services.edge.serving.preparations import Preparations
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.scripted_quota import ScriptedQuota
 from tests.contract.edge.wire import Wire
@@ -82,7 +82,7 @@ async def start_platform(
     engine: ScriptedEngine | None = None,
     clock: Clock | None = None,
     second: str = "",
-    budget: Limits | None = None,
+    preparations: Preparations | None = None,
     max_unfinished_holds: int = 10_000,
     max_generations: int = 4096,
     timings: Timings = DEFAULT_TIMINGS,
@@ -112,7 +112,7 @@ async def start_platform(
         pipeline = await start_pipeline(
             stack,
             clock,
-            budget=budget,
+            preparations=preparations,
             max_unfinished_holds=max_unfinished_holds,
             timings=timings,
             **{name: ",".join(each) for name, each in lists.items()},
@@ -129,7 +129,7 @@ async def start_pipeline(
     inference: str,
     token: str = EDGE_TOKEN,
     resolver: Resolver | None = None,
-    budget: Limits | None = None,
+    preparations: Preparations | None = None,
     max_unfinished_holds: int = 10_000,
     timings: Timings = DEFAULT_TIMINGS,
 ) -> Pipeline:
@@ -145,7 +145,7 @@ async def start_pipeline(
         peers,
         clock,
         edge_name="test edge",
-        budget=budget,
+        preparations=preparations,
         max_unfinished_holds=max_unfinished_holds,
         timings=timings,
     )

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from services.edge.endpoints.errors import to_api_error
-from services.edge.http.limits import LimitNumbers, Limits, Sender
+from services.edge.http.limits import Limits, Sender
 from services.edge.peers.errors import Failure
+from services.edge.serving.preparations import Preparations
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import InvalidRequest
@@ -25,6 +26,11 @@ class CostlyEngine(ScriptedEngine):
     async def prepare(self, request: ChatRequest) -> ScriptedPrompt:
         spent.add(0.7)
         return await super().prepare(request)
+
+
+def charged_to(budget: Limits) -> Preparations:
+    """Prompts that are refused are charged as an edge process does it."""
+    return Preparations(charge=budget.spending.charge_account)
 
 
 async def refused(platform: Platform) -> int:
@@ -50,7 +56,7 @@ async def test_an_account_prepares_three_prompts_at_once_and_another_account_doe
 
 
 async def test_a_client_that_leaves_while_it_waits_for_its_turn_gives_it_up() -> None:
-    async with start_platform("a", budget=Limits(FakeClock(), LimitNumbers(preparations_per_account=1))) as platform:
+    async with start_platform("a", preparations=Preparations(1)) as platform:
         platform.engine.prepare_gate = gate = asyncio.Semaphore(0)
         tasks = [asyncio.create_task(platform.open()) for _ in range(3)]
         await until(lambda: len(platform.engine.requests) == 1)
@@ -65,7 +71,7 @@ async def test_a_client_that_leaves_while_it_waits_for_its_turn_gives_it_up() ->
 
 async def test_what_inference_says_that_a_refusal_cost_is_charged_to_the_account() -> None:
     budget = Limits(FakeClock())
-    async with start_platform(engine=CostlyEngine("a"), budget=budget) as platform:
+    async with start_platform(engine=CostlyEngine("a"), preparations=charged_to(budget)) as platform:
         platform.engine.fail_prepare(InvalidRequest("no"))
         assert [await refused(platform) for _ in range(2)] == [400, 400]
         assert budget.spending.refused_until(ALICE) is None
@@ -77,7 +83,7 @@ async def test_what_inference_says_that_a_refusal_cost_is_charged_to_the_account
 async def test_the_time_of_a_refusal_that_says_nothing_is_charged() -> None:
     clock = FakeClock()
     budget = Limits(clock)
-    async with start_platform("a", clock=clock, budget=budget) as platform:
+    async with start_platform("a", clock=clock, preparations=charged_to(budget)) as platform:
         platform.engine.prepare_gate = gate = asyncio.Semaphore(0)
         platform.engine.fail_prepare(InvalidRequest("no"))
         refusal = asyncio.create_task(refused(platform))
@@ -91,7 +97,7 @@ async def test_the_time_of_a_refusal_that_says_nothing_is_charged() -> None:
 async def test_a_request_that_is_served_is_charged_nothing() -> None:
     clock = FakeClock()
     budget = Limits(clock)
-    async with start_platform("a", clock=clock, budget=budget) as platform:
+    async with start_platform("a", clock=clock, preparations=charged_to(budget)) as platform:
         platform.engine.prepare_gate = gate = asyncio.Semaphore(0)
         opening = asyncio.create_task(platform.open())
         await until(lambda: len(platform.engine.requests) == 1)

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from servicekit.clock import SystemClock
+from services.edge.endpoints.chat.parsed import CHAT_BODY, parse_chat
 from services.edge.http.errors import ApiError
 from services.edge.http.limits import Limits, Sender
-from services.edge.http.parsing.parsed import parse_chat
 from services.edge.http.parsing.parser import BodyParser
 from services.edge.http.parsing.pool import PoolNumbers
 
@@ -40,7 +40,7 @@ async def start() -> AsyncIterator[Start]:
     started: list[BodyParser] = []
 
     def begin(limits: Limits | None = None, **numbers: Any) -> BodyParser:
-        started.append(BodyParser(limits or Limits(SystemClock()), PoolNumbers(**numbers)))
+        started.append(BodyParser(limits or Limits(SystemClock()), [CHAT_BODY], PoolNumbers(**numbers)))
         return started[-1]
 
     yield begin
@@ -50,13 +50,13 @@ async def start() -> AsyncIterator[Start]:
 
 async def refusal(parser: BodyParser, body: bytes, account_id: str = "a") -> ApiError:
     with pytest.raises(ApiError) as raised:
-        await parser.parse(body, account_id)
+        await parser.parse(body, account_id, CHAT_BODY)
     return raised.value
 
 
 async def test_a_large_body_arrives_as_a_small_one_would(start: Start) -> None:
     parser = start()
-    assert await parser.parse(LARGE, "a") == parse_chat(LARGE, Limits(SystemClock()).request)
+    assert await parser.parse(LARGE, "a", CHAT_BODY) == parse_chat(LARGE, Limits(SystemClock()).request)
     assert len(parser.pids) == 1
 
 
@@ -70,7 +70,7 @@ async def test_a_hostile_body_costs_the_event_loop_nothing_and_is_charged_to_its
 ) -> None:
     limits = Limits(SystemClock())
     parser = start(limits)
-    await parser.parse(LARGE, "other")  # a process is there
+    await parser.parse(LARGE, "other", CHAT_BODY)  # a process is there
     began = time.thread_time()
     error = await refusal(parser, body)
     assert time.thread_time() - began < LOOP_SECONDS
@@ -95,16 +95,16 @@ async def test_a_coding_agents_body_is_parsed_in_place(start: Start) -> None:
         ]
     body = json.dumps({"messages": [USER, *turns], "tools": tools, "stream": True}).encode()
     assert 80_000 < len(body) < 256 * 1024
-    await parser.parse(body, "a")
+    await parser.parse(body, "a", CHAT_BODY)
     assert parser.pids == []
 
 
 async def test_a_parser_that_is_killed_under_a_body_is_replaced(start: Start) -> None:
     parser = start()
-    await parser.parse(LARGE, "a")
+    await parser.parse(LARGE, "a", CHAT_BODY)
     (pid,) = parser.pids
     os.kill(pid, signal.SIGKILL)
-    assert (await parser.parse(LARGE, "a")).form.stream
+    assert (await parser.parse(LARGE, "a", CHAT_BODY)).form.stream
     assert parser.pids != [pid]
 
 
@@ -114,7 +114,7 @@ async def test_a_body_that_takes_too_much_memory_is_its_senders_400(start: Start
     huge = json.dumps({"messages": [{"role": "user", "content": [picture]}]}).encode()
     error = await refusal(parser, huge)
     assert (error.status, error.code) == (400, "body_unreadable")
-    assert (await parser.parse(LARGE, "b")).form.stream
+    assert (await parser.parse(LARGE, "b", CHAT_BODY)).form.stream
 
 
 async def test_a_body_that_takes_too_long_is_its_senders_400(start: Start) -> None:
@@ -129,7 +129,7 @@ async def test_accounts_take_turns(start: Start) -> None:
     order: list[str] = []
 
     async def send(account_id: str) -> None:
-        await parser.parse(LARGE, account_id)
+        await parser.parse(LARGE, account_id, CHAT_BODY)
         order.append(account_id)
 
     greedy = [asyncio.create_task(send("greedy")) for _ in range(12)]
@@ -140,14 +140,14 @@ async def test_accounts_take_turns(start: Start) -> None:
 
 async def test_one_account_leaves_a_process_to_others(start: Start) -> None:
     parser = start(processes=2)
-    greedy = [asyncio.create_task(parser.parse(LARGE, "greedy")) for _ in range(8)]
+    greedy = [asyncio.create_task(parser.parse(LARGE, "greedy", CHAT_BODY)) for _ in range(8)]
     await asyncio.gather(*greedy)
     assert len(parser.pids) == 1
 
 
 async def test_the_queue_of_an_account_is_bounded(start: Start) -> None:
     parser = start(processes=1)
-    tasks = [asyncio.create_task(parser.parse(LARGE, "greedy")) for _ in range(40)]
+    tasks = [asyncio.create_task(parser.parse(LARGE, "greedy", CHAT_BODY)) for _ in range(40)]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     refused = [result for result in results if isinstance(result, ApiError)]
     assert {error.status for error in refused} == {429}
@@ -156,20 +156,20 @@ async def test_the_queue_of_an_account_is_bounded(start: Start) -> None:
 
 async def test_a_client_that_leaves_costs_the_pool_no_process(start: Start) -> None:
     parser = start(processes=1)
-    await parser.parse(LARGE, "a")
+    await parser.parse(LARGE, "a", CHAT_BODY)
     before = parser.pids
     for _ in range(5):
-        task = asyncio.create_task(parser.parse(LARGE, "a"))
+        task = asyncio.create_task(parser.parse(LARGE, "a", CHAT_BODY))
         await asyncio.sleep(0)
         task.cancel()
-    assert (await parser.parse(LARGE, "b")).form.stream
+    assert (await parser.parse(LARGE, "b", CHAT_BODY)).form.stream
     assert parser.pids == before
 
 
 async def test_a_parser_has_no_secret_and_no_file_of_the_edge(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUHGPT_INTERNAL_TOKEN", "secret")
     parser = start()
-    await parser.parse(LARGE, "a")
+    await parser.parse(LARGE, "a", CHAT_BODY)
     (pid,) = parser.pids
     process = psutil.Process(pid)
     assert not any(name.startswith("MUHGPT") for name in process.environ())
@@ -182,11 +182,12 @@ async def test_a_parser_does_not_outlive_its_edge(tmp_path: Path) -> None:
     script.write_text(
         "import asyncio, sys\n"
         "from servicekit.clock import SystemClock\n"
+        "from services.edge.endpoints.chat.parsed import CHAT_BODY\n"
         "from services.edge.http.limits import Limits\n"
         "from services.edge.http.parsing.parser import BodyParser\n"
         "async def main():\n"
-        "    parser = BodyParser(Limits(SystemClock()))\n"
-        "    await parser.parse(sys.stdin.buffer.read(), 'a')\n"
+        "    parser = BodyParser(Limits(SystemClock()), [CHAT_BODY])\n"
+        "    await parser.parse(sys.stdin.buffer.read(), 'a', CHAT_BODY)\n"
         "    print(*parser.pids, flush=True)\n"
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"

@@ -54,7 +54,7 @@ class Stream:
         self.stuck.set()
         scope = {"method": "POST", "headers": []}
         self.exchange = Exchange(scope, self._send, request_id="req_1", clock=self.clock)
-        self.heartbeat = Heartbeat(self.exchange, SILENCE, self.clock, self.loop)
+        self.heartbeat = Heartbeat(self.exchange, sse.KEEP_ALIVE, SILENCE, self.clock, self.loop)
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message["body"])

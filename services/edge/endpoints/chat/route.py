@@ -13,6 +13,7 @@ from functools import partial
 
 from servicekit.clock import MICROSECONDS, Clock
 from services.edge.endpoints.chat import stream as sse
+from services.edge.endpoints.chat.parsed import CHAT_BODY, ChatForm, ParsedChat
 from services.edge.endpoints.chat.whole import Completion
 from services.edge.endpoints.errors import to_api_error
 from services.edge.endpoints.identify import identify
@@ -25,7 +26,6 @@ from services.edge.http.exchange import JSON, Exchange, Header, Receive
 from services.edge.http.heartbeat import Heartbeat
 from services.edge.http.ids import completion_id
 from services.edge.http.limits import Limits, Sender
-from services.edge.http.parsing.parsed import ChatForm, ParsedChat
 from services.edge.http.parsing.parser import BodyParser
 from services.edge.peers.errors import Failure, Refused
 from services.edge.serving import metrics
@@ -60,8 +60,8 @@ class ChatRoute:
         exchange.route = PATH
         with exchange.trace.child("authenticate"):
             caller = await identify(exchange, self._gateway, self._budget)
-        exchange.caller = caller
         principal = caller.principal
+        exchange.identified(principal.account_id, principal.key_id)
         self._budget.spending.check(Sender.account(principal.account_id))
         try:
             with self._budget.bodies.open(principal.account_id) as held:
@@ -78,6 +78,7 @@ class ChatRoute:
         parsed = await self._parser.parse(
             await read_json_body(exchange, receive, self._limits.max_body_bytes, held, uploading),
             caller.principal.account_id,
+            CHAT_BODY,
         )
         form = parsed.form
         model = self._gateway.resolve(caller, form.alias)
@@ -128,8 +129,8 @@ class ChatRoute:
             logprobs=form.logprobs,
         )
         await exchange.start(200, [*sse.HEADERS, _granted(answer)])
-        exchange.streaming = True
-        with Heartbeat(exchange, self._limits.heartbeat, self._clock):
+        exchange.error_event = sse.encode_error
+        with Heartbeat(exchange, sse.KEEP_ALIVE, self._limits.heartbeat, self._clock):
             async for batch in answer:
                 data = encoder.encode(batch)
                 if batch.usage is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 
-from muhgpt.inference.v1 import inference_pb2
 from servicekit.observability.logging import get_logger
 from services.edge.http.errors import ApiError
-from services.edge.http.limits import Limits, Sender
+from services.edge.http.limits import Limits
 from services.edge.http.parsing import metrics
+from services.edge.http.parsing.body_format import Body, BodyFormat, Parsed
 from services.edge.http.parsing.frames import TOO_HEAVY, Outcome
-from services.edge.http.parsing.parsed import ChatForm, ParsedChat, parse_chat
 from services.edge.http.parsing.pool import BodyUnreadable, ParserPool, PoolNumbers
 from services.edge.http.parsing.process import Answer
 from services.edge.http.parsing.scan import predicted_seconds
@@ -27,9 +27,10 @@ MAX_IN_PLACE_SECONDS: Final = 0.005  # that the event loop may be silent
 class BodyParser:
     """One for an edge worker. Rejected work is charged to the account that sent it."""
 
-    def __init__(self, limits: Limits, numbers: PoolNumbers | None = None) -> None:
+    def __init__(self, limits: Limits, formats: Sequence[BodyFormat[Any]], numbers: PoolNumbers | None = None) -> None:
+        """Reads bodies of these formats."""
         self._limits = limits
-        self._pool = ParserPool(limits.request, numbers)
+        self._pool = ParserPool(limits.request, [each.name for each in formats], numbers)
 
     @property
     def pids(self) -> list[int]:
@@ -40,36 +41,36 @@ class BodyParser:
         """Starts the processes in the background."""
         self._pool.start()
 
-    async def parse(self, body: bytes | bytearray, account_id: str) -> ParsedChat:
+    async def parse(self, body: Body, account_id: str, form: BodyFormat[Parsed]) -> Parsed:
         """Raises ApiError: 400 with what is wrong, 429 or 503 when the pool has no room."""
         if len(body) <= MAX_IN_PLACE_BYTES and predicted_seconds(body) < MAX_IN_PLACE_SECONDS:
-            return self._in_place(body, account_id)
+            return self._in_place(body, account_id, form)
         try:
-            answer = await self._pool.parse(body, account_id)
+            answer = await self._pool.parse(body, account_id, form.name)
         except BodyUnreadable as error:
             self._charge(account_id, error.seconds)
             raise ApiError.invalid(TOO_HEAVY, code="body_unreadable") from None
         metrics.IN_POOL.observe(answer.cpu)
-        return self._accepted(answer, account_id)
+        return self._accepted(answer, account_id, form)
 
     async def close(self) -> None:
         """Ends the processes."""
         await self._pool.close()
 
-    def _in_place(self, body: bytes | bytearray, account_id: str) -> ParsedChat:
+    def _in_place(self, body: Body, account_id: str, form: BodyFormat[Parsed]) -> Parsed:
         began = time.thread_time()
         try:
-            return parse_chat(body, self._limits.request)
+            return form.parse(body, self._limits.request)
         except ApiError:
             self._charge(account_id, time.thread_time() - began)
             raise
         finally:
             metrics.IN_PLACE.observe(time.thread_time() - began)
 
-    def _accepted(self, answer: Answer, account_id: str) -> ParsedChat:
-        document = orjson.loads(answer.document)
+    def _accepted(self, answer: Answer, account_id: str, form: BodyFormat[Parsed]) -> Parsed:
         if answer.outcome is Outcome.ACCEPTED:
-            return ParsedChat(ChatForm(**document), inference_pb2.ChatRequest.FromString(answer.message))  # type: ignore[arg-type]  # any buffer
+            return form.unpack(answer.document, answer.message)
+        document = orjson.loads(answer.document)
         self._charge(account_id, answer.cpu)
         if answer.outcome is Outcome.REJECTED:
             raise ApiError.invalid(document["message"], param=document["param"], code=document["code"])
@@ -77,4 +78,4 @@ class BodyParser:
         raise ApiError.internal()
 
     def _charge(self, account_id: str, seconds: float) -> None:
-        self._limits.spending.charge(Sender.account(account_id), seconds)
+        self._limits.spending.charge_account(account_id, seconds)

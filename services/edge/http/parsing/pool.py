@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from servicekit.observability.logging import get_logger
@@ -34,6 +34,7 @@ class PoolNumbers:
 class _Job:
     body: bytes | bytearray
     account_id: str
+    format: int  # its place among the pool's
     answer: asyncio.Future[Answer]
 
 
@@ -52,9 +53,11 @@ class ParserPool:
     same, so that leaving cannot cost the pool a process.
     """
 
-    def __init__(self, limits: RequestLimits, numbers: PoolNumbers | None = None) -> None:
+    def __init__(self, limits: RequestLimits, formats: Sequence[str], numbers: PoolNumbers | None = None) -> None:
+        """`formats` are the names of the formats that the processes can read."""
         self._numbers = numbers or PoolNumbers()
-        self._all = [ParserProcess(self._numbers.memory, limits) for _ in range(self._numbers.processes)]
+        self._formats = {name: index for index, name in enumerate(formats)}
+        self._all = [ParserProcess(self._numbers.memory, limits, formats) for _ in range(self._numbers.processes)]
         self._idle = self._all.copy()
         self._at_once = max(1, self._numbers.processes - 1)
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()
@@ -71,11 +74,11 @@ class ParserPool:
         while self._idle:
             self._keep(self._warm(self._idle.pop()))
 
-    async def parse(self, body: bytes | bytearray, account_id: str) -> Answer:
+    async def parse(self, body: bytes | bytearray, account_id: str, form: str) -> Answer:
         """What a process found. Raises ApiError 429 and 503 for a full queue, 503 when no process can be started, and
         BodyUnreadable."""
         self._check_room(account_id)
-        job = _Job(body, account_id, asyncio.get_running_loop().create_future())
+        job = _Job(body, account_id, self._formats[form], asyncio.get_running_loop().create_future())
         self._waiting.setdefault(account_id, deque()).append(job)
         metrics.WAITING.inc()
         self._dispatch()
@@ -140,7 +143,7 @@ class ParserPool:
 
     async def _work(self, process: ParserProcess, job: _Job) -> None:
         try:
-            answer = await self._tried(process, job.body)
+            answer = await self._tried(process, job.body, job.format)
             if not job.answer.done():
                 job.answer.set_result(answer)
         except (ApiError, BodyUnreadable) as error:
@@ -154,13 +157,13 @@ class ParserPool:
                 del self._running[job.account_id]
             self._dispatch()
 
-    async def _tried(self, process: ParserProcess, body: bytes | bytearray) -> Answer:
+    async def _tried(self, process: ParserProcess, body: bytes | bytearray, form: int) -> Answer:
         timeout = self._numbers.timeout
         for _ in range(TRIES):
             await _started(process.start)
             try:
                 async with asyncio.timeout(timeout):
-                    return await process.ask(body)
+                    return await process.ask(body, form)
             except TimeoutError:
                 metrics.TIMED_OUT.inc()
                 log.warning("body_parser_killed", cause=f"no answer within {timeout:g} s", bytes=len(body))

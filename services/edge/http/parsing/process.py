@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.edge.http.limits import RequestLimits
@@ -31,8 +32,9 @@ class Answer:
 class ParserProcess:
     """Started by the first job and again after it ended. After any failure it is killed: it might answer late."""
 
-    def __init__(self, memory: int, limits: RequestLimits) -> None:
-        self._arguments = [str(number) for number in (memory, limits.parts, limits.nesting, limits.validation_errors)]
+    def __init__(self, memory: int, limits: RequestLimits, formats: Sequence[str]) -> None:
+        numbers = (memory, limits.parts, limits.nesting, limits.validation_errors)
+        self._arguments = [*map(str, numbers), *formats]
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
@@ -73,12 +75,15 @@ class ParserProcess:
             self.kill()
             raise
 
-    async def ask(self, body: bytes | bytearray) -> Answer:
-        """What it finds. Raises OSError and EOFError when it died, TimeoutError of the caller's time-out."""
+    async def ask(self, body: bytes | bytearray, form: int) -> Answer:
+        """What it finds in a body of the format at this place.
+
+        Raises OSError and EOFError when it died, TimeoutError of the caller's time-out.
+        """
         assert self._socket is not None
         loop = asyncio.get_running_loop()
         try:
-            await loop.sock_sendall(self._socket, JOB.pack(len(body)))
+            await loop.sock_sendall(self._socket, JOB.pack(form, len(body)))
             await loop.sock_sendall(self._socket, body)
             return await self._answer(self._socket)
         except BaseException:

@@ -14,6 +14,8 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
@@ -21,22 +23,23 @@ from servicekit.process.core_files import forbid_core_files
 from servicekit.process.parent_death import die_with_parent
 from services.edge.http.errors import ApiError
 from services.edge.http.limits import RequestLimits
+from services.edge.http.parsing.body_format import BodyFormat, load
 from services.edge.http.parsing.frames import ANSWER, JOB, TOO_HEAVY, Outcome
-from services.edge.http.parsing.parsed import parse_chat
 
 NICENESS = 5  # streams come before bodies that take long
 PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
 
 
 def main() -> None:
-    """Arguments: the socket's file descriptor, bytes of memory, and the numbers of RequestLimits."""
-    descriptor, memory, *numbers = (int(argument) for argument in sys.argv[1:])
+    """Arguments: the socket's file descriptor, bytes of memory, the numbers of RequestLimits, names of formats."""
+    descriptor, memory, *numbers = (int(argument) for argument in sys.argv[1:6])
     die_with_parent()
+    formats = [load(name) for name in sys.argv[6:]]
     confine(memory)
     gc.freeze()
     with socket.socket(fileno=descriptor) as edge:
         edge.sendall(ANSWER.pack(Outcome.ACCEPTED, time.process_time(), 0, 0))  # ready
-        serve(edge, RequestLimits(*numbers))
+        serve(edge, RequestLimits(*numbers), formats)
 
 
 def confine(memory: int) -> None:
@@ -50,14 +53,14 @@ def confine(memory: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def serve(edge: socket.socket, limits: RequestLimits) -> None:
+def serve(edge: socket.socket, limits: RequestLimits, formats: Sequence[BodyFormat[Any]]) -> None:
     """Answers jobs until the other end is closed."""
     while header := _receive(edge, JOB.size):
-        (size,) = JOB.unpack(header)
+        form, size = JOB.unpack(header)
         body = _receive(edge, size) if size else b""
         if len(body) < size:
             return
-        outcome, document, message, seconds = _parse(body, limits)
+        outcome, document, message, seconds = _parse(body, limits, formats[form])
         del body
         edge.sendall(ANSWER.pack(outcome, seconds, len(document), len(message)) + document)
         edge.sendall(message)
@@ -65,13 +68,14 @@ def serve(edge: socket.socket, limits: RequestLimits) -> None:
         gc.collect()  # what an exception left; everything older is frozen
 
 
-def _parse(body: bytes | bytearray, limits: RequestLimits) -> tuple[Outcome, bytes, bytes, float]:
+def _parse(
+    body: bytes | bytearray, limits: RequestLimits, form: BodyFormat[Any]
+) -> tuple[Outcome, bytes, bytes | bytearray, float]:
     began = time.process_time()
-    message = b""
+    message: bytes | bytearray = b""
     try:
-        parsed = parse_chat(body, limits)
-        message = parsed.message.SerializeToString()
-        outcome, document = Outcome.ACCEPTED, orjson.dumps(parsed.form.fields())
+        document, message = form.pack(form.parse(body, limits))
+        outcome = Outcome.ACCEPTED
     except ApiError as error:
         found = {"message": error.message, "param": error.param, "code": error.code}
         outcome, document = Outcome.REJECTED, orjson.dumps(found)

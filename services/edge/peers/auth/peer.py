@@ -14,6 +14,7 @@ from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
 from servicekit.rpc.status import RpcFailure
+from services.edge.peers import metrics
 from services.edge.peers.auth.principals import Principal, PrincipalCache
 from services.edge.peers.auth.refused_keys import RefusedKeys
 from services.edge.peers.auth.session import KeyWatch
@@ -22,7 +23,6 @@ from services.edge.peers.failed_call import from_failed_call
 from services.edge.peers.streaming.link import Link
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.state import StreamState
-from services.edge.serving import metrics
 
 log = get_logger(__name__)
 

@@ -14,12 +14,12 @@ from muhgpt.quota.v1 import quota_pb2, quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
+from services.edge.peers import metrics
 from services.edge.peers.quota.hold import Hold
 from services.edge.peers.streaming.lease_heartbeat import Heart
 from services.edge.peers.streaming.link import Link, StreamBroken
 from services.edge.peers.streaming.replicas import Replica, Replicas
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
-from services.edge.serving import metrics
 
 log = get_logger(__name__)
 

@@ -14,7 +14,7 @@ from servicekit.observability.logging import get_logger
 from servicekit.observability.outage_log import OutageLog
 from servicekit.rpc.client import Peer
 from servicekit.rpc.status import RpcFailure
-from services.edge.serving import metrics
+from services.edge.peers import metrics
 
 log = get_logger(__name__)
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.edge.endpoints.chat.parsed import parse_chat
 from services.edge.endpoints.chat.request import ChatRequest
 from services.edge.http.errors import ApiError
 from services.edge.http.limits import RequestLimits
-from services.edge.http.parsing.parsed import parse_chat
 from services.edge.http.parsing.parser import MAX_IN_PLACE_BYTES, MAX_IN_PLACE_SECONDS
 from services.edge.http.parsing.scan import predicted_seconds
 from tests.chat_strategies import BODIES, VALUES

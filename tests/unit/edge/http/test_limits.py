@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from servicekit.errors import StartupError
@@ -164,19 +162,6 @@ def test_a_trusted_proxy_may_have_as_many_connections_as_there_is_room_for() -> 
     for client in clients:
         connections.enter(client, "10.0.0.1").works()
     assert len(connections) == 5
-
-
-def test_an_accounts_prompts_are_prepared_in_turns() -> None:
-    preparations = limits(preparations_per_account=2).preparations
-    woken: list[str] = []
-    turns = [preparations.enter("acct_1", partial(woken.append, name)) for name in "abcd"]
-    assert [turn.granted for turn in turns] == [True, True, False, False]
-    assert preparations.enter("acct_2", lambda: None).granted
-    turns[2].end()  # its client left
-    turns[0].end()
-    turns[0].end()
-    assert woken == ["d"]
-    assert turns[3].granted
 
 
 FORWARDED = [(b"x-forwarded-for", b"203.0.113.9, 198.51.100.7"), (b"x-forwarded-for", b"10.0.0.2")]

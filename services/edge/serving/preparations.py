@@ -27,10 +27,19 @@ class Turn:
         self._preparations.leave(self._account_id, self)
 
 
-class Preparations:
-    """At most `at_once` for an account, the others wait in order; their number is bounded by the open answers."""
+def _nobody_counts(account_id: str, seconds: float) -> None:
+    pass
 
-    def __init__(self, at_once: int = 3) -> None:
+
+class Preparations:
+    """At most `at_once` for an account, the others wait in order; their number is bounded by the open answers.
+
+    `charge` is called with an account's id and the seconds of CPU that a prompt cost whose client could have known that
+    it would be refused.
+    """
+
+    def __init__(self, at_once: int = 3, charge: Callable[[str, float], None] = _nobody_counts) -> None:
+        self.charge = charge
         self._at_once = at_once
         self._running: dict[str, set[Turn]] = {}
         self._waiting: dict[str, deque[Turn]] = {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+
+import orjson
 
 from muhgpt.inference.v1 import inference_pb2
 from services.edge.endpoints.chat.to_work import to_proto
 from services.edge.endpoints.chat.validation import parse_chat_request
 from services.edge.http.limits import RequestLimits
+from services.edge.http.parsing.body_format import BodyFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,6 @@ class ChatForm:
     logprobs: bool
     choices: int
     output_limit: int | None  # output tokens for each choice
-
-    def fields(self) -> dict[str, Any]:
-        """For another process."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +46,15 @@ def parse_chat(body: bytes | bytearray, limits: RequestLimits) -> ParsedChat:
         output_limit=request.output_limit,
     )
     return ParsedChat(form, message)
+
+
+def _pack(parsed: ParsedChat) -> tuple[bytes, bytes]:
+    return orjson.dumps(asdict(parsed.form)), parsed.message.SerializeToString()
+
+
+def _unpack(document: bytes, message: bytes | bytearray) -> ParsedChat:
+    work = inference_pb2.ChatRequest.FromString(message)  # type: ignore[arg-type]  # any buffer
+    return ParsedChat(ChatForm(**orjson.loads(document)), work)
+
+
+CHAT_BODY = BodyFormat("services.edge.endpoints.chat.parsed:CHAT_BODY", parse_chat, _pack, _unpack)
