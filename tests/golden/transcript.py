@@ -6,7 +6,7 @@ import asyncio
 import re
 
 from tests.golden.exchanges import Exchange
-from tests.integration.edge.edge_world import Edge
+from tests.worlds.in_process.http_edge import Edge
 
 FOLD = "↵\n"  # stands where a line of JSON was broken, and nowhere else
 HEADER_LIMIT = 8 * 1024

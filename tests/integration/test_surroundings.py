@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.rpc.client import Peer, connect
 from servicekit.rpc.status import RpcFailure
-from tests.contract.auth.auth_world import Caller
+from tests.worlds.in_process.auth import Caller
 
 OPERATOR = "operator-token-of-the-test"
 ENOUGH = 60.0  # seconds for a process to start on a busy machine

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.contract.auth.auth_world import FAKE_TTL, Auth, running_auth
 from tests.fakes import FakeClock
+from tests.worlds.in_process.auth import FAKE_TTL, Auth, running_auth
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from common import key_format
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.rpc.client import connect
 from servicekit.rpc.status import RpcFailure
-from tests.contract.auth.auth_world import Auth, Caller
 from tests.fakes import FakeClock
+from tests.worlds.in_process.auth import Auth, Caller
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

@@ -13,8 +13,8 @@ import pytest
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.clock import SystemClock
 from servicekit.rpc.status import RpcFailure
-from tests.contract.auth.auth_world import FAKE_TTL, Auth, Edge, running_auth
 from tests.fakes import FakeClock
+from tests.worlds.in_process.auth import FAKE_TTL, Auth, Edge, running_auth
 
 MOMENT = 0.08  # seconds in which something that must not happen would have happened
 

@@ -9,9 +9,9 @@ import pytest
 from muhgpt.auth.v1 import auth_pb2
 from services.auth.domain.principal import Defaults
 from services.auth.domain.store import MAX_REPLAY
-from tests.contract.auth.auth_world import FAKE_TTL, Auth, Edge, running_auth
 from tests.contract.auth.test_watch_keys import still_waiting
 from tests.fakes import FakeClock
+from tests.worlds.in_process.auth import FAKE_TTL, Auth, Edge, running_auth
 
 
 async def change_limits(auth: Auth, account: Any, times: int) -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from muhgpt_cli.system import System
-from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
 from tests.fakes import FakeClock
+from tests.worlds.in_process.auth import TOKENS, Auth, running_auth
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from muhgpt.auth.v1 import auth_pb2
 from muhgpt_cli.commands import keys
 from muhgpt_cli.operator_client import Operator
 from muhgpt_cli.system import System
-from tests.contract.auth.auth_world import Auth
+from tests.worlds.in_process.auth import Auth
 
 
 async def test_accounts_are_counted_with_one_call(auth: Auth, system: System) -> None:

@@ -15,8 +15,8 @@ from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.protocol import Bounds
 from tests.contract.edge.platform_for_edge import until
 from tests.fakes_engine import ScriptedEngine
-from tests.integration.edge.edge_world import serving
-from tests.worlds.in_process import ONE, PLENTY, InProcess, start_in_process
+from tests.worlds.in_process.http_edge import serving
+from tests.worlds.in_process.platform import ONE, PLENTY, InProcess, start_in_process
 
 BURST = 100
 OPEN = 64  # answers that an account may have open at once on one edge worker; the rest is refused at once

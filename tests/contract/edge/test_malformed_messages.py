@@ -14,9 +14,9 @@ from muhgpt.inference.v1 import inference_pb2
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.rpc.client import connect
 from servicekit.rpc.status import from_rpc_error
-from tests.contract.auth.auth_world import TOKENS
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN
-from tests.worlds.in_process import InProcess, start_in_process
+from tests.worlds.in_process.auth import TOKENS
+from tests.worlds.in_process.platform import InProcess, start_in_process
 
 SERVICES = {
     "auth": auth_pb2.DESCRIPTOR.services_by_name["Auth"],

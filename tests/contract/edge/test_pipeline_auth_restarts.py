@@ -16,11 +16,11 @@ from servicekit.rpc.status import RpcFailure
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
 from services.edge.serving.pipeline import Pipeline
-from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
 from tests.contract.edge.platform_for_edge import chat_request, collect, serve, start_pipeline, text_of, until
 from tests.contract.edge.scripted_quota import ScriptedQuota
 from tests.contract.edge.test_pipeline_keys import breaks
 from tests.fakes_engine import ScriptedEngine, start_inference
+from tests.worlds.in_process.auth import TOKENS, Auth, running_auth
 
 WORDS = [f"w{number} " for number in range(40)]
 ACCOUNTS, KEYS = 30, 10

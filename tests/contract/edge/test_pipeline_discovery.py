@@ -17,7 +17,7 @@ from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Batch
 from tests.contract.edge.platform_for_edge import collect, streams, text_of, until
 from tests.fakes_engine import Pause
-from tests.worlds.in_process import COST, ONE, PLENTY, PROMPT, TEXT, TWO, InProcess, start_in_process
+from tests.worlds.in_process.platform import COST, ONE, PLENTY, PROMPT, TEXT, TWO, InProcess, start_in_process
 
 LONG_TEXT = "word " * (LARGE // 4)  # goes through the unary Prepare
 ANSWERS = 8

@@ -12,7 +12,7 @@ from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import LARGE
 from services.inference.domain.errors import EngineDied, EngineUnavailable
 from tests.contract.edge.platform_for_edge import collect, text_of, until
-from tests.worlds.in_process import COST, ONE, TEXT, TWO, InProcess, start_in_process
+from tests.worlds.in_process.platform import COST, ONE, TEXT, TWO, InProcess, start_in_process
 
 LONG_TEXT = "w" * LARGE  # goes through the unary Prepare
 ENOUGH = 20  # requests, of which the first replica gets some

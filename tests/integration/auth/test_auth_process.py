@@ -13,7 +13,7 @@ import pytest
 
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.rpc.client import connect
-from tests.contract.auth.auth_world import Caller
+from tests.worlds.in_process.auth import Caller
 
 OPERATOR = "operator-token-of-the-test"
 

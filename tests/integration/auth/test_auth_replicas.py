@@ -16,8 +16,8 @@ import pytest
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.clock import SystemClock
 from servicekit.rpc.status import RpcFailure
-from tests.contract.auth.auth_world import Auth, Edge, running_auth
 from tests.integration.auth.database_relay import DatabaseRelay
+from tests.worlds.in_process.auth import Auth, Edge, running_auth
 
 TTL = 2.0  # seconds; what must be quick is quicker than this
 

@@ -14,7 +14,7 @@ import pytest
 
 from muhgpt.auth.v1 import auth_pb2
 from servicekit.clock import SystemClock
-from tests.contract.auth.auth_world import TOKENS, Auth, running_auth
+from tests.worlds.in_process.auth import TOKENS, Auth, running_auth
 
 EMAIL = "ada@example.com"
 ENOUGH = 60.0  # seconds for a command on a busy machine

@@ -13,8 +13,8 @@ from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.cors import Cors
 from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
-from tests.integration.edge.edge_world import Edge, StartEdge, serving
 from tests.integration.edge.scripted_gateway import ScriptedGateway
+from tests.worlds.in_process.http_edge import Edge, StartEdge, serving
 
 
 @pytest.fixture(scope="session")

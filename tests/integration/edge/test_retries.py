@@ -9,8 +9,8 @@ import pytest
 
 from services.edge.endpoints.chat.route import ChatLimits
 from services.edge.http.errors import ApiError
-from tests.integration.edge.edge_world import StartEdge
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
+from tests.worlds.in_process.http_edge import StartEdge
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 RETRIES = 2
