@@ -12,6 +12,23 @@ CAN_CHANGE = f"({OPEN} OR unconfirmed)"  # a charge that some operation may stil
 FINAL = f"NOT {CAN_CHANGE}"
 NOT_A_CHARGE = f"kind <> {EntryKind.CHARGE:d}"  # ledger lines that are booked once by their reference
 
+# The ids of charges that are open, or unconfirmed, and whose session's lease ended before {now}, oldest first, at most
+# {limit}; {charges} are those of the session l.id, as c. It goes from one session with such charges to the next by an
+# index, so that the holds of sessions that are alive are not read, however many there are. A session that has no row
+# counts as lapsed.
+FIND_LAPSED = """
+WITH RECURSIVE found(id) AS (
+    SELECT * FROM (SELECT session_id FROM charges WHERE {which} ORDER BY session_id LIMIT 1) f
+    UNION ALL
+    SELECT (SELECT c.session_id FROM charges c WHERE {which} AND c.session_id > found.id ORDER BY c.session_id LIMIT 1)
+    FROM found WHERE found.id IS NOT NULL
+), lapsed AS MATERIALIZED (
+    SELECT f.id FROM found f LEFT JOIN sessions s ON s.id = f.id
+    WHERE f.id IS NOT NULL AND coalesce(s.lease_until_us, 0) < {now}
+)
+SELECT c.hold_id FROM lapsed l CROSS JOIN {charges} ORDER BY c.reserved_us LIMIT {limit}
+"""
+
 # Adds what charges cost that are about to be dropped to what is carried forward; {source} is a table or subquery.
 CARRY = (
     "INSERT INTO carried_forward (account_id, key_id, month, credits, refunded)"

@@ -169,11 +169,16 @@ SAVE_SESSION = (
     f"INSERT INTO sessions (id, edge_name, lease_until_us) VALUES ($1, $2, coalesce($4, {NOW}) + $3)"
     " ON CONFLICT (id) DO UPDATE SET edge_name = excluded.edge_name, lease_until_us = excluded.lease_until_us"
 )
-_FIND = (
-    "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
-    f" WHERE c.{{which}} AND coalesce(s.lease_until_us, 0) < coalesce($1, {NOW}) ORDER BY c.reserved_us LIMIT $2"
-)
-FIND_LAPSED, FIND_UNCONFIRMED = (_FIND.format(which=each) for each in (sql.OPEN, "unconfirmed"))
+
+
+def _find_lapsed(which: str) -> str:
+    """LIMIT keeps the planner, which expects one open hold, from reading all of them and comparing their sessions."""
+    of_session = f"SELECT hold_id, reserved_us FROM charges WHERE session_id = l.id AND {which}"
+    charges = f"LATERAL ({of_session} ORDER BY reserved_us LIMIT $2) c"
+    return sql.FIND_LAPSED.format(which=which, now="$1", limit="$2", charges=charges)
+
+
+FIND_LAPSED, FIND_UNCONFIRMED = _find_lapsed(sql.OPEN), _find_lapsed("unconfirmed")
 CUT_LEASES = "UPDATE sessions SET lease_until_us = $1 WHERE lease_until_us > $1"
 FORGIVE = (
     f"UPDATE losses SET forgiven = {columns.COUNTED_LOSSES} WHERE account_id = $1"

@@ -56,11 +56,14 @@ WRITES = {
     Change.LOSS: _upsert("losses", columns.LOSSES, ("account_id", "day"), add=True),
 }
 SAVE_SESSION = _upsert("sessions", ("id", "edge_name", "lease_until_us"), ("id",))
-_FIND = (
-    "SELECT c.hold_id FROM charges c LEFT JOIN sessions s ON s.id = c.session_id"
-    " WHERE c.{which} AND coalesce(s.lease_until_us, 0) < ? ORDER BY c.reserved_us LIMIT ?"
-)
-FIND_LAPSED, FIND_UNCONFIRMED = (_FIND.format(which=each) for each in (sql.OPEN, "unconfirmed"))
+
+
+def _find_lapsed(which: str) -> str:
+    charges = f"charges c WHERE c.session_id = l.id AND {which}"
+    return sql.FIND_LAPSED.format(which=which, now="?", limit="?", charges=charges)
+
+
+FIND_LAPSED, FIND_UNCONFIRMED = _find_lapsed(sql.OPEN), _find_lapsed("unconfirmed")
 CUT_LEASES = "UPDATE sessions SET lease_until_us = ? WHERE lease_until_us > ?"
 FORGIVE = f"UPDATE losses SET forgiven = {COUNTED_LOSSES} WHERE account_id = ? AND day = ? RETURNING forgiven"
 FORGET_SESSIONS = "DELETE FROM sessions WHERE lease_until_us < ?"  # postgres/statements.py says why that is harmless
