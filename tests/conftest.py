@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import secrets
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 import servicekit  # noqa: F401  (before any test imports gRPC: it sets up gRPC's environment)
+from tests import databases
 from tests.tiers import runs
 
 
@@ -48,11 +46,9 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
     """A fresh, empty database."""
-    name = f"test_{secrets.token_hex(6)}"
-    await _administer(postgres_server, f'CREATE DATABASE "{name}"')
-    base, _, query = postgres_server.partition("?")
-    yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
-    await _administer(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    url = await databases.create(postgres_server)
+    yield url
+    await databases.drop(postgres_server, url)
 
 
 @pytest.fixture
@@ -65,14 +61,6 @@ def sqlite_url(tmp_path: Path) -> str:
 def database_url(request: pytest.FixtureRequest) -> str:
     """One test, both databases."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
-
-
-async def _administer(url: str, statement: str) -> None:
-    connection = await asyncio.wait_for(asyncpg.connect(url), 10)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(scope="session")

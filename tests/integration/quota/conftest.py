@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from services.quota.store.postgres.store import PostgresStore
 from services.quota.store.reading.reader import Reader
 from services.quota.store.sqlite.checkpoints import CHECKPOINT_INTERVAL
 from services.quota.store.sqlite.store import SqliteStore
+from tests import databases
 from tests.fakes import FakeClock
 
 MIGRATIONS = Path(services.quota.__file__).parent / "migrations"
@@ -168,6 +170,47 @@ def reserved(outcome: Outcome) -> Reserved:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with this version's schema."""
+    file = tmp_path_factory.mktemp("template") / "quota.db"
+    asyncio.run(_migrated(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """A database with this version's schema, and partitions for the fake clock's months."""
+    url = asyncio.run(databases.create(postgres_server))
+    asyncio.run(_migrated(url))
+    return url
+
+
+async def _migrated(url: str) -> None:
+    async with opened(url, FakeClock()):
+        pass
+
+
+@pytest.fixture
+def copied_sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A copy of the file: migrating each anew takes longer than most tests."""
+    shutil.copy(sqlite_template, tmp_path / "test.db")
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+async def copied_postgres_url(postgres_server: str, postgres_template: str) -> AsyncIterator[str]:
+    url = await databases.create(postgres_server, postgres_template)
+    yield url
+    await databases.drop(postgres_server, url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """One test, both databases, migrated."""
+    return str(request.getfixturevalue(f"copied_{'sqlite' if request.param == 'sqlite' else 'postgres'}_url"))
 
 
 @pytest.fixture
