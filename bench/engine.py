@@ -30,7 +30,7 @@ import psutil
 import uvloop
 
 from common.gguf import control_tokens, facts
-from common.model_list import DEFAULT_FILE
+from services.inference.default_model import FILE as DEFAULT_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = 2048

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.model_list import DEFAULT_FILE
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import DomainError
 from servicekit.rpc.access import Tokens
 from servicekit.rpc.server import Server
+from services.inference.default_model import FILE as DEFAULT_FILE
 from services.inference.domain.chat import ChatRequest, Image
 from services.inference.domain.engine import (
     Delta,

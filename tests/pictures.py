@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 from PIL import Image
 
-from common.model_list import DEFAULT_FILE
+from services.inference.default_model import FILE as DEFAULT_FILE
 
 IMAGE_TOKENS = 16  # of the projector's every picture: 64 pixels in patches of 16
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from common.model_list.entries import LlamaTarget, ModelEntry, ModelList, Target
-from common.model_list.targets import DEFAULT_PROJECTOR
+from common.model_list.entries import ModelEntry, ModelList
 
 
 def with_model_file(models: ModelList, file: Path | None) -> ModelList:
@@ -21,13 +20,6 @@ def with_model_file(models: ModelList, file: Path | None) -> ModelList:
 
 
 def _with(entry: ModelEntry, file: Path) -> ModelEntry:
-    targets = tuple(_target(target, file) for target in entry.targets)
-    embedded = [target for target in targets if isinstance(target, LlamaTarget)]
-    blind = {"vision"} if any(target.projector is None for target in embedded) else set()
+    targets = tuple(target.with_model_file(file) for target in entry.targets)
+    blind = {"vision"} if any(target.vision is False for target in targets) else set()
     return replace(entry, targets=targets, abilities=entry.abilities - blind)
-
-
-def _target(target: Target, file: Path) -> Target:
-    if not isinstance(target, LlamaTarget):
-        return target
-    return replace(target, file=file, projector=None if target.projector == DEFAULT_PROJECTOR else target.projector)

@@ -16,7 +16,8 @@ import pytest
 from gguf import GGUFReader, GGUFWriter
 from openai import OpenAI
 
-from common.model_list import DEFAULT_FILE, load_model_list
+from common.model_list import load_model_list
+from services.inference.default_model import FILE as DEFAULT_FILE
 from tests.hub import Hub, running_hub
 from tests.worlds.processes import MUHGPT, Platform, run_muhgpt, running, until
 

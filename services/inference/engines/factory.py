@@ -8,9 +8,18 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from common.model_list import DEFAULT_FILE, LlamaTarget, ModelEntry, Target, Tokenizer, UpstreamTarget
+from common.model_list import (
+    DEFAULT_FILE,
+    DEFAULT_PROJECTOR,
+    LlamaTarget,
+    ModelEntry,
+    Target,
+    Tokenizer,
+    UpstreamTarget,
+)
 from servicekit.clock import Clock
 from servicekit.timer_wheel import TimerWheel
+from services.inference import default_model
 from services.inference.domain.engine import Engine
 from services.inference.domain.registry import ModelCard
 from services.inference.engines.llama.engine import LlamaEngine, ModelTraits
@@ -88,13 +97,12 @@ class EngineFactory:
         await self._processes.close()
 
     def _key(self, target: Target) -> str:
-        if isinstance(target, LlamaTarget) or target.secret is None:
-            return ""
-        return target.secret.read(self._environment)
+        return "" if target.secret is None else target.secret.read(self._environment)
 
     def _engine(self, entry: ModelEntry, target: Target, key: str) -> LlamaEngine | UpstreamEngine:
         if isinstance(target, LlamaTarget):
             return self._llama(entry, target)
+        assert isinstance(target, UpstreamTarget)
         config = _config(entry, target, key)
         try:
             return UpstreamEngine(config, self._clock, _new_call_id, self._processes, self._timers)
@@ -111,13 +119,13 @@ class EngineFactory:
     def _llama(self, entry: ModelEntry, target: LlamaTarget) -> LlamaEngine:
         settings = self._settings
         config = WorkerConfig(
-            file=target.file or DEFAULT_FILE,
+            file=default_model.FILE if target.file in (None, DEFAULT_FILE) else target.file,
             context_length=target.context_length,
             slots=settings.llama_slots,
             threads=settings.threads,
             prompt_cache_mib=settings.llama_prompt_cache_mib,
             start_timeout=settings.llama_start_timeout,
-            projector=target.projector,
+            projector=default_model.PROJECTOR if target.projector == DEFAULT_PROJECTOR else target.projector,
         )
         patience = Patience(stall=settings.llama_stall_timeout)
         return LlamaEngine(ModelTraits(entry.id, entry.abilities), config, self._clock, _new_call_id, patience)
@@ -157,8 +165,7 @@ def _tokenizer(tokenizer: Tokenizer | None) -> str:
 
 def _missing_in_any(entry: ModelEntry) -> frozenset[str]:
     """What clients cannot have of a model, whichever of its targets answers: for them all targets are one model."""
-    upstreams = [target for target in entry.targets if isinstance(target, UpstreamTarget)]
-    return frozenset({"logprobs"}) & frozenset().union(*(target.unsupported for target in upstreams))
+    return frozenset({"logprobs"}) & frozenset().union(*(target.unsupported for target in entry.targets))
 
 
 def _new_call_id() -> str:

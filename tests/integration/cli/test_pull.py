@@ -18,13 +18,14 @@ import pytest
 
 from common.model_list import DEFAULT_FILE, LlamaTarget, load_model_list
 from muhgpt_cli.model_file.traits import read_traits
+from services.inference.default_model import FILE as SHIPPED_FILE
 from tests.hub import Hub, running_hub
 from tests.worlds.processes import until
 
-MODEL = DEFAULT_FILE.read_bytes()
+MODEL = SHIPPED_FILE.read_bytes()
 ORG = "acme/Rocket-3B-GGUF"
 FILE = "Rocket-3B-Q4_K_M.gguf"
-TRAINED = read_traits(DEFAULT_FILE).trained_context
+TRAINED = read_traits(SHIPPED_FILE).trained_context
 
 
 @dataclass

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common.model_list import DEFAULT_FILE
 from muhgpt.inference.v1 import inference_pb2 as pb
+from services.inference.default_model import FILE as DEFAULT_FILE
 from tests.contract.inference.session_client import chat, open_session
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN
 from tests.pictures import IMAGE_TOKENS, picture, written

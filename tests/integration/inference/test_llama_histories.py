@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.model_list import DEFAULT_FILE
+from services.inference.default_model import FILE as DEFAULT_FILE
 from services.inference.domain.chat import ChatRequest, Message, Role, Tool, ToolCall
 from services.inference.domain.errors import InvalidRequest
 from services.inference.engines.llama.engine import LlamaEngine

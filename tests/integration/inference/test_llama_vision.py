@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from common.model_list import DEFAULT_FILE
 from servicekit.errors import StartupError
+from services.inference.default_model import FILE as DEFAULT_FILE
 from services.inference.domain.chat import (
     ChatRequest,
     FormatKind,

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common.model_list import DEFAULT_FILE
 from muhgpt.inference.v1 import inference_pb2 as pb
 from servicekit.errors import StartupError
+from services.inference.default_model import FILE as DEFAULT_FILE
 from services.inference.engines.llama.engine import LlamaEngine
 from services.inference.engines.llama.supervisor import Patience
 from tests.contract.inference.session_client import SessionClient, chat, open_session

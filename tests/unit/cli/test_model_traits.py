@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from gguf import GGUFWriter
 
-from common.model_list import DEFAULT_FILE, load_model_list
+from common.model_list import load_model_list
 from muhgpt_cli.errors import CliError
 from muhgpt_cli.model_file.traits import read_traits, sees
+from services.inference.default_model import FILE as DEFAULT_FILE
 
 HERMES = '{% if tools %}{{ \'<tool_call>{"name": …, "arguments": …}</tool_call>\' }}{% endif %}'
 

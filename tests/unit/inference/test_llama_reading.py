@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from common.gguf import control_tokens, sampling
-from common.model_list import DEFAULT_FILE
 from servicekit.errors import StartupError
+from services.inference.default_model import FILE as DEFAULT_FILE
 from services.inference.domain.engine import FinishReason
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.completion import CompletionReader

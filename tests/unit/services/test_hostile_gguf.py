@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from common.gguf import control_tokens, facts, longest_token, sampling
-from common.model_list import DEFAULT_FILE
 from servicekit.errors import StartupError
+from services.inference.default_model import FILE as DEFAULT_FILE
 
 HEAD = struct.pack("<4sIQ", b"GGUF", 3, 0)
 MANY = 2**63

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from common.model_list import (
     DEFAULT_FILE,
     DEFAULT_PROJECTOR,
+    SHIPPED,
     LlamaTarget,
     ModelEntry,
     Price,
@@ -18,6 +22,7 @@ from common.model_list import (
     load_model_list,
     with_model_file,
 )
+from common.model_list.schema import ENGINES, FIELDS_OF_TARGETS, SCHEMA_FILE, json_schema
 from servicekit.errors import StartupError
 
 GOOD = """\
@@ -47,6 +52,25 @@ def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "models.yaml"
     path.write_text(text)
     return path
+
+
+def test_the_schema_for_editors_is_that_of_the_classes() -> None:
+    assert SCHEMA_FILE.read_text() == json_schema(), "run: python -m common.model_list"
+
+
+def test_the_schema_takes_what_the_reader_takes() -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(json_schema()))
+    for text in (SHIPPED.read_text(), GOOD, UPSTREAM, COUNTED.format(tokenizer="o200k_base")):
+        validator.validate(yaml.safe_load(text))
+    for old, new in (("llama", "lama"), ("2048", "1"), ("[tools]", "[magic]"), ("output", "outptu"), ("file", "fiel")):
+        with pytest.raises(jsonschema.ValidationError):
+            validator.validate(yaml.safe_load(GOOD.replace(old, new)))
+
+
+def test_every_engine_has_fields_of_its_own_name() -> None:
+    assert list(ENGINES) == ["llama", "upstream"]
+    for name, entry in ENGINES.items():
+        assert FIELDS_OF_TARGETS[name] > set(entry.model_fields)
 
 
 def llama_of(entry: ModelEntry) -> LlamaTarget:
