@@ -13,11 +13,16 @@ MESSAGE_LIMIT = 512  # events in one message: with 20 top logprobs each still un
 
 
 class Outbox:
-    """Events of many generations for one reader; no timer: what is there when the writer is free goes."""
+    """Events of many generations for one reader; no timer: what is there when the writer is free goes.
+
+    The writer is woken one iteration of the loop after the first event, so that what follows at once goes with it: what
+    other sockets brought, and the end of an answer that came whole.
+    """
 
     def __init__(self) -> None:
         self._events: list[tuple[Lane, Event]] = []
         self._filled = asyncio.Event()
+        self._waking = False  # events are there, and the writer has not looked since
         self.load: Load | None = None  # only the newest is worth sending
         self.models_changed = False
 
@@ -28,16 +33,19 @@ class Outbox:
     def put(self, lane: Lane, event: Event) -> None:
         """Appends, also what a full lane's engine had under way, so that nothing an engine gave is ever lost."""
         self._events.append((lane, event))
-        self._filled.set()
+        if not self._waking:
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self.wake)
 
     def wake(self) -> None:
-        """Makes the writer look again: load was set, the replica drains, or the session ends."""
+        """Makes the writer look: there are events, load was set, the replica drains, or the session ends."""
         self._filled.set()
 
     async def filled(self) -> None:
         """Waits until there may be something to send; then the writer takes all of it."""
         await self._filled.wait()
         self._filled.clear()
+        self._waking = False
 
     def take(self) -> list[tuple[int, Event]]:
         """What has queued, at most MESSAGE_LIMIT events; their lanes have room again."""

@@ -31,6 +31,28 @@ async def test_a_message_is_bounded_and_the_rest_follows() -> None:
     assert [event.text for _, event in box.take()] == [str(MESSAGE_LIMIT + n) for n in range(3)]
 
 
+async def test_what_follows_in_the_next_iteration_goes_with_the_first_event() -> None:
+    box, sent = Outbox(), []
+
+    async def write() -> None:
+        while True:
+            await box.filled()
+            sent.append([event.text for _, event in box.take()])
+
+    writer = asyncio.create_task(write())
+    await asyncio.sleep(0)
+    lane = box.lane(1)
+    lane.put(delta("a"))
+    asyncio.get_running_loop().call_soon(lane.put, delta("b"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    lane.put(delta("c"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    writer.cancel()
+    assert sent == [["a", "b"], ["c"]]
+
+
 class Reader:
     """A source that remembers whether it may read."""
 
