@@ -92,6 +92,7 @@ hostile: setup ## attacks on the running platform beside a client that measures,
 run-hostile: setup
 	HOSTILE_LONG=1 FUZZ_SECONDS=480 $(BIN)/pytest tests/hostile $(ARGS)
 	MUHGPT_TEST_EXAMPLES=3000 $(BIN)/pytest --timeout 600 tests/integration/inference/test_upstream_fuzz.py \
+		tests/integration/inference/test_upstream_http_oracle.py tests/unit/inference/test_answer_parser.py \
 		tests/unit/edge/http/test_body_costs.py
 
 upgrade-test: setup ## the version before this one beside this one, under load (6 minutes; ARGS="sqlite" runs those)

@@ -65,7 +65,10 @@ def is_ip(host: str) -> bool:
 
 def _host(host: str) -> str:
     if ":" in host:
-        return ipaddress.IPv6Address(host).compressed
+        address = ipaddress.IPv6Address(host)
+        if address.scope_id is not None:
+            raise ValueError("an address with a zone")
+        return address.compressed
     if not host.isascii():
         if DEVIATIONS.search(host):
             raise ValueError("write this host's name in its xn-- form")
