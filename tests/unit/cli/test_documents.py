@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 TOPS = ("services", "servicekit", "common", "muhgpt_cli", "protos", "deploy", "tests")
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "tests" / "README.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -37,6 +39,17 @@ def test_every_dependency_has_a_reason_in_architecture() -> None:
     names = {re.split(r"[^A-Za-z0-9_-]", item)[0] for item in wanted} - {"muhgpt"}
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_what_the_examples_of_the_tests_page_import_exists() -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "tests" / "README.md").read_text(), re.DOTALL)
+    assert len(examples) == 3
+    for example in examples:
+        imports = [node for node in ast.parse(example).body if isinstance(node, ast.ImportFrom)]
+        assert imports
+        for each in imports:
+            module = importlib.import_module(each.module or "")
+            assert [name.name for name in each.names if not hasattr(module, name.name)] == []
 
 
 def _all(top: str) -> list[Path]:
