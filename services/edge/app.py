@@ -1,4 +1,4 @@
-"""The edge's application: the hot route in plain ASGI, everything else in FastAPI, one shape of error on every path."""
+"""The edge's application: hot endpoints in plain ASGI, the others in FastAPI, one shape of error on every path."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from servicekit.observability import tracing
 from servicekit.rpc import request_id as ids
 from services.edge.endpoints import openapi
 from services.edge.endpoints.access import Platform
-from services.edge.endpoints.charges import route as charges
-from services.edge.endpoints.chat import route as chat
-from services.edge.endpoints.chat.parsed import CHAT_BODY
-from services.edge.endpoints.chat.route import ChatLimits, ChatRoute
 from services.edge.endpoints.chat.validation import explain_findings
+from services.edge.endpoints.endpoint import HotLimits, HotTools
 from services.edge.endpoints.errors import to_api_error
-from services.edge.endpoints.health import route as health
-from services.edge.endpoints.models import route as models
-from services.edge.endpoints.usage import route as usage
+from services.edge.endpoints.routes import HOT, OTHERS
 from services.edge.http.access_log import request_broke, request_ended
 from services.edge.http.cors import Cors
 from services.edge.http.disconnect import ClientGone
@@ -36,6 +31,7 @@ from services.edge.peers.errors import Failure
 from services.edge.serving.gateway import Gateway
 
 TRACED = "/v1/"  # probes and scrapes would drown the rest
+_METHODS = {each.path: {"OPTIONS", *(same.method for same in HOT if same.path == each.path)} for each in HOT}
 
 
 class EdgeApp:
@@ -46,7 +42,7 @@ class EdgeApp:
         gateway: Gateway,
         *,
         clock: Clock,
-        limits: ChatLimits | None = None,
+        limits: HotLimits | None = None,
         reads_per_minute: int = 600,
         cors: Cors | None = None,
         budget: Limits | None = None,
@@ -59,9 +55,9 @@ class EdgeApp:
         self._trust_traceparent = trust_traceparent
         self._new_id = new_id
         budget = budget or Limits(clock)
-        self._chat = ChatRoute(
-            gateway, clock, limits or ChatLimits(), budget, parser or BodyParser(budget, [CHAT_BODY])
-        )
+        parser = parser or BodyParser(budget, [each.body for each in HOT])
+        tools = HotTools(gateway, clock, limits or HotLimits(), budget, parser)
+        self._hot = {(each.path, each.method): each.make(tools) for each in HOT}
         self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,8 +72,8 @@ class EdgeApp:
             exchange.trace = tracing.begin("request", parent, trusted=self._trust_traceparent)
         tracing.current.set(exchange.trace)  # also when there is none: a pipelined request begins in its predecessor's
         try:
-            if scope["path"] == chat.PATH and scope["method"] == "POST":
-                await self._chat.serve(exchange, receive)
+            if (hot := self._hot.get((scope["path"], scope["method"]))) is not None:
+                await hot.serve(exchange, receive)
             elif self._cors is not None and self._cors.is_preflight(scope):
                 await self._cors.answer_preflight(exchange)
             else:
@@ -99,8 +95,8 @@ class EdgeApp:
 
     async def _serve_rest(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         method = scope["method"]
-        if scope["path"] == chat.PATH:
-            exchange.route = chat.PATH
+        if scope["path"] in _METHODS:
+            exchange.route = scope["path"]
         # uvicorn leaves the body of a HEAD away by its own scope, so the routes need to know GET only.
         inner = {**scope, "exchange": exchange, "method": "GET" if method == "HEAD" else method}
         if method == "OPTIONS":
@@ -121,15 +117,13 @@ class EdgeApp:
 
 
 def make_fastapi(platform: Platform) -> FastAPI:
-    """Everything but the hot route, which has its entry here for 405 and /openapi.json."""
+    """Everything but the hot endpoints."""
     app = FastAPI(
         title="MUHGPT API", version="1", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.platform = platform
-    app.include_router(models.router)
-    app.include_router(usage.router)
-    app.include_router(charges.router)
-    app.include_router(health.router)
+    for each in OTHERS:
+        app.include_router(each.router)
     app.include_router(openapi.router)
     openapi.describe(app)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -142,9 +136,7 @@ def make_fastapi(platform: Platform) -> FastAPI:
 
 def allowed_methods(app: FastAPI, scope: Scope) -> str:
     """The Allow header's value for a path; empty when there is no such path."""
-    if scope["path"] == chat.PATH:
-        return "OPTIONS, POST"
-    methods: set[str] = set()
+    methods = {*_METHODS.get(scope["path"], ())}
     for route in app.routes:
         match, _ = route.matches({**scope, "method": "GET"})
         if match is not Match.NONE:

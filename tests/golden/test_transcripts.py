@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.protocol import Bounds
 from tests.fakes import FakeClock
 from tests.golden.exchanges import EXCHANGES, WINDOW, Exchange
@@ -31,7 +31,7 @@ def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: exchange.name)
 async def test_the_bytes_are_those_that_were_recorded(exchange: Exchange) -> None:
     gateway = ScriptedGateway(**{"window": WINDOW, **exchange.gateway})
-    limits, bounds = ChatLimits(max_body_bytes=4096), Bounds(header_bytes=HEADER_LIMIT)
+    limits, bounds = HotLimits(max_body_bytes=4096), Bounds(header_bytes=HEADER_LIMIT)
     fixed = {"clock": FakeClock(), "new_id": lambda: REQUEST_ID}
     async with serving(gateway, bounds, limits, 600, **fixed) as edge:
         seen = await record(edge, exchange)

@@ -13,8 +13,8 @@ from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import tell_build
 from services.edge.app import EdgeApp
-from services.edge.endpoints.chat.parsed import CHAT_BODY
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
+from services.edge.endpoints.routes import HOT
 from services.edge.http.cors import Cors
 from services.edge.http.descriptors import connections_that_fit
 from services.edge.http.limits import LimitNumbers, Limits, RequestLimits
@@ -48,7 +48,7 @@ async def serve(
     budget = Limits(clock, numbers_of(settings))
     preparations = Preparations(settings.max_preparations_per_account, budget.spending.charge_account)
     pipeline = make_pipeline(settings, clock, preparations=preparations)
-    parser = BodyParser(budget, [CHAT_BODY], parsers_of(settings))
+    parser = BodyParser(budget, [each.body for each in HOT], parsers_of(settings))
     server = make_server(settings, pipeline, clock, on_started, budget=budget, parser=parser)
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
@@ -84,7 +84,7 @@ def make_server(
     app = EdgeApp(
         pipeline,
         clock=clock,
-        limits=ChatLimits(settings.max_body_bytes, settings.request_timeout, settings.heartbeat),
+        limits=HotLimits(settings.max_body_bytes, settings.request_timeout, settings.heartbeat),
         reads_per_minute=settings.reads_per_minute,
         cors=cors,
         budget=budget,

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.protocol import Bounds
 from tests.contract.edge.platform_for_edge import until
 from tests.fakes_engine import ScriptedEngine
@@ -72,7 +72,7 @@ async def street(folder: Path, slots: int) -> AsyncIterator[Street]:
     limits = httpx.Limits(max_connections=BURST + 10)
     async with (
         start_in_process(folder, engine=engine, drain_timeout=0.2) as world,
-        serving(world.pipeline, Bounds(), ChatLimits(), 600) as edge,
+        serving(world.pipeline, Bounds(), HotLimits(), 600) as edge,
         httpx.AsyncClient(timeout=60, limits=limits) as http,
     ):
         there = Street(world, edge.url, http)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 import uvloop
 
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.cors import Cors
 from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
@@ -31,7 +31,7 @@ async def start_edge() -> AsyncIterator[StartEdge]:
             gateway: ScriptedGateway | None = None,
             *,
             bounds: Bounds | None = None,
-            limits: ChatLimits | None = None,
+            limits: HotLimits | None = None,
             reads: int = 600,
             cors: str | None = None,
             numbers: LimitNumbers | None = None,
@@ -40,7 +40,7 @@ async def start_edge() -> AsyncIterator[StartEdge]:
             context = serving(
                 gateway or ScriptedGateway(),
                 bounds or Bounds(),
-                limits or ChatLimits(),
+                limits or HotLimits(),
                 reads,
                 cors=pages,
                 numbers=numbers,

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from common.reasons import Reason
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure, GenerationFailed, KeyRevoked, Refused, Service, Unavailable
 from services.edge.peers.quota.rate_window import RateWindow
@@ -194,7 +194,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments_that_the_sdk_ignores(st
         await asyncio.sleep(0.09)
 
     steps = [Batch([Delta(0, "a")]), think, *text_answer("b")]
-    edge = await start_edge(ScriptedGateway(steps=steps), limits=ChatLimits(heartbeat=0.02))
+    edge = await start_edge(ScriptedGateway(steps=steps), limits=HotLimits(heartbeat=0.02))
     text = (await edge.chat(stream=True)).text
     assert text.count(": keep-alive\n\n") in range(2, 5)
     async with sdk(edge) as client:

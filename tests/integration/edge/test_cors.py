@@ -10,7 +10,7 @@ import pytest
 
 from common.reasons import Reason
 from servicekit.errors import StartupError
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.cors import Cors
 from services.edge.http.protocol import Bounds
 from services.edge.peers.errors import KeyRevoked, Refused
@@ -113,7 +113,7 @@ async def test_an_error_within_a_stream_can_be_read(start_edge: StartEdge) -> No
 
 async def test_refusals_below_the_application_can_be_read(start_edge: StartEdge) -> None:
     edge = await start_edge(
-        bounds=Bounds(header_bytes=2000, body_timeout=0.05), limits=ChatLimits(max_body_bytes=500), cors=PAGE
+        bounds=Bounds(header_bytes=2000, body_timeout=0.05), limits=HotLimits(max_body_bytes=500), cors=PAGE
     )
     origin = f"Origin: {PAGE}\r\n"
     for data, status in (

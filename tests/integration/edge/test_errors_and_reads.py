@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from common.reasons import Reason
 from muhgpt.quota.v1 import quota_pb2
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.peers.errors import Refused, Service, Unavailable
 from tests.integration.edge.scripted_gateway import ScriptedGateway
 from tests.worlds.in_process.http_edge import Edge, StartEdge
@@ -61,7 +61,7 @@ async def test_head_is_get_without_a_body_and_options_tells_the_methods(edge: Ed
 
 async def test_when_several_errors_apply_the_first_of_the_list_wins(start_edge: StartEdge) -> None:
     gateway = ScriptedGateway(allowed=frozenset({"muh-chat"}), open_error=Refused(Reason.RATE_LIMITED, retry_after=1))
-    edge = await start_edge(gateway, limits=ChatLimits(max_body_bytes=200))
+    edge = await start_edge(gateway, limits=HotLimits(max_body_bytes=200))
     form = {"content-type": "application/x-www-form-urlencoded"}
     hello = '"messages":[{"role":"user","content":"x"}]'
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.protocol import Bounds
 from tests.integration.edge.scripted_gateway import KEY
 from tests.worlds.in_process.http_edge import Edge, StartEdge, request_bytes
@@ -139,7 +139,7 @@ async def test_line_ends_alone_do_not_hold_a_connection(start_edge: StartEdge) -
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_413_is_readable_by_a_client_that_is_still_uploading(start_edge: StartEdge, chunked: bool) -> None:
-    edge = await start_edge(limits=ChatLimits(max_body_bytes=1024 * 1024))
+    edge = await start_edge(limits=HotLimits(max_body_bytes=1024 * 1024))
     size, piece = 64 * 1024 * 1024, b"x" * 65536
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{length}\r\n\r\n"

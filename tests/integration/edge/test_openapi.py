@@ -21,8 +21,8 @@ from common.reasons import Reason
 from servicekit.clock import SystemClock
 from services.edge.app import make_fastapi
 from services.edge.endpoints.access import Platform
-from services.edge.endpoints.chat.request_schema import COMPONENTS
 from services.edge.endpoints.chat.validation import parse_chat_request
+from services.edge.endpoints.endpoint import COMPONENTS
 from services.edge.http.limits import LimitNumbers, Limits
 from services.edge.peers.errors import GenerationFailed
 from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage

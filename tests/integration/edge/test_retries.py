@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.errors import ApiError
 from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 from tests.worlds.in_process.http_edge import StartEdge
@@ -75,7 +75,7 @@ async def test_what_will_go_as_before_is_not_sent_again(start_edge: StartEdge, e
 
 
 async def test_what_http_itself_refuses_is_not_sent_again(start_edge: StartEdge) -> None:
-    edge = await start_edge(limits=ChatLimits(max_body_bytes=500))
+    edge = await start_edge(limits=HotLimits(max_body_bytes=500))
     async with HastySdk(edge.url) as client:
         long: list[Any] = [{"role": "user", "content": "x" * 1000}]
         for messages, headers, status in (

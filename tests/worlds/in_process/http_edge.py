@@ -11,7 +11,7 @@ import httpx
 
 from servicekit.clock import Clock, SystemClock
 from services.edge.app import EdgeApp
-from services.edge.endpoints.chat.route import ChatLimits
+from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import LimitNumbers, Limits
@@ -55,7 +55,7 @@ StartEdge = Callable[..., Awaitable[Edge]]
 async def serving(
     gateway: ScriptedGateway,
     bounds: Bounds,
-    limits: ChatLimits,
+    limits: HotLimits,
     reads: int,
     *,
     cors: Cors | None = None,

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.access import PlatformOf, Reader
-from services.edge.endpoints.schemas import ChargeList, ChargeObject
+from services.edge.endpoints.charges.schema import ChargeList, ChargeObject
+from services.edge.endpoints.endpoint import KEYED, Endpoint
 
 router = APIRouter(tags=["usage"])
 
@@ -55,3 +56,6 @@ def _receipt(charge: quota_pb2.Charge) -> ChargeObject:
         refunded_credits=charge.refunded_credits,
         estimated=charge.estimated,
     )
+
+
+ENDPOINT = Endpoint(router, {"/v1/usage/charges": {400: "`after` is not the id of a charge of this account", **KEYED}})

@@ -12,8 +12,8 @@ from typing import Any
 
 from services.edge.endpoints.chat.request import ChatRequest
 from services.edge.endpoints.chat.rules import DIALECTS_OF_TOOLS, MISPLACED_IN_TOOLS
+from services.edge.endpoints.endpoint import COMPONENTS
 
-COMPONENTS = "#/components/schemas/"
 Schema = dict[str, Any]
 
 _TURNS = (

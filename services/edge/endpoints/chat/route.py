@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 
-from servicekit.clock import MICROSECONDS, Clock
+from servicekit.clock import MICROSECONDS
+from services.edge.endpoints.chat import description
 from services.edge.endpoints.chat import stream as sse
 from services.edge.endpoints.chat.parsed import CHAT_BODY, ChatForm, ParsedChat
 from services.edge.endpoints.chat.whole import Completion
+from services.edge.endpoints.endpoint import HotEndpoint, HotTools
 from services.edge.endpoints.errors import to_api_error
 from services.edge.endpoints.identify import identify
 from services.edge.endpoints.rate_limit_headers import WindowMemory, window_headers
@@ -25,38 +26,28 @@ from services.edge.http.errors import ApiError
 from services.edge.http.exchange import JSON, Exchange, Header, Receive
 from services.edge.http.heartbeat import Heartbeat
 from services.edge.http.ids import completion_id
-from services.edge.http.limits import Limits, Sender
-from services.edge.http.parsing.parser import BodyParser
+from services.edge.http.limits import Sender
 from services.edge.peers.errors import Failure, Refused
 from services.edge.serving import metrics
 from services.edge.serving.answer import Answer
-from services.edge.serving.gateway import Caller, Gateway, ModelInfo
+from services.edge.serving.gateway import Caller, ModelInfo
 
 PATH = "/v1/chat/completions"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatLimits:
-    """Bytes and seconds."""
-
-    max_body_bytes: int = 20 * 1024 * 1024
-    request_timeout: float = 600.0
-    heartbeat: float = 15.0
 
 
 class ChatRoute:
     """Serves chat completions, whole and streamed."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, limits: ChatLimits, budget: Limits, parser: BodyParser) -> None:
-        self._gateway = gateway
-        self._clock = clock
-        self._limits = limits
-        self._budget = budget
-        self._parser = parser
-        self._windows = WindowMemory(clock)
+    def __init__(self, tools: HotTools) -> None:
+        self._gateway = tools.gateway
+        self._clock = tools.clock
+        self._limits = tools.limits
+        self._budget = tools.budget
+        self._parser = tools.parser
+        self._windows = WindowMemory(tools.clock)
 
     async def serve(self, exchange: Exchange, receive: Receive) -> None:
-        """Answers one request. Raises ApiError, a Failure, or ClientGone when nobody is left to answer."""
+        """See HotRoute."""
         exchange.route = PATH
         with exchange.trace.child("authenticate"):
             caller = await identify(exchange, self._gateway, self._budget)
@@ -169,3 +160,14 @@ class ChatRoute:
 def _granted(answer: Answer) -> Header:
     """How many output tokens per choice the account can pay (G2)."""
     return (b"x-muhgpt-max-tokens", b"%d" % answer.max_tokens)
+
+
+ENDPOINT = HotEndpoint(
+    path=PATH,
+    method="POST",
+    body=CHAT_BODY,
+    make=ChatRoute,
+    errors=description.ERRORS,
+    operation=description.operation,
+    schemas=description.schemas,
+)

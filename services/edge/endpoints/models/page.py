@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.edge.endpoints.schemas import Ability, ModelList, ModelObject
+from services.edge.endpoints.models.schema import Ability, ModelList, ModelObject
 from services.edge.serving.gateway import ModelInfo
 
 

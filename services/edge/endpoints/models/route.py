@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from services.edge.endpoints.access import PlatformOf, Reader
+from services.edge.endpoints.endpoint import KEYED, Endpoint
 from services.edge.endpoints.models.page import shown
-from services.edge.endpoints.schemas import ModelList, ModelObject
+from services.edge.endpoints.models.schema import ModelList, ModelObject
 
 router = APIRouter(tags=["models"])
 
@@ -19,3 +20,12 @@ async def list_models(caller: Reader, platform: PlatformOf) -> Response:
 @router.get("/v1/models/{model:path}", summary="Look up one model")
 async def get_model(model: str, caller: Reader, platform: PlatformOf) -> ModelObject:
     return shown(platform.gateway.resolve(caller, model))
+
+
+ENDPOINT = Endpoint(
+    router,
+    {
+        "/v1/models": KEYED,
+        "/v1/models/{model}": {403: "The model is not in the key's allow-list", 404: "No such model", **KEYED},
+    },
+)

@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import to_datetime
 from services.edge.endpoints.access import PlatformOf, Reader
-from services.edge.endpoints.schemas import UsageDay, UsageModel, UsageReport, UsageTotals
+from services.edge.endpoints.endpoint import KEYED, Endpoint
+from services.edge.endpoints.usage.schema import UsageDay, UsageModel, UsageReport, UsageTotals
 from services.edge.http.errors import ApiError
 
 router = APIRouter(tags=["usage"])
@@ -72,3 +73,6 @@ def _report(usage: quota_pb2.GetUsageResponse) -> UsageReport:
         daily=[UsageDay(day=day.day, credits=day.credits, requests=day.requests) for day in usage.days],
         by_model=[UsageModel(model=model.model, credits=model.credits) for model in usage.models],
     )
+
+
+ENDPOINT = Endpoint(router, {"/v1/usage": {400: "The range of days is not valid", **KEYED}})
