@@ -24,6 +24,8 @@ from tests.worlds.in_process.auth import TOKENS, Auth, running_auth
 
 WORDS = [f"w{number} " for number in range(40)]
 ACCOUNTS, KEYS = 30, 10
+TTL = 40.0  # seconds of a session: no machine is so busy that one lapses while auth is restarted
+REVOKED = 20.0  # seconds within which a revocation returns that waits for no session to lapse
 
 
 class HeldEngine(ScriptedEngine):
@@ -52,7 +54,7 @@ class Restartable:
     _life: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def start(self) -> None:
-        running = running_auth(self.database_url, SystemClock(), drain=0.05, listen=self.listen)
+        running = running_auth(self.database_url, SystemClock(), ttl=TTL, drain=0.05, listen=self.listen)
         self.auth = await self._life.enter_async_context(running)
         self.listen = self.auth.address
 
@@ -61,7 +63,7 @@ class Restartable:
 
     async def revoke(self, key: Any) -> None:
         """As an operator does: again, where auth cannot be reached yet. Takes no session's time to lapse."""
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(REVOKED):
             while True:
                 with contextlib.suppress(RpcFailure):
                     await self.auth.revoking(key.key.key_id)
@@ -146,7 +148,7 @@ async def test_what_changed_while_auth_was_away_is_in_force_before_its_revocatio
         for key in keys:
             await world.pipeline.authenticate(f"Bearer {key.secret}")
         await world.stop()
-        async with running_auth(sqlite_url, SystemClock()) as elsewhere:  # as another replica does
+        async with running_auth(sqlite_url, SystemClock(), ttl=TTL) as elsewhere:  # as another replica does
             revoking = elsewhere.revoking(keys[0].key.key_id)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(revoking), 0.05)

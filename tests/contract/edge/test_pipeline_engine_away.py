@@ -11,7 +11,7 @@ from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import LARGE
 from services.inference.domain.errors import EngineDied, EngineUnavailable
-from tests.contract.edge.platform_for_edge import collect, text_of, until
+from tests.contract.edge.platform_for_edge import collect, text_of
 from tests.worlds.in_process.platform import COST, ONE, TEXT, TWO, InProcess, start_in_process
 
 LONG_TEXT = "w" * LARGE  # goes through the unary Prepare
@@ -53,7 +53,6 @@ async def test_a_replica_whose_engine_is_back_is_used_again(tmp_path: Path) -> N
             assert text_of(await collect(await world.open())) == TEXT
             answers += 1
             await asyncio.sleep(0.2)
-        await until(lambda: not world.pipeline.unfinished_holds)
         assert await world.charged() == answers * COST
 
 
@@ -66,7 +65,6 @@ async def test_when_every_engine_is_away_the_client_is_told_and_nothing_is_charg
             with pytest.raises(Failure) as caught:
                 await world.open(text=text)
             assert (to_api_error(caught.value).status, to_api_error(caught.value).type) == (502, "upstream_error")
-        await until(lambda: not world.pipeline.unfinished_holds)
         assert await world.charged() == 0
 
 

@@ -44,6 +44,7 @@ PLENTY = 1_000_000  # credits
 PROMPT = 5  # credits of the prompt
 COST = PROMPT + 3 * len(WORDS)  # of one whole answer
 DRAIN = 20.0  # seconds, more than a test takes
+PATIENCE = 30.0  # seconds until what was used is settled, on a busy machine
 
 
 @dataclass
@@ -153,7 +154,8 @@ class InProcess:
         return (await self.pipeline.usage(caller, "2026-01-01", "2026-12-31")).balance
 
     async def charged(self) -> int:
-        """Credits charged, after a recount that found the books in order and nothing held."""
+        """Credits charged once every hold has ended, after a recount that found the books in order and nothing held."""
+        await until(lambda: not self.pipeline.unfinished_holds, PATIENCE)
         books = await self.call("quota", "CheckBooks", quota_pb2.CheckBooksRequest())
         assert books.balanced
         assert (books.held, books.open_holds) == (0, 0)
