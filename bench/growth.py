@@ -324,7 +324,7 @@ async def quota_store(database: Database) -> Any:
     else:
         store = await PostgresStore.open(database.url)
     try:
-        await store.keep_house(None)
+        await store.do_housekeeping(None)
         yield store
     finally:
         await store.close()

@@ -13,12 +13,12 @@ from services.quota.domain.outcomes import Limit, Reason
 from services.quota.domain.pricing import PriceBook
 from services.quota.guard import Guard
 
-MOST_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
-MOST_CHOICES = 8
+MAX_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
+MAX_CHOICES = 8
 MAX_ID_LENGTH = 128  # characters of an account's or key's id
 _KIND = re.compile(r"[\w-]{1,32}", re.ASCII)
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
-MOST_DAYS = 366
+MAX_DAYS = 366
 
 REASONS = {
     Reason.RATE_LIMITED: pb.Refused.REASON_RATE_LIMITED,
@@ -62,14 +62,14 @@ def to_operation(
 
 def _progress(hold_id: bytes, message: pb.Progress) -> operations.Progress | outcomes.Refused:
     counts = (message.delivered_tokens, message.generated_tokens, message.prompt_tokens)
-    if not all(0 <= count <= MOST_TOKENS for count in counts):
+    if not all(0 <= count <= MAX_TOKENS for count in counts):
         return _invalid("progress names an impossible number of tokens")
     return operations.Progress(hold_id, *counts)
 
 
 def _settle(hold_id: bytes, message: pb.Settle) -> operations.Settle | outcomes.Refused:
     output, prompt = message.output_tokens, message.prompt_tokens
-    if not 0 <= output <= MOST_TOKENS or not 0 <= prompt <= MOST_TOKENS:
+    if not 0 <= output <= MAX_TOKENS or not 0 <= prompt <= MAX_TOKENS:
         return _invalid("settle names an impossible number of tokens")
     return operations.Settle(
         hold_id,
@@ -90,9 +90,9 @@ def _reserve(
 ) -> operations.Reserve | outcomes.Refused:
     if not valid_id(message.account_id) or not valid_id(message.key_id):
         return _invalid("reserve names no account or no key, or an impossible one")
-    if not 1 <= message.prompt_tokens <= MOST_TOKENS or not 0 <= message.max_tokens <= MOST_TOKENS:
+    if not 1 <= message.prompt_tokens <= MAX_TOKENS or not 0 <= message.max_tokens <= MAX_TOKENS:
         return _invalid("reserve names an impossible number of tokens")
-    if not 1 <= message.choices <= MOST_CHOICES or message.requests_per_minute < 1:
+    if not 1 <= message.choices <= MAX_CHOICES or message.requests_per_minute < 1:
         return _invalid("reserve names impossible choices or limits")
     if not 0 <= message.account_version <= versions.MAX_VERSION or not 0 <= message.key_version <= versions.MAX_VERSION:
         return _invalid("reserve names a version that was never issued")
@@ -152,7 +152,7 @@ def _text(text: str) -> str | None:
 def _count(message: Any, field: str) -> int | None:
     """A number for receipts only: one that is out of range is left out."""
     value = optional(message, field)
-    return value if value is not None and 0 <= value <= MOST_TOKENS else None
+    return value if value is not None and 0 <= value <= MAX_TOKENS else None
 
 
 def valid_id(name: str) -> bool:
@@ -265,6 +265,6 @@ def day_range(start: str, end: str) -> tuple[str, str]:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
     except ValueError:
         raise errors.RangeInvalid("days are written YYYY-MM-DD") from None
-    if not 0 <= (last - first).days <= MOST_DAYS:
-        raise errors.RangeInvalid(f"the end must not lie before the start, nor more than {MOST_DAYS} days after it")
+    if not 0 <= (last - first).days <= MAX_DAYS:
+        raise errors.RangeInvalid(f"the end must not lie before the start, nor more than {MAX_DAYS} days after it")
     return first.isoformat(), last.isoformat()

@@ -127,7 +127,7 @@ def timed(apply: Apply) -> Apply:
 
 
 def read_prices(settings: QuotaSettings) -> dict[str, Price]:
-    """What the model list says that models cost. Raises StartupError with file, line and field."""
+    """The prices in the model list. Raises StartupError with file, line and field."""
     models = load_model_list(settings.models_file).models
     return {name: Price(each.price.input, each.price.output) for name, each in models.items()}
 

@@ -15,7 +15,7 @@ from servicekit.errors import DatabaseUnavailable
 from services.quota import metrics
 from services.quota.convert import day_range, from_units, hold_cursor, number_cursor, page_size, printable, valid_id
 from services.quota.domain import errors
-from services.quota.domain.credits import MOST_CREDITS
+from services.quota.domain.credits import MAX_CREDITS
 from services.quota.domain.operations import Grant, Refund
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
 from services.quota.domain.pricing import PriceBook
@@ -168,8 +168,8 @@ def _check(operation_id: str, account_id: str, credits: int, *, least: int) -> N
         raise errors.IdMalformed("the id must have 1 to 64 printable characters")
     if not valid_id(account_id):
         raise errors.IdMalformed("account_id is missing or impossible")
-    if not least <= credits <= MOST_CREDITS:
-        raise errors.AmountOutOfRange(f"credits must be {least} to {MOST_CREDITS}, not {credits}")
+    if not least <= credits <= MAX_CREDITS:
+        raise errors.AmountOutOfRange(f"credits must be {least} to {MAX_CREDITS}, not {credits}")
 
 
 def _booked(outcome: Outcome) -> Balanced:

@@ -27,7 +27,7 @@ HELLO_TIMEOUT = 10.0  # seconds
 # What this version understands beyond the first one, in the Welcome (quota.proto).
 FEATURES = ("confirm", "prompt_slide", "produced")
 LOSSES_TOO_HIGH = "losses_too_high"  # listed by edges that know this refusal
-MOST_UNSENT = 8_192  # outcomes; of an edge that does not read them no more operations are taken
+MAX_UNSENT = 8_192  # outcomes; of an edge that does not read them no more operations are taken
 
 
 class EdgeSession:
@@ -57,7 +57,7 @@ class EdgeSession:
         try:
             async for request in requests:
                 await self._take(request)
-                while len(self._outcomes.outcomes.outcomes) > MOST_UNSENT:
+                while len(self._outcomes.outcomes.outcomes) > MAX_UNSENT:
                     self._sent.clear()
                     await self._sent.wait()
         finally:
@@ -119,7 +119,7 @@ class EdgeSession:
         return refused if LOSSES_TOO_HIGH in self._features else replace(refused, reason=Reason.RATE_LIMITED)
 
     async def _renew(self, number: int) -> None:
-        """An unanswered heartbeat tells the edge that its lease may run out; so it is answered only when renewed."""
+        """An edge counts its lease from the last answered heartbeat, so only one that renewed the lease is answered."""
         try:
             await self._store.renew(self._session_id, self._edge_name, self._lease)
         except DatabaseUnavailable:

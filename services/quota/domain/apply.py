@@ -36,5 +36,5 @@ RULES: dict[type[Any], Callable[[Books, Any], Outcome]] = {
 
 
 def apply(books: Books, operation: Operation) -> Outcome:
-    """Changes the records in memory and says what became of the operation."""
+    """Changes the records in memory and returns what became of the operation."""
     return RULES[type(operation)](books, operation)

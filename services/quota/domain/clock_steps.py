@@ -1,7 +1,8 @@
 """Clocks are set: back when they were ahead, forward when they were behind. Neither may cost an account its service.
 
-Leases end by the same clock. When it is set forward, all would be over at once, so nothing is swept until whoever lives
-has renewed its own; when it is set back, those of the dead would not end, so they are cut to what can be right.
+Leases end by the same clock. When it is set forward, all would be over at once, so nothing is swept until the sessions
+that are alive have renewed theirs; when it is set back, those of dead sessions would not end, so they are cut to what
+can be right.
 
 Admissions are stamped by the database's clock. Those stamped in the future were made before the clock was set back, so
 they count as made when that was seen, and leave the window 60 s later at the latest. What is stamped keeps its stamp:

@@ -6,7 +6,7 @@ from services.quota.domain.operations import Grant, Refund
 from services.quota.domain.outcomes import Balanced, Outcome, Reason, Refused
 from services.quota.domain.records import Books, EntryKind, LedgerEntry
 
-MOST_CREDITS = 10**15  # in one operation and in one balance: far from 64 bits, far above any real amount
+MAX_CREDITS = 10**15  # in one operation and in one balance: far from 64 bits, far above any real amount
 
 
 def grant(books: Books, operation: Grant) -> Outcome:
@@ -15,8 +15,8 @@ def grant(books: Books, operation: Grant) -> Outcome:
     if (earlier := books.entries.get((kind, operation.grant_id))) is not None:
         return _repeated(earlier, operation.account_id, operation.credits)
     account = books.accounts[operation.account_id]
-    if account.balance + operation.credits > MOST_CREDITS:
-        return Refused(Reason.INVALID, detail=f"a balance above {MOST_CREDITS} credits is not kept")
+    if account.balance + operation.credits > MAX_CREDITS:
+        return Refused(Reason.INVALID, detail=f"a balance above {MAX_CREDITS} credits is not kept")
     account.balance += operation.credits
     account.dirty = True
     return _book(books, account.id, kind, operation.credits, operation.grant_id, operation.reason)

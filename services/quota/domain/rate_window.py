@@ -1,4 +1,4 @@
-"""The exact sliding window (G5): in any [t, t + 60 s) at most `limit` admissions, refused only when there were so many.
+"""The exact sliding window (G5): in any [t, t + 60 s) at most `limit` admissions, refused only when there were `limit`.
 
 Admissions are numbered without gaps. Request number n is admitted when number n - limit is at least 60 s old: one
 look-up at any limit, whatever the history.

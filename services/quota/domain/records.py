@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 class State(enum.IntEnum):
-    """A hold's life: HELD, then exactly one of the others for ever. The numbers are stored."""
+    """A hold's life: HELD, then exactly one of the others forever. The numbers are stored."""
 
     HELD = 1
     SETTLED = 2
@@ -80,7 +80,7 @@ class KeyMonth:
 class Hold:
     """One request: first a hold, then a charge, always a receipt. Tokens are sums over all choices, not max_tokens.
 
-    What follows `estimated` is for receipts and reports; None where the edge did not report it, or never heard of it.
+    What follows `estimated` is for receipts and reports; None where the edge did not report it.
     `produced` is None until the hold ends, and stays so when the version before ended it.
     """
 

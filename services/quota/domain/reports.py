@@ -145,8 +145,8 @@ class Reports(Protocol):
     async def recount(self, *, full: bool = False, patient: bool = False) -> Recount:
         """Counts the books again from their rows (G12).
 
-        `full`: every line, however long it takes; else that is decided by how long it took last. `patient`: nobody
-        waits for the result. Ends at once when it is cancelled.
+        `full`: every line, however long it takes; else that is decided by how long it took last. `patient`: no
+        caller waits for the result. Ends at once when it is cancelled.
         """
         ...
 

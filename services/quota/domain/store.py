@@ -37,7 +37,7 @@ class Store(Protocol):
         """Takes the account's losses of this UTC day off its bound; gives the credits that no longer count."""
         ...
 
-    async def keep_house(self, months: int | None) -> float:
+    async def do_housekeeping(self, months: int | None) -> float:
         """One bounded step of housekeeping; gives the seconds until the next is due. Requests go on meanwhile.
 
         PostgreSQL: makes partitions of charges for coming months. Both: sessions that lapsed a day ago are forgotten.

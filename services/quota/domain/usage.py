@@ -18,7 +18,7 @@ def add_charge(books: Books, hold: Hold) -> None:
 
 
 def take_out(books: Books, hold: Hold, credits: int) -> None:
-    """Takes out a charge of so many credits that was given back."""
+    """Takes out a charge that was given back; `credits` is what it had cost."""
     for delta in _of(books, hold):
         delta.credits -= credits
         delta.requests -= 1

@@ -1,9 +1,9 @@
 """Which of two versions of an account's or key's limits is in force.
 
-auth counts a version up with each change, and an edge hears of a change within seconds (G6). So the highest version is
+auth counts a version up with each change, and an edge receives a change within seconds (G6). So the highest version is
 the newest, with one exception: an edge that is not what it should be can present a version that auth never issued. Then
-every other edge presents a lower one from then on. A version that was presented for AGREED_AFTER while nobody presented
-a higher one is therefore believed whatever is stored: an operator's change wins over what was made up.
+every other edge presents a lower one from then on. A version that was presented for AGREED_AFTER while no edge
+presented a higher one is therefore believed whatever is stored: an operator's change wins over what was made up.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ async def count_books(reports: Reports, clock: Clock, *, patient: bool = False) 
 
 
 async def show_last_count(reports: Reports, clock: Clock, interval: float) -> bool:
-    """Shows what the last count found, whoever made it; True: the next is due. Raises DatabaseUnavailable."""
+    """Shows what the last count found, on any replica; True: the next is due. Raises DatabaseUnavailable."""
     last = await reports.last_count()
     if last.counted_us:
         _show(last)
@@ -107,6 +107,6 @@ async def _outwaited() -> AsyncIterator[None]:
     try:
         yield
     except DatabaseUnavailable:
-        log.debug("books_not_seen")  # the outage has lines of its own
+        log.debug("books_not_seen")  # the outage has its own lines
     except Exception:
         log.exception("books_watch_failed")

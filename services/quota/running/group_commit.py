@@ -1,7 +1,7 @@
 """Group commit: one writer an account shard takes what has queued and applies it in one transaction.
 
-Under no load an operation waits for nobody. A batch that fails for a reason of one of its operations is done again one
-by one, so that the others do not suffer. When the database does not answer, every operation of the batch is told so;
+Without load no operation waits for another. A batch that one of its operations makes fail is applied again one by one,
+so that the others succeed. When the database does not answer, every operation of the batch is refused as UNAVAILABLE;
 its sender repeats it, which is harmless.
 """
 
@@ -19,9 +19,9 @@ from services.quota.domain.outcomes import Outcome, Reason, Refused
 
 log = get_logger(__name__)
 
-MOST_IN_BATCH = 64
-MOST_QUEUED = 16_384  # operations in one shard; more are refused at once
-MOST_REMEMBERED = 200_000  # open holds whose shard is known; of older ones the hold_id decides
+MAX_IN_BATCH = 64
+MAX_QUEUED = 16_384  # operations in one shard; more are refused at once
+MAX_REMEMBERED = 200_000  # open holds whose shard is known; of older ones the hold_id decides
 
 Apply = Callable[[Sequence[Operation]], Awaitable[list[Outcome]]]
 Done = Callable[[Outcome], None]
@@ -40,7 +40,7 @@ class Shard:
 
     def submit(self, operation: Operation, done: Done) -> None:
         """Queues an operation; a full queue refuses it as UNAVAILABLE."""
-        if len(self._queue) >= MOST_QUEUED:
+        if len(self._queue) >= MAX_QUEUED:
             done(Refused(Reason.UNAVAILABLE, detail="the ledger's queue is full"))
             return
         self._queue.append((operation, done))
@@ -53,7 +53,7 @@ class Shard:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_BATCH))]
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_IN_BATCH))]
                 self._observe(len(batch))
                 await self._commit(batch)
             self._idle.set()
@@ -100,7 +100,7 @@ class Writer:
             return
         if isinstance(operation, Reserve):
             shard = self._of_hold[operation.hold_id] = self._shard(operation.account_id.encode())
-            if len(self._of_hold) > MOST_REMEMBERED:
+            if len(self._of_hold) > MAX_REMEMBERED:
                 self._of_hold.popitem(last=False)
         elif isinstance(operation, Progress) or (isinstance(operation, Settle) and operation.unconfirmed):
             shard = self._of_hold.get(operation.hold_id) or self._shard(operation.hold_id)

@@ -20,7 +20,7 @@ async def run_housekeeping(store: Store, months: int | None) -> None:
     """
     while True:
         try:
-            pause = await store.keep_house(months)
+            pause = await store.do_housekeeping(months)
         except DatabaseUnavailable:
             pause = AFTER_OUTAGE
         except Exception as error:

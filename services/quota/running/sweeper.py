@@ -18,13 +18,13 @@ from services.quota.running.group_commit import Writer
 
 log = get_logger(__name__)
 
-MOST_AT_ONCE = 1024
+MAX_AT_ONCE = 1024
 CONFIRMATION_GRACE = 30.0  # seconds after a lease lapsed until its unconfirmed charges are given back
 
 
 async def sweep(store: Store, writer: Writer) -> int:
     """One pass; returns how many holds it ended. Raises DatabaseUnavailable."""
-    lapsed = await store.lapsed(MOST_AT_ONCE)
+    lapsed = await store.lapsed(MAX_AT_ONCE)
     outcomes = await asyncio.gather(*(writer.do(Expire(hold_id)) for hold_id in lapsed))
     if lapsed:
         expired = [outcome for outcome in outcomes if not isinstance(outcome, Refused)]
@@ -36,7 +36,7 @@ async def sweep(store: Store, writer: Writer) -> int:
 
 async def refund_unconfirmed(store: Store, writer: Writer) -> int:
     """One pass; returns how many answers it looked at. Raises DatabaseUnavailable."""
-    unconfirmed = await store.unconfirmed(CONFIRMATION_GRACE, MOST_AT_ONCE)
+    unconfirmed = await store.unconfirmed(CONFIRMATION_GRACE, MAX_AT_ONCE)
     outcomes = await asyncio.gather(*(writer.do(RefundAnswer(hold_id)) for hold_id in unconfirmed))
     if unconfirmed:
         refunded = [outcome.credits for outcome in outcomes if isinstance(outcome, Settled)]
@@ -52,7 +52,7 @@ async def run_sweeper(store: Store, writer: Writer, *, lease: float, interval: f
     while True:
         try:
             looked = max(await sweep(store, writer), await refund_unconfirmed(store, writer))
-            more = looked == MOST_AT_ONCE
+            more = looked == MAX_AT_ONCE
         except DatabaseUnavailable:
             more = False
         except Exception:

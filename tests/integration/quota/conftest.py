@@ -55,7 +55,7 @@ async def opened(
         else:
             store = await PostgresStore.open(database.url, clock=clock, memory=memory)
         if housekeeping:
-            await store.keep_house(None)  # partitions for the fake clock's months
+            await store.do_housekeeping(None)  # partitions for the fake clock's months
         try:
             yield database, store
         finally:

@@ -137,12 +137,12 @@ async def test_retention_never_drops_an_unconfirmed_charge_and_carries_refunds_f
     for _ in range(4):
         ledger.clock.advance(31 * 86_400)
         for _ in range(10):
-            await ledger.store.keep_house(1)
+            await ledger.store.do_housekeeping(1)
     assert await receipt(ledger, waiting) == (70, 0, True)
     await ledger.check()
     assert await ledger.one(RefundAnswer(waiting)) == Settled(70)
     for _ in range(10):
-        await ledger.store.keep_house(1)
+        await ledger.store.do_housekeeping(1)
     assert await ledger.reader.charges("a", 10, None) == []
     assert await ledger.money() == (1000, 0)
     await ledger.check()

@@ -168,7 +168,7 @@ async def test_requests_beside_a_count_make_no_difference(books: Books, large: b
 async def test_charges_that_are_dropped_make_no_difference_to_what_is_carried(books: Books) -> None:
     await make_large(books)
     books.clock.advance(100 * DAY)
-    await books.keep_house()
+    await books.do_housekeeping()
     assert await books.count() == 0
     await books.spend("new")
     assert await found(books) == set()

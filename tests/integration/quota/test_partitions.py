@@ -49,7 +49,7 @@ class World:
     async def tidied(self) -> None:
         """Keeps house, one month beside the current, until nothing is left to do."""
         for _ in range(1000):
-            pause = await self.stores[0].keep_house(1)
+            pause = await self.stores[0].do_housekeeping(1)
             if pause == DONE:
                 return
             await asyncio.sleep(min(pause, 0.05))
@@ -84,7 +84,7 @@ async def test_partitions_are_made_for_this_month_and_two_more(world: World) -> 
     assert {"charges_202601", "charges_202602", "charges_202603"} <= (await world.partitions()).keys()
     world.clock.advance(3 * DAY)
     assert "charges_202604" not in await world.partitions()
-    assert [await store.keep_house(None) for store in world.stores] == [DONE, DONE]
+    assert [await store.do_housekeeping(None) for store in world.stores] == [DONE, DONE]
     assert "charges_202604" in await world.partitions()
 
 
@@ -149,7 +149,7 @@ async def test_without_a_partition_for_the_month_requests_are_served_from_the_de
     for _ in range(20):
         await world.request("a", between=0.2)
     assert (await world.partitions())["charges_default"] == 20
-    await world.stores[0].keep_house(None)
+    await world.stores[0].do_housekeeping(None)
     rows = await world.partitions()
     # The months that have begun there stay there; the next ones are made.
     assert {"charges_202609", "charges_202610", "charges_202611"} & rows.keys() == {"charges_202611"}
@@ -165,10 +165,10 @@ async def test_a_long_transaction_of_another_makes_housekeeping_wait_and_not_the
     await world.stores[0].apply([Grant("g", "a", 10**6)])
     await world.request("a")
     world.clock.advance(150 * DAY)
-    await world.stores[0].keep_house(None)
+    await world.stores[0].do_housekeeping(None)
     async with world.connection.transaction(isolation="repeatable_read"):
         await world.connection.fetch("SELECT count(*) FROM charges")
-        passes = [asyncio.create_task(store.keep_house(1)) for store in world.stores]
+        passes = [asyncio.create_task(store.do_housekeeping(1)) for store in world.stores]
         await asyncio.gather(*(world.request("a") for _ in range(20)))
         assert sorted(await asyncio.gather(*passes)) in ([BUSY, BUSY], [BUSY, DONE])
     assert "charges_202601" in await world.partitions()

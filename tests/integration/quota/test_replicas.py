@@ -9,7 +9,7 @@ import pytest
 
 from services.quota.domain.operations import Expire, Grant, Operation, Progress, Release, Settle
 from services.quota.domain.outcomes import Outcome, Progressed, Reason, Refused, Released, Reserved, Settled
-from services.quota.store.postgres.replica_memory import MOST_ACCOUNTS, Memory
+from services.quota.store.postgres.replica_memory import MAX_ACCOUNTS, Memory
 from services.quota.store.postgres.store import PostgresStore
 from services.quota.store.reading.reader import Reader
 from tests.fakes import FakeClock
@@ -125,6 +125,6 @@ async def test_a_batch_that_fails_leaves_nothing_remembered(replicas: Replicas) 
 async def test_what_is_remembered_is_bounded(postgres_url: str, clock: FakeClock) -> None:
     memory = Memory()
     async with opened(postgres_url, clock, memory=memory) as (_, store):
-        for start in range(0, MOST_ACCOUNTS + 100, 2000):
+        for start in range(0, MAX_ACCOUNTS + 100, 2000):
             await store.apply([Grant(f"g{n}", f"a{n}", 1) for n in range(start, start + 2000)])
-    assert len(memory) == MOST_ACCOUNTS
+    assert len(memory) == MAX_ACCOUNTS

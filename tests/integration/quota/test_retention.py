@@ -35,10 +35,10 @@ class Books(Ledger):
         assert isinstance(await self.one(Settle(operation.hold_id, tokens)), Settled)
         return operation.hold_id
 
-    async def keep_house(self, months: int | None = KEPT) -> None:
+    async def do_housekeeping(self, months: int | None = KEPT) -> None:
         """Keeps house until nothing is left to do."""
         for _ in range(1000):
-            pause = await self.store.keep_house(months)
+            pause = await self.store.do_housekeeping(months)
             if pause > BUSY:
                 return
             await asyncio.sleep(min(pause, 0.09))
@@ -60,21 +60,21 @@ async def test_old_charges_go_and_everything_that_was_summed_up_stays(books: Boo
     await books.grant("a", 100_000)
     await books.grant("b", 100_000)
     for month in range(6):  # 15 June to 12 November
-        await books.keep_house(None)
+        await books.do_housekeeping(None)
         for number in range(3):
             await books.spend(f"{month}-{number}", "ab"[number % 2])
         books.clock.advance(30 * DAY)
     before = await books.reader.usage("a", "2025-01-01", "2025-12-31"), await books.money("a")
     assert await books.count() == 18
     await books.check()
-    await books.keep_house()  # in December: October and November are kept
+    await books.do_housekeeping()  # in December: October and November are kept
     assert await books.count() == 6
     await books.check()
     assert (await books.reader.usage("a", "2025-01-01", "2025-12-31"), await books.money("a")) == before
     assert len(await books.reader.charges("a", 100, None)) == 4
     assert len(await books.reader.ledger("a", 100, None)) == 13  # a grant, and a line for every charge there ever was
     await books.spend("after")
-    await books.keep_house()
+    await books.do_housekeeping()
     await books.check()
 
 
@@ -82,9 +82,9 @@ async def test_a_page_that_ends_where_charges_are_no_longer_kept_is_the_last(boo
     await books.grant("a", 1000)
     old = await books.spend("old")
     books.clock.advance(200 * DAY)
-    await books.keep_house(None)
+    await books.do_housekeeping(None)
     await books.spend("new")
-    await books.keep_house()
+    await books.do_housekeeping()
     assert await books.reader.charges("a", 10, old) == []
     for unknown in (b"\xff" * 16, hold_id("never", books.clock.now_us() + 90 * DAY * 1_000_000)):
         with pytest.raises(CursorMalformed):
@@ -99,11 +99,11 @@ async def test_an_open_hold_is_kept_however_old(books: Books) -> None:
     open_hold = reserve("open")
     reserved(await books.one(open_hold))
     books.clock.advance(200 * DAY)
-    await books.keep_house()
+    await books.do_housekeeping()
     await books.check()
     assert (await books.money("a"))[1] == reserved(await books.one(open_hold)).covered_tokens * 3 + 10
     assert await books.one(Settle(open_hold.hold_id, 7)) == Settled(31)
-    await books.keep_house()
+    await books.do_housekeeping()
     assert await books.count() == 0
     await books.check()
 
@@ -112,7 +112,7 @@ async def test_a_request_by_an_id_that_is_no_longer_kept_gets_no_second_hold(boo
     await books.grant("a", 1000)
     old = await books.spend("old")
     books.clock.advance(200 * DAY)
-    await books.keep_house()
+    await books.do_housekeeping()
     assert refused(await books.one(reserve("old"))) is Reason.INVALID
     assert refused(await books.one(Settle(old, 5))) is Reason.HOLD_ENDED
     assert await books.one(Release(old)) == Released()
@@ -140,7 +140,7 @@ async def test_requests_go_on_while_charges_are_dropped(books: Books) -> None:
         assert all(isinstance(outcome, Reserved) for outcome in outcomes)
         await books.do(*(Settle(hold_id(name), 1) for name in names))
     books.clock.advance(200 * DAY)
-    await books.keep_house(None)
+    await books.do_housekeeping(None)
     done = asyncio.Event()
     served = 0
 
@@ -153,7 +153,7 @@ async def test_requests_go_on_while_charges_are_dropped(books: Books) -> None:
             served += 1
 
     tasks = [asyncio.create_task(client(number)) for number in range(4)]
-    await books.keep_house()
+    await books.do_housekeeping()
     done.set()
     await asyncio.gather(*tasks)
     assert served

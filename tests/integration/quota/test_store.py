@@ -248,10 +248,10 @@ async def test_sessions_that_lapsed_a_day_ago_are_forgotten_and_their_holds_are_
         await ledger.one(reserve("h"))
         clock.advance(15 + 86_400)
         await store.renew(b"another-session-", "edge", 15.0)
-        await store.keep_house(None)
+        await store.do_housekeeping(None)
         assert await sessions(database) == {SESSION, b"another-session-"}
         clock.advance(1)
-        await store.keep_house(None)
+        await store.do_housekeeping(None)
         assert await sessions(database) == {b"another-session-"}
         assert await store.lapsed(10) == [hold_id("h")]
         assert await ledger.one(Progress(hold_id("h"), 30)) == Progressed(94, limited=False)

@@ -121,7 +121,7 @@ async def test_a_replica_of_the_version_before_serves_through_the_upgrade(
     async with open_database(postgres_url, migrations=MIGRATIONS) as database:
         after = await PostgresStore.open(database.url)
         ids += [await request(store, each) for each in accounts for store in (after, before)]
-        await after.keep_house(1)
+        await after.do_housekeeping(1)
         assert len(await Reader(database).charges("a0", 1000, None)) == PER_CLIENT + 1 + 2
         assert (await Reader(database).recount()).differences == []
         await after.close()
@@ -140,7 +140,7 @@ async def test_the_old_table_is_deleted_from_as_its_months_pass_and_then_dropped
         reader = Reader(database)
         for months, kept, tables in ((1, 5, 1), (2, 0, 1), (3, 0, 0)):  # the old table holds this month and the next
             clock.advance((start_of_month_us(month_after(month, months)) - clock.now_us()) / 1e6 + 86_400)
-            while await store.keep_house(1) < 1:
+            while await store.do_housekeeping(1) < 1:
                 pass
             assert len(await reader.charges("a", 10, None)) == kept
             assert (await reader.recount()).differences == []

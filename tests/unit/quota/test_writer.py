@@ -84,7 +84,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
     outcomes: list[Outcome] = []
     async with running(apply) as (writer, _):
-        for number in range(module.MOST_QUEUED + 1):
+        for number in range(module.MAX_QUEUED + 1):
             writer.submit(grant(number), outcomes.append)
     assert len(outcomes) == 1
     assert isinstance(outcomes[0], Refused)

@@ -19,7 +19,7 @@ from services.quota.store.postgres.replica_memory import Known, Memory
 
 ACCOUNT_WIDTH, KEY_WIDTH, HOLD_WIDTH = len(columns.ACCOUNT), 1 + len(columns.KEY), len(columns.CHARGE)
 LOOK_AHEAD_US = LOOK_AROUND_US + WINDOW_US
-MOST_RECALLED = 256  # admissions of a window that are read to be remembered; of a longer one only what decides
+MAX_RECALLED = 256  # admissions of a window that are read to be remembered; of a longer one only what decides
 
 
 class Loading:
@@ -221,7 +221,7 @@ class Windows:
         """`seq` is the window's first, or an earlier one was not looked for: then the window is not known whole."""
         admissions = self.found[name]
         admissions.first_in_window = seq
-        if (seq > low or low == self._least.get(name, 1)) and self._owners[name].last_seq - seq < MOST_RECALLED:
+        if (seq > low or low == self._least.get(name, 1)) and self._owners[name].last_seq - seq < MAX_RECALLED:
             admissions.known_from = seq
 
     def _ranges(self, name: str, reserves: int) -> Iterable[tuple[str, int, int]]:

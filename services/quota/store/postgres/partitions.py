@@ -1,7 +1,7 @@
 """Charges in PostgreSQL lie in a partition for each month of their ids (migration 0005): made ahead, dropped when old.
 
 The hot path never waits for any of this but for moments: what needs a lock on the whole table gives up after
-LOCK_TIMEOUT and is tried again later. One replica keeps house at a time, under an advisory lock.
+LOCK_TIMEOUT and is tried again later. One replica does housekeeping at a time, under an advisory lock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEXT, BUSY, DONE = 0.05, 30.0, 3600.0  # seconds until there is something to do 
 
 FAR_FUTURE_US = start_of_month_us(999901)
 
-# The lock's name is that of the version before: replicas of both must not keep house at once.
+# The lock's name is that of the version before: replicas of both must not do housekeeping at once.
 ONE_AT_A_TIME = "SELECT pg_try_advisory_lock(hashtext('tidy:' || current_schema()))"
 PARTITIONS = (
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
@@ -57,7 +57,7 @@ ALTER TABLE charges ATTACH PARTITION {{name}} FOR VALUES FROM ('\\x{{first}}') T
 
 
 class Partitions:
-    """`connect` opens a connection of its own for each pass. A clock is given by tests only."""
+    """`connect` opens a connection for each pass. Only tests give a clock."""
 
     def __init__(self, connect: Callable[[], Awaitable[Any]], clock: Clock | None) -> None:
         self._connect = connect
@@ -81,21 +81,21 @@ class Partitions:
         month = _month_of(min(hold_ids))
         return f"charges_{month}" if month in self._months and month == _month_of(max(hold_ids)) else TABLE
 
-    async def keep_house(self, months: int | None) -> float:
+    async def do_housekeeping(self, months: int | None) -> float:
         """One bounded step; gives the seconds until the next is due. Raises DatabaseUnavailable."""
         with outages_translated():
             connection = await self._connect()
             try:
                 if not await connection.fetchval(ONE_AT_A_TIME):
                     return DONE
-                return await self._keep_house(connection, months)
+                return await self._do_housekeeping(connection, months)
             except asyncpg.LockNotAvailableError:
                 log.info("charges_busy", lock_timeout=LOCK_TIMEOUT)
                 return BUSY
             finally:
                 await connection.close()
 
-    async def _keep_house(self, connection: Any, months: int | None) -> float:
+    async def _do_housekeeping(self, connection: Any, months: int | None) -> float:
         names = await self.find(connection)
         now_us = self._clock.now_us() if self._clock else await connection.fetchval(f"SELECT {NOW}")
         month = day_and_month(now_us)[1]
@@ -176,7 +176,7 @@ async def _no_long_locks(connection: Any) -> None:
 
 
 def _month_of(hold_id: bytes) -> int | None:
-    """The month that an id tells; None: none that a partition is made for."""
+    """The month that an id was made in; None: later than any partition is made for."""
     instant = instant_us(hold_id)
     return day_and_month(instant)[1] if instant < FAR_FUTURE_US else None
 

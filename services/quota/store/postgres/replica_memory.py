@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth
 
-MOST_ACCOUNTS = 20_000  # the longest unused are forgotten first
-MOST_HOLDS = 200_000
+MAX_ACCOUNTS = 20_000  # the longest unused are forgotten first
+MAX_HOLDS = 200_000
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Memory:
         return self._of_hold.get(hold_id)
 
     def take(self, account: Account) -> Known | None:
-        """What is known of an account whose row is locked; None when somebody else has changed it since."""
+        """What is known of an account whose row is locked; None when another replica has changed it since."""
         known = self._accounts.pop(account.id, None)
         return known if known is not None and known.revision == account.revision else None
 
@@ -62,7 +62,7 @@ class Memory:
             self._accounts[name] = each
             self._accounts.move_to_end(name)
         self._note_holds(books)
-        while len(self._accounts) > MOST_ACCOUNTS:
+        while len(self._accounts) > MAX_ACCOUNTS:
             self._accounts.popitem(last=False)
 
     def _note_holds(self, books: Books) -> None:
@@ -71,7 +71,7 @@ class Memory:
                 self._of_hold[hold.id] = hold.account_id
             else:
                 self._of_hold.pop(hold.id, None)
-        while len(self._of_hold) > MOST_HOLDS:
+        while len(self._of_hold) > MAX_HOLDS:
             self._of_hold.popitem(last=False)
 
 

@@ -165,10 +165,10 @@ class PostgresStore:
         async with self._in_reach(write=True):
             return await self._pool.fetchval(statements.FORGIVE, account_id, self._fake_now()) or 0
 
-    async def keep_house(self, months: int | None) -> float:
+    async def do_housekeeping(self, months: int | None) -> float:
         async with self._in_reach(write=True):
             await self._pool.execute(statements.FORGET_SESSIONS, self._fake_now())
-        return await self._partitions.keep_house(months)
+        return await self._partitions.do_housekeeping(months)
 
     async def close(self) -> None:
         if self._moving is not None:

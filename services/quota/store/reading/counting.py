@@ -1,7 +1,7 @@
 """Counting the books, range by range of accounts, beside requests: no snapshot is held for longer than one range takes.
 
 A count is full, of every line, or takes the sums of old lines from where an earlier one left them (recount.py). Books
-that are counted in seconds are always counted in full, others once a day and when somebody asks for it. A difference
+that are counted in seconds are always counted in full, others once a day and on request. A difference
 is believed only when the range's lines were read anew, all of them in one snapshot.
 """
 
@@ -39,9 +39,9 @@ log = get_logger(__name__)
 # Accounts in a range. Statements cost something themselves: on a busy machine smaller ranges would only take longer.
 FIRST_SIZE, MIN_SIZE, MAX_SIZE = 128, 64, 4096
 SHORT, LONG = 0.05, 0.25  # seconds that a range's snapshot should be held
-REST = 3.0  # times as long as a range took, until the next, where nobody waits for the result
+REST = 3.0  # times as long as a range took, until the next, where no caller waits for the result
 CARRY_FROM = 16  # lines of an account that are worth rows of their own; in small books SLICE
-TRIES, BETWEEN_TRIES = 30, 1.0  # of a range, and seconds, while the database is away and nobody waits
+TRIES, BETWEEN_TRIES = 30, 1.0  # of a range, and seconds, while the database is away and no caller waits
 ANEW = 2**62  # no count has this number: nothing is taken from an earlier one
 
 SAVED = ("number", "full_us", "full_seconds", "counted_us", "seconds", "differences", "balance", "held")
@@ -82,7 +82,7 @@ class _Tally:
 
 
 class Counting:
-    """One count. `patient`: nobody waits for it, so it rests between ranges and outwaits an outage."""
+    """One count. `patient`: no caller waits for it, so it rests between ranges and waits out an outage."""
 
     def __init__(self, database: Database, last: Counted, *, full: bool, patient: bool) -> None:
         self._database = database
@@ -113,7 +113,7 @@ class Counting:
         return await self._result()
 
     async def _bounded(self, within: Range, size: int) -> Range:
-        """The range's beginning, so many accounts long."""
+        """The first `size` accounts of the range."""
         statement = f"SELECT id FROM accounts WHERE {within.covers('id')} ORDER BY id LIMIT 1 OFFSET {size - 1}"
         async with self._snapshot() as connection:
             high = (await connection.execute(text(statement), within.parameters)).scalar_one_or_none()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from services.quota.domain.records import Account, Admissions, Books, Hold, Key, KeyMonth
 
-MOST_RECORDS = 200_000  # of each kind; more empty the cache, which costs a read each and nothing else
+MAX_RECORDS = 200_000  # of each kind; more empty the cache, which costs a read each and nothing else
 
 
 class Cache:
@@ -48,5 +48,5 @@ class Cache:
                 self.holds.pop(hold_id, None)
         self.account_admissions.update(books.account_admissions)
         self.key_admissions.update(books.key_admissions)
-        if max(len(self.accounts), len(self.holds), len(self.months)) > MOST_RECORDS:
+        if max(len(self.accounts), len(self.holds), len(self.months)) > MAX_RECORDS:
             self.drop()

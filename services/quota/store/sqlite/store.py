@@ -73,7 +73,7 @@ class SqliteStore:
         checkpoint_interval: float = CHECKPOINT_INTERVAL,
         connect_to: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> SqliteStore:
-        """Opens a migrated database. NORMAL survives any crash of ours, FULL a power cut too.
+        """Opens a migrated database. NORMAL survives any crash of the process, FULL a power cut too.
 
         `checkpoint_interval` is in seconds; `connect_to` makes the connections. Raises DatabaseUnavailable.
         """
@@ -128,7 +128,7 @@ class SqliteStore:
 
         return await self._run(forgive)
 
-    async def keep_house(self, months: int | None) -> float:
+    async def do_housekeeping(self, months: int | None) -> float:
         await self._run(self._execute, statements.FORGET_SESSIONS, (self._clock.now_us() - DAY_US,))
         if months is None:
             return DROPPED_ALL
@@ -155,7 +155,7 @@ class SqliteStore:
             return await asyncio.shield(future)
 
     def _with_connection(self, work: Any, *arguments: Any) -> Any:
-        """Opens the file again after an error that says that it is another one, or was out of reach."""
+        """Opens the file again after an error that means it was replaced or out of reach."""
         if self._gone:
             with suppress(sqlite3.Error):
                 self._connection.close()
