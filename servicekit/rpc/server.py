@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import CERTIFICATE_EXPIRES
+from servicekit.process.collector import settle_collector
 from servicekit.rpc.access import AccessList, Tokens
 from servicekit.rpc.address import Address, Endpoint, SocketPath, parse_endpoint
 from servicekit.rpc.health import Health, HealthPort
@@ -133,6 +134,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked.set)
         await self.start()
+        settle_collector()
         await asked.wait()
         await self.stop()
 
