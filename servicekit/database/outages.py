@@ -7,7 +7,6 @@ code of its own, and all of it means that the database is not here any more.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ import asyncpg
 import prometheus_client
 import sqlalchemy.exc
 
+from servicekit.clock import SystemClock
 from servicekit.errors import DatabaseUnavailable
 from servicekit.observability.logging import get_logger
 
@@ -115,8 +115,8 @@ class OutageLog:
     Reads may be served while nothing can be written, on a full disk or a standby: such an outage ends with a write.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self, monotonic: Callable[[], float] | None = None) -> None:
+        self._monotonic = monotonic or SystemClock().monotonic
         self._failing: set[bool] = set()  # of writing: True, of reading: False
         self._began = 0.0
         self._failures = 0

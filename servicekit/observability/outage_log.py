@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
+
+from servicekit.clock import SystemClock
 
 REPEAT = 10.0  # seconds between two lines of one outage
 CALM = 1.0  # seconds without a failure after which a success ends an outage: one that flickers is one outage
@@ -18,13 +19,13 @@ class OutageLog:
     """
 
     def __init__(
-        self, logger: Any, event: str, ended: str, *, calm: float = CALM, now: Callable[[], float] = time.monotonic
+        self, logger: Any, event: str, ended: str, *, calm: float = CALM, now: Callable[[], float] | None = None
     ) -> None:
         self._log = logger
         self._calm = calm
         self._event = event
         self._ended = ended
-        self._now = now
+        self._now = now or SystemClock().monotonic
         self._began: float | None = None
         self._last_failure = self._last_line = float("-inf")
         self._failures = self._unsaid = 0

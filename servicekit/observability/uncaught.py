@@ -6,10 +6,10 @@ import asyncio
 import logging
 import sys
 import threading
-import time
 from types import TracebackType
 from typing import Any
 
+from servicekit.clock import Clock, SystemClock
 from servicekit.observability.logging import get_logger
 
 log = get_logger(__name__)
@@ -65,12 +65,13 @@ def _is_lost_connection(error: BaseException | None) -> bool:
 class _Seen:
     """Counts what repeats, so that each kind is a line in REPEAT seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._kinds: dict[object, tuple[float, int]] = {}
 
     def again(self, kind: object) -> int:
         """How often it has happened since it was last reported, now included; 0: it is not to be reported yet."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         reported, times = self._kinds.get(kind, (float("-inf"), 0))
         if now - reported < REPEAT:
             self._kinds[kind] = (reported, times + 1)
@@ -81,7 +82,7 @@ class _Seen:
         return times + 1
 
 
-_seen = _Seen()
+_seen = _Seen(SystemClock())
 
 
 def _what(context: dict[str, Any]) -> str:

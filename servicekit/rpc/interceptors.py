@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ import grpc
 import structlog
 from grpc_status import rpc_status
 
+from servicekit.clock import Clock, SystemClock
 from servicekit.errors import DomainError, Kind
 from servicekit.observability import metrics, tracing
 from servicekit.observability.logging import get_logger
@@ -37,9 +37,10 @@ class MessageMalformed(DomainError):
 class CallGuard(grpc.aio.ServerInterceptor):
     """Wraps every method of a server. `domain` is the ErrorInfo domain, "<service>.muhgpt"."""
 
-    def __init__(self, domain: str, access: AccessList) -> None:
+    def __init__(self, domain: str, access: AccessList, clock: Clock | None = None) -> None:
         self._domain = domain
         self._access = access
+        self._clock = clock or SystemClock()
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -72,7 +73,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         span = tracing.resume(method.lstrip("/"), str(metadata.get(tracing.HEADER, "")))
         tracing.current.set(span)
         metrics.RPC_STARTED.labels(method).inc()
-        started, code = time.monotonic(), grpc.StatusCode.OK
+        started, code = self._clock.monotonic(), grpc.StatusCode.OK
         try:
             self._access.check(method, str(metadata.get("authorization", "")), certified_names(context))
             yield
@@ -93,7 +94,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             raise
         finally:
-            seconds = time.monotonic() - started
+            seconds = self._clock.monotonic() - started
             metrics.RPC_HANDLED.labels(method, code.name).inc()
             metrics.RPC_SECONDS.labels(method).observe(seconds)
             span.end("" if code is grpc.StatusCode.OK else code.name)

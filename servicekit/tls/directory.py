@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 
 from servicekit import IMPORTED_BEFORE_GRPC
+from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import CERTIFICATE_EXPIRES
@@ -77,21 +78,22 @@ class TlsDirectory:
                 self._complain(str(error))
             return self._identity
 
-    def server_credentials(self, tickets: float = TICKETS) -> grpc.ServerCredentials:
+    def server_credentials(self, tickets: float = TICKETS, clock: Clock | None = None) -> grpc.ServerCredentials:
         """Credentials that demand a certificate of each peer, and follow the files with each handshake.
 
         What was used for `tickets` seconds is replaced even when the files are the same: with it go the session tickets
         by which a peer may come in again without showing its certificate, even when that has expired.
         """
-        used, since = self.current(), time.monotonic()
+        clock = clock or SystemClock()
+        used, since = self.current(), clock.monotonic()
 
         def follow() -> grpc.ServerCertificateConfiguration | None:
             """What the next handshake uses; None: the same as the last. gRPC asks one thread at a time."""
             nonlocal used, since
-            if self.current() is used and time.monotonic() - since < tickets:
+            if self.current() is used and clock.monotonic() - since < tickets:
                 return None
             time.sleep(QUIET)
-            used, since = self.current(), time.monotonic()
+            used, since = self.current(), clock.monotonic()
             return _configuration(used)
 
         return grpc.dynamic_ssl_server_credentials(_configuration(used), follow, require_client_authentication=True)

@@ -10,13 +10,8 @@ from muhgpt.auth.v1 import auth_pb2
 from muhgpt.auth.v1.auth_pb2_grpc import add_AuthServicer_to_server
 from servicekit.clock import Clock, SystemClock
 from servicekit.database.database import Database, open_database
-from servicekit.observability import logging, metrics, tracing
-from servicekit.process.file_limit import raise_file_limit
 from servicekit.process.run import run
-from servicekit.rpc.access import read_tokens
-from servicekit.rpc.server import Server
-from servicekit.settings import load
-from servicekit.tls.directory import open_tls
+from servicekit.rpc.service import begin_service
 from services.auth.domain.accounts import Accounts
 from services.auth.domain.bell import Bell
 from services.auth.domain.keys import Keys
@@ -73,12 +68,9 @@ def make_servicer(
 
 
 async def main() -> None:
-    settings = load(AuthSettings)
-    logging.configure("auth", format=settings.log_format, level=settings.log_level)
-    raise_file_limit()
-    tracing.configure("auth")
-    tokens, tls = read_tokens(settings), open_tls(settings, "auth")
-    metrics.serve_metrics(settings.metrics_listen)
+    service = begin_service("auth", AuthSettings)
+    settings = service.settings
+    service.serve_metrics()
     async with open_database(
         settings.database_url,
         migrations=MIGRATIONS,
@@ -89,16 +81,7 @@ async def main() -> None:
         ca_file=settings.database_ca_file,
         newer_schema=settings.newer_schema,
     ) as database:
-        server = Server(
-            name="auth",
-            listen=settings.listen,
-            tokens=tokens,
-            tls=tls,
-            plaintext=settings.plaintext,
-            health_listen=settings.health_listen,
-            drain_timeout=settings.drain_timeout,
-            address_file=settings.address_file,
-        )
+        server = service.server()
         servicer = make_servicer(
             database,
             policy=SessionPolicy(ttl=settings.session_ttl),

@@ -9,16 +9,10 @@ import secrets
 from common.model_list import ModelList, load_model_list, with_model_file
 from muhgpt.inference.v1 import inference_pb2, inference_pb2_grpc
 from servicekit.clock import Clock, SystemClock
-from servicekit.observability import logging, tracing
-from servicekit.observability.metrics import serve_metrics
-from servicekit.process.file_limit import raise_file_limit
 from servicekit.process.reload import Reloads
 from servicekit.process.run import run
-from servicekit.rpc.access import Tokens, read_tokens
-from servicekit.rpc.server import Server
-from servicekit.settings import load
+from servicekit.rpc.service import Service, begin_service
 from servicekit.timer_wheel import TimerWheel
-from servicekit.tls.directory import TlsDirectory, open_tls
 from services.inference import metrics
 from services.inference.domain.images import ImageLimits, ImageLoader
 from services.inference.domain.preparation import Handles, Preparer
@@ -32,20 +26,17 @@ from services.inference.settings import InferenceSettings
 
 async def main() -> None:
     """Serves until SIGTERM; reads the model list again on SIGHUP. Raises StartupError that says what is wrong where."""
-    settings = load(InferenceSettings)
-    logging.configure("inference", format=settings.log_format, level=settings.log_level)
-    raise_file_limit()
-    tracing.configure("inference")
-    tokens, tls = read_tokens(settings), open_tls(settings, "inference")
+    service = begin_service("inference", InferenceSettings)
+    settings = service.settings
     clock, timers = SystemClock(), TimerWheel()
     images = Images(settings)
     fleet = Fleet(EngineFactory(settings, clock, os.environ, timers), settings.queue_limit, images.start)
     reloads = Reloads(lambda: fleet.reload(_models(settings)))
     try:
         await fleet.start(_models(settings))
-        serve_metrics(settings.metrics_listen)
+        service.serve_metrics()
         reloading = asyncio.create_task(reloads.run())
-        await _serve(settings, tokens, tls, fleet, images, clock, timers)
+        await _serve(service, fleet, images, clock, timers)
         reloading.cancel()
         await asyncio.gather(reloading, return_exceptions=True)
     finally:
@@ -101,25 +92,14 @@ def _fetch_limits(settings: InferenceSettings) -> FetchLimits:
 
 
 async def _serve(
-    settings: InferenceSettings,
-    tokens: Tokens | None,
-    tls: TlsDirectory | None,
+    service: Service[InferenceSettings],
     fleet: Fleet,
     images: Images,
     clock: Clock,
     timers: TimerWheel,
 ) -> None:
-    server = Server(
-        name="inference",
-        listen=settings.listen,
-        tokens=tokens,
-        tls=tls,
-        plaintext=settings.plaintext,
-        health_listen=settings.health_listen,
-        drain_timeout=settings.drain_timeout,
-        max_message_bytes=settings.max_message_bytes,
-        address_file=settings.address_file,
-    )
+    settings = service.settings
+    server = service.server(max_message_bytes=settings.max_message_bytes)
     registry = fleet.registry
     metrics.WAITING.set_function(lambda: registry.load.read().waiting)
     metrics.RUNNING.set_function(lambda: registry.load.read().running)

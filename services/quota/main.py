@@ -14,16 +14,11 @@ from muhgpt.quota.v1.quota_pb2_grpc import add_QuotaServicer_to_server
 from servicekit.clock import SystemClock
 from servicekit.database.database import Database, open_database
 from servicekit.errors import DatabaseUnavailable, StartupError
-from servicekit.observability import logging, tracing
 from servicekit.observability.logging import get_logger
-from servicekit.observability.metrics import serve_metrics
-from servicekit.process.file_limit import raise_file_limit
 from servicekit.process.reload import Reloads
 from servicekit.process.run import run
-from servicekit.rpc.access import Tokens, read_tokens
 from servicekit.rpc.server import Server
-from servicekit.settings import load
-from servicekit.tls.directory import TlsDirectory, open_tls
+from servicekit.rpc.service import begin_service
 from services.quota import metrics
 from services.quota.domain.operations import Operation
 from services.quota.domain.outcomes import Outcome
@@ -46,17 +41,16 @@ log = get_logger(__name__)
 
 
 async def main() -> None:
-    settings = load(QuotaSettings)
-    observe(settings)
-    raise_file_limit()
+    service = begin_service("quota", QuotaSettings)
+    settings = service.settings
+    service.serve_metrics()
     prices = PriceBook(read_prices(settings))
-    tokens, tls = read_tokens(settings), open_tls(settings, "quota")
     reloads = Reloads(partial(reload_prices, prices, settings))
     async with opened(settings) as (database, store):
         writer = Writer(timed(store.apply), shards=shards(settings, database), observe=metrics.BATCH.observe)
         metrics.QUEUED.set_function(lambda: writer.queued)
         reader, clock = Reader(database), SystemClock()
-        server = make_server(settings, tokens, tls)
+        server = service.server()
         guard = Guard(clock)
         servicer = QuotaServicer(
             store=store,
@@ -70,27 +64,6 @@ async def main() -> None:
         )
         server.add(servicer, add_QuotaServicer_to_server, quota_pb2.DESCRIPTOR.services_by_name["Quota"])
         await serve(server, writer, [reloads.run(), *background(settings, store, writer, reader, guard)])
-
-
-def observe(settings: QuotaSettings) -> None:
-    """Logs, traces and metrics."""
-    logging.configure("quota", format=settings.log_format, level=settings.log_level)
-    tracing.configure("quota")
-    serve_metrics(settings.metrics_listen)
-
-
-def make_server(settings: QuotaSettings, tokens: Tokens | None, tls: TlsDirectory | None) -> Server:
-    """The gRPC server, which listens later."""
-    return Server(
-        name="quota",
-        listen=settings.listen,
-        tokens=tokens,
-        tls=tls,
-        plaintext=settings.plaintext,
-        health_listen=settings.health_listen,
-        drain_timeout=settings.drain_timeout,
-        address_file=settings.address_file,
-    )
 
 
 def background(

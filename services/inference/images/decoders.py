@@ -7,9 +7,9 @@ import contextlib
 import json
 import os
 import sys
-import time
 from typing import Any
 
+from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
@@ -30,8 +30,15 @@ class DecoderPool:
     `memory_mib`: what one process may take. Accounts take turns, and one is left a process by each other one."""
 
     def __init__(
-        self, processes: int = 2, *, timeout: float = 10.0, pixels: int = 40_000_000, memory_mib: int = 384
+        self,
+        processes: int = 2,
+        *,
+        timeout: float = 10.0,
+        pixels: int = 40_000_000,
+        memory_mib: int = 384,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._timeout = timeout
         self._pixels = pixels
         self._all = [_Process(memory_mib * 1024 * 1024) for _ in range(processes)]
@@ -52,11 +59,11 @@ class DecoderPool:
         """See domain/images.py. Raises EngineUnavailable while no process can be started."""
         async with self._turns.slot(account, 1):
             process = self._idle.pop()
-            began = time.monotonic()
+            began = self._clock.monotonic()
             try:
                 return await self._decode(process, file, side, param)
             finally:
-                spent.add(time.monotonic() - began)
+                spent.add(self._clock.monotonic() - began)
                 self._idle.append(process)
 
     async def _decode(self, process: _Process, file: bytes, side: int, param: str) -> Picture:

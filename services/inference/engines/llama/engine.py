@@ -70,7 +70,7 @@ class LlamaEngine:
         self._marked: list[str] = []  # that the worker may take for such
         self._room = Room(1)
         self.suspects = Suspects(clock)
-        self._preparing = Preparing(self.supervisor, self.suspects)
+        self._preparing = Preparing(self.supervisor, self.suspects, clock)
         self._defaults = model.defaults or SamplingDefaults()
 
     async def start(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
@@ -29,7 +30,8 @@ RESTART_PATIENCE = 2.0  # seconds that a request waits for the worker's successo
 class Preparing:
     """The line before one engine's worker. Accounts take turns."""
 
-    def __init__(self, supervisor: Supervisor, suspects: Suspects) -> None:
+    def __init__(self, supervisor: Supervisor, suspects: Suspects, clock: Clock) -> None:
+        self._clock = clock
         self._supervisor = supervisor
         self._suspects = suspects
         self._line = Admission(PREPARING_AT_ONCE, MAX_PREPARING, most_of_one=PREPARING_OF_ONE)
@@ -54,7 +56,7 @@ class Preparing:
             under_way = self._under_way.setdefault(client, set())
             under_way.add(me := object())
             try:
-                with worker_time(self._supervisor.pid):
+                with worker_time(self._supervisor.pid, self._clock):
                     made = await work(client)
             except EngineUnavailable:
                 if await self._supervisor.died(client):
@@ -90,16 +92,16 @@ class _PerhapsAnother(EngineDied):
 
 
 @contextmanager
-def worker_time(pid: int | None) -> Iterator[None]:
+def worker_time(pid: int | None, clock: Clock) -> Iterator[None]:
     """Counts what the worker's process computes meanwhile to the request, at most the time that passes.
 
     Other requests' work is in it too, so it is an upper bound, near the truth where the worker is not busy.
     """
-    began, before = time.monotonic(), _cpu_time(pid)
+    began, before = clock.monotonic(), _cpu_time(pid)
     try:
         yield
     finally:
-        passed, computed = time.monotonic() - began, _cpu_time(pid) - before
+        passed, computed = clock.monotonic() - began, _cpu_time(pid) - before
         spent.add(min(passed, computed) if computed > 0 else passed)
 
 
