@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servicekit.clock import SystemClock
+from muhgpt.auth.v1 import auth_pb2
 from servicekit.observability import metrics
 from servicekit.rpc.status import RpcFailure
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
-from services.edge.serving.pipeline import Pipeline
-from tests.contract.edge.platform_for_edge import chat_request, collect, serve, start_pipeline, text_of, until
-from tests.contract.edge.scripted_quota import ScriptedQuota
+from tests.contract.edge.platform_for_edge import collect, text_of, until
 from tests.contract.edge.test_pipeline_keys import breaks
-from tests.fakes_engine import ScriptedEngine, start_inference
-from tests.worlds.in_process.auth import TOKENS, Auth, running_auth
+from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.platform import ONE, PLENTY, TWO, InProcess, start_in_process
 
 WORDS = [f"w{number} " for number in range(40)]
 ACCOUNTS, KEYS = 30, 10
@@ -43,61 +41,21 @@ class HeldEngine(ScriptedEngine):
             yield step
 
 
-@dataclass
-class Restartable:
-    """A real auth that can be stopped and started at its address, and an edge's pipeline to it."""
-
-    database_url: str
-    listen: str = "127.0.0.1:0"
-    pipeline: Pipeline = field(init=False)
-    auth: Auth = field(init=False)
-    _life: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
-
-    async def start(self) -> None:
-        running = running_auth(self.database_url, SystemClock(), ttl=TTL, drain=0.05, listen=self.listen)
-        self.auth = await self._life.enter_async_context(running)
-        self.listen = self.auth.address
-
-    async def stop(self) -> None:
-        await self._life.aclose()
-
-    async def revoke(self, key: Any) -> None:
-        """As an operator does: again, where auth cannot be reached yet. Takes no session's time to lapse."""
-        async with asyncio.timeout(REVOKED):
-            while True:
-                with contextlib.suppress(RpcFailure):
-                    await self.auth.revoking(key.key.key_id)
-                    return
-                await asyncio.sleep(0.02)
-
-    async def open(self, key: str) -> Any:
-        caller = await self.pipeline.authenticate(f"Bearer {key}")
-        model = self.pipeline.resolve(caller, "muh-chat")
-        return await self.pipeline.open(
-            caller,
-            model,
-            chat_request(model.model, "hello there"),
-            alias="muh-chat",
-            max_tokens=None,
-            choices=1,
-            streamed=True,
-            request_id="req_test",
-            deadline=SystemClock().monotonic() + 60,
-        )
-
-
 @contextlib.asynccontextmanager
-async def restartable(database_url: str, engine: ScriptedEngine) -> AsyncIterator[Restartable]:
-    async with contextlib.AsyncExitStack() as stack:
-        world = Restartable(database_url)
-        await world.start()
-        stack.push_async_callback(world.stop)
-        inference = await stack.enter_async_context(start_inference(engine, drain_timeout=0.2))
-        quota = await serve(stack, "quota", ScriptedQuota(), TOKENS)
-        world.pipeline = await start_pipeline(
-            stack, SystemClock(), auth=world.listen, quota=quota, inference=inference.address, token=TOKENS.edge
-        )
+async def restartable(folder: Path, engine: ScriptedEngine) -> AsyncIterator[InProcess]:
+    """auth may be stopped, and started at its address."""
+    async with start_in_process(folder, engine=engine, drain_timeout=0.05, session_ttl=TTL) as world:
         yield world
+
+
+async def revoke(world: InProcess, key: auth_pb2.CreateKeyResponse) -> None:
+    """As an operator does: again, where auth cannot be reached yet. Waits for no session to lapse."""
+    async with asyncio.timeout(REVOKED):
+        while True:
+            with contextlib.suppress(RpcFailure):
+                await world.call("auth", "RevokeKey", auth_pb2.RevokeKeyRequest(key_id=key.key.key_id))
+                return
+            await asyncio.sleep(0.02)
 
 
 def asked() -> float:
@@ -111,25 +69,26 @@ def asked() -> float:
     )
 
 
-async def keys_of(auth: Auth, accounts: int) -> list[Any]:
+async def keys_of(world: InProcess, accounts: int) -> list[auth_pb2.CreateKeyResponse]:
+    """Keys of new accounts, each account with credits."""
     made = []
     for number in range(accounts):
-        account = await auth.account(f"user{number}@example.com")
-        made += [await auth.key(account) for _ in range(KEYS)]
+        account = await world.account(f"user{number}@example.com")
+        await world.grant(PLENTY, account)
+        made += [await world.key_of(account) for _ in range(KEYS)]
     return made
 
 
-async def test_no_answer_of_three_hundred_keys_is_cut_and_no_key_is_asked_for_again(sqlite_url: str) -> None:
+async def test_no_answer_of_three_hundred_keys_is_cut_and_no_key_is_asked_for_again(tmp_path: Path) -> None:
     engine = HeldEngine()
-    async with restartable(sqlite_url, engine) as world:
-        keys = await keys_of(world.auth, ACCOUNTS)
-        opened = [await world.open(key.secret) for key in keys]
+    async with restartable(tmp_path, engine) as world:
+        keys = await keys_of(world, ACCOUNTS)
+        opened = [await world.open(key=key.secret) for key in keys]
         before, broken = asked(), breaks("auth")
-        await world.stop()
+        await world.drain("auth", ONE)
         await until(lambda: breaks("auth") >= broken + 6)  # the edge has looked for auth for most of a second
-        await world.start()
-        revoked = keys.pop()
-        await world.revoke(revoked)
+        await world.start("auth", ONE)
+        await revoke(world, keys.pop())
         engine.release.set()
         with pytest.raises(Failure) as caught:
             await collect(opened.pop())
@@ -141,21 +100,21 @@ async def test_no_answer_of_three_hundred_keys_is_cut_and_no_key_is_asked_for_ag
         assert asked() == before
 
 
-async def test_what_changed_while_auth_was_away_is_in_force_before_its_revocation_returns(sqlite_url: str) -> None:
-    engine = ScriptedEngine(*WORDS)
-    async with restartable(sqlite_url, engine) as world:
-        (*keys,) = await keys_of(world.auth, 1)
+async def test_what_changed_while_auth_was_away_is_in_force_before_its_revocation_returns(tmp_path: Path) -> None:
+    async with restartable(tmp_path, ScriptedEngine(*WORDS)) as world:
+        keys = await keys_of(world, 1)
         for key in keys:
             await world.pipeline.authenticate(f"Bearer {key.secret}")
-        await world.stop()
-        async with running_auth(sqlite_url, SystemClock(), ttl=TTL) as elsewhere:  # as another replica does
-            revoking = elsewhere.revoking(keys[0].key.key_id)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(revoking), 0.05)
-            revoking.cancel()
-            await asyncio.wait([revoking])
-        await world.start()
-        await world.revoke(keys[0])
+        await world.drain("auth", ONE)
+        await world.start("auth", TWO)  # a replica that the edge does not find
+        revoking = asyncio.create_task(revoke(world, keys[0]))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(revoking), 0.05)
+        revoking.cancel()
+        await asyncio.wait([revoking])
+        await world.drain("auth", TWO)
+        await world.start("auth", ONE)
+        await revoke(world, keys[0])
         with pytest.raises(Failure) as caught:
             await world.pipeline.authenticate(f"Bearer {keys[0].secret}")
         assert to_api_error(caught.value).status == 401

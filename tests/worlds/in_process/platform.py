@@ -65,6 +65,7 @@ class InProcess:
     data: Data
     engines: dict[str, ScriptedEngine]
     drain_timeout: float
+    session_ttl: float  # seconds that auth waits for a silent edge
     stack: contextlib.AsyncExitStack  # what ends with this world
     servers: dict[tuple[str, str], Server] = field(default_factory=dict)
     inferences: dict[str, RunningInference] = field(default_factory=dict)  # by host
@@ -123,9 +124,9 @@ class InProcess:
         )
         return made
 
-    async def open(self, *, text: str = "hello there", streamed: bool = True) -> Answer:
-        """The whole way to a running answer."""
-        caller = await self.pipeline.authenticate(f"Bearer {self.key}")
+    async def open(self, *, text: str = "hello there", streamed: bool = True, key: str = "") -> Answer:
+        """The whole way to a running answer; with the first account's key unless one is given."""
+        caller = await self.pipeline.authenticate(f"Bearer {key or self.key}")
         model = self.pipeline.resolve(caller, "muh-chat")
         return await self.pipeline.open(
             caller,
@@ -136,7 +137,7 @@ class InProcess:
             choices=1,
             streamed=streamed,
             request_id="req",
-            deadline=SystemClock().monotonic() + 30,
+            deadline=SystemClock().monotonic() + 60,
         )
 
     @property
@@ -176,7 +177,7 @@ class InProcess:
     def _add_auth(self, server: Server) -> None:
         servicer = make_servicer(
             self.data.auth,
-            policy=SessionPolicy(ttl=5.0),
+            policy=SessionPolicy(ttl=self.session_ttl),
             defaults=DEFAULTS,
             draining=server.draining,
             clock=SystemClock(),
@@ -204,13 +205,14 @@ async def start_in_process(
     engine: ScriptedEngine | None = None,
     credits: int = PLENTY,
     drain_timeout: float = DRAIN,
+    session_ttl: float = 5.0,
     timings: Timings = DEFAULT_TIMINGS,
     **counts: int,
 ) -> AsyncIterator[InProcess]:
     """That many replicas of each service (one, unless given), greeted; an account with a key and `credits`."""
     async with contextlib.AsyncExitStack() as stack:
         engines = {host: engine or ScriptedEngine(*WORDS) for host in (ONE, TWO)}
-        world = InProcess(Names(), await _open_data(stack, folder), engines, drain_timeout, stack)
+        world = InProcess(Names(), await _open_data(stack, folder), engines, drain_timeout, session_ttl, stack)
         for service in ("auth", "quota", "inference"):
             hosts = [ONE, TWO][: counts.get(service, 1)]
             for host in hosts:
