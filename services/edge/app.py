@@ -13,6 +13,7 @@ from starlette.routing import Match
 from servicekit.clock import Clock
 from servicekit.observability import tracing
 from servicekit.rpc import request_id as ids
+from servicekit.timer_wheel import TimerWheel
 from services.edge.endpoints import openapi
 from services.edge.endpoints.access import Platform
 from services.edge.endpoints.chat.validation import explain_findings
@@ -49,6 +50,7 @@ class EdgeApp:
         parser: BodyParser | None = None,
         trust_traceparent: bool = False,
         new_id: Callable[[], str] = new_request_id,
+        timers: TimerWheel | None = None,
     ) -> None:
         self._clock = clock
         self._cors = cors
@@ -56,7 +58,7 @@ class EdgeApp:
         self._new_id = new_id
         budget = budget or Limits(clock)
         parser = parser or BodyParser(budget, [each.body for each in HOT])
-        tools = HotTools(gateway, clock, limits or HotLimits(), budget, parser)
+        tools = HotTools(gateway, clock, limits or HotLimits(), budget, parser, timers or TimerWheel())
         self._hot = {(each.path, each.method): each.make(tools) for each in HOT}
         self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget))
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fastapi import APIRouter
 
 from servicekit.clock import Clock
+from servicekit.timer_wheel import TimerWheel
 from services.edge.http.exchange import Exchange, Receive
 from services.edge.http.limits import Limits
 from services.edge.http.parsing.body_format import BodyFormat
@@ -48,6 +49,7 @@ class HotTools:
     limits: HotLimits
     budget: Limits
     parser: BodyParser
+    timers: TimerWheel
 
 
 class HotRoute(Protocol):

@@ -11,6 +11,7 @@ from servicekit.observability.line_safe import line_safe
 from services.edge.http.errors import ApiError
 from services.edge.http.flush import WhenWritten
 from services.edge.http.senders import Sources
+from services.edge.http.writer import Writer
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,6 +46,7 @@ class Exchange:
         "_lines",
         "_send",
         "_when_written",
+        "_writer",
         "account_headers",
         "account_id",
         "began",
@@ -59,7 +61,6 @@ class Exchange:
         "model",
         "request_id",
         "route",
-        "sending",
         "status",
         "trace",
         "unread",
@@ -72,6 +73,7 @@ class Exchange:
         self.unread: Callable[[], bool] = scope.get("muhgpt.unread", _nothing_unread)
         self._client = scope.get("client")
         self._when_written: WhenWritten | None = scope.get("muhgpt.when_written")
+        self._writer: Writer | None = scope.get("muhgpt.writer")
         self.request_id = request_id
         self.method: str = scope["method"]
         self.route = "unknown"  # the route's template: paths may hold anything, secrets too
@@ -82,7 +84,6 @@ class Exchange:
         self._held_start: Message | None = None  # of FastAPI's answer, until its body is known
         self.status = 0  # until the answer starts
         self.error_event: Callable[[ApiError], bytes] | None = None  # of an answer that streams, in its dialect
-        self.sending = False
         self.complete = False
         self.trace = tracing.NONE
         self.account_id: str | None = None
@@ -123,13 +124,31 @@ class Exchange:
 
     async def body(self, data: bytes, *, more: bool = False) -> None:
         """Sends a piece of the answer; waits while the client takes no more."""
-        self.sending = True
-        try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        finally:
-            self.sending = False
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self.last_sent = self._clock.monotonic()
         self.complete = not more
+
+    # A Writer (writer.py), once the answer has begun
+
+    @property
+    def ready(self) -> bool:
+        """See Writer."""
+        return self._socket.ready
+
+    def when_ready(self, look: Callable[[], None]) -> None:
+        """See Writer."""
+        self._socket.when_ready(look)
+
+    def write(self, data: bytes) -> None:
+        """See Writer."""
+        self._socket.write(data)
+        self.last_sent = self._clock.monotonic()
+
+    @property
+    def _socket(self) -> Writer:
+        if self._writer is None:
+            raise RuntimeError("only the edge's own server streams")
+        return self._writer
 
     async def respond(self, status: int, body: bytes, headers: Iterable[Header] = (JSON,)) -> None:
         """A whole answer."""

@@ -22,12 +22,12 @@ from servicekit.clock import SystemClock
 from servicekit.observability.logging import get_logger
 from services.edge.http.connections import Place
 from services.edge.http.cors import Cors
+from services.edge.http.cycle import EdgeCycle, PlainCycle
 from services.edge.http.descriptors import TURNED_AWAY
 from services.edge.http.errors import ApiError
 from services.edge.http.flush import when_written
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
-from services.edge.http.plain_cycle import PlainCycle
 from services.edge.http.polite import PoliteTransport, keep_little_unsent, tell_gone
 from services.edge.http.request_head import MAX_HEADERS, MAX_TRAILERS, check_head
 from services.edge.http.upgrade import without_offer
@@ -198,7 +198,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _begin_cycle(self, version: str) -> None:
         before = self.cycle
-        self.cycle = (PlainCycle if version == "1.0" else RequestResponseCycle)(
+        self.cycle = (PlainCycle if version == "1.0" else EdgeCycle)(
             scope=self.scope,
             transport=self._polite,  # type: ignore[arg-type]
             flow=self.flow,
@@ -211,6 +211,7 @@ class EdgeProtocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        self.scope["muhgpt.writer"] = self.cycle  # type: ignore[typeddict-unknown-key]
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -378,6 +379,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._write_timer is not None and not self.transport.is_closing():
             self._write_timer.cancel()
             self._write_timer = None
+        if isinstance(self._running, EdgeCycle):
+            self._running.takes_more()
 
     def timeout_keep_alive_handler(self) -> None:
         if not self.transport.is_closing():

@@ -12,6 +12,7 @@ from servicekit.clock import Clock, SystemClock
 from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import tell_build
+from servicekit.timer_wheel import TimerWheel
 from services.edge.app import EdgeApp
 from services.edge.endpoints.endpoint import HotLimits
 from services.edge.endpoints.routes import HOT
@@ -46,10 +47,11 @@ async def serve(
     tracing.configure("edge")
     tell_build()
     budget = Limits(clock, numbers_of(settings))
+    timers = TimerWheel()
     preparations = Preparations(settings.max_preparations_per_account, budget.spending.charge_account)
-    pipeline = make_pipeline(settings, clock, preparations=preparations)
+    pipeline = make_pipeline(settings, clock, preparations=preparations, timers=timers)
     parser = BodyParser(budget, [each.body for each in HOT], parsers_of(settings))
-    server = make_server(settings, pipeline, clock, on_started, budget=budget, parser=parser)
+    server = make_server(settings, pipeline, clock, on_started, budget=budget, parser=parser, timers=timers)
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
     parser.start()
@@ -78,6 +80,7 @@ def make_server(
     *,
     budget: Limits | None = None,
     parser: BodyParser | None = None,
+    timers: TimerWheel | None = None,
 ) -> HttpServer:
     """The HTTP server in front of a pipeline."""
     cors = Cors.parse(settings.cors_origins)
@@ -90,6 +93,7 @@ def make_server(
         budget=budget,
         parser=parser,
         trust_traceparent=settings.trust_traceparent,
+        timers=timers,
     )
     return HttpServer(
         app,
@@ -103,7 +107,12 @@ def make_server(
 
 
 def make_pipeline(
-    settings: EdgeSettings, clock: Clock, resolver: Resolver | None = None, *, preparations: Preparations | None = None
+    settings: EdgeSettings,
+    clock: Clock,
+    resolver: Resolver | None = None,
+    *,
+    preparations: Preparations | None = None,
+    timers: TimerWheel | None = None,
 ) -> Pipeline:
     """The pipeline to the three services. Raises StartupError for addresses, files or a secret that cannot be used."""
     return Pipeline(
@@ -113,6 +122,7 @@ def make_pipeline(
         preparations=preparations,
         cached_keys=settings.cached_keys,
         max_unfinished_holds=settings.max_unfinished_holds,
+        timers=timers,
     )
 
 

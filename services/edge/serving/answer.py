@@ -1,12 +1,12 @@
 """What the pipeline gives to the HTTP side: an admitted answer, as events.
 
 The pipeline (pipeline.py) talks to auth, quota and inference; the HTTP side (routes, SSE, JSON) knows only this file.
-Every event may be shown to the client when it is yielded: what it stands for is covered by the hold.
+Every delta may be shown to the client when the sink gets it: what it stands for is covered by the hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -70,6 +70,23 @@ class Batch:
     written: Callable[[], None] | None = None
 
 
+class Sink(Protocol):
+    """Where the HTTP side takes an answer's deltas, by plain functions that never wait."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes more. While it does not, deltas wait in the answer, within bounds."""
+        ...
+
+    def when_ready(self, look: Callable[[], None]) -> None:
+        """Calls `look` whenever it takes more again."""
+        ...
+
+    def write(self, deltas: list[Delta]) -> None:
+        """Takes deltas, in order; never none. When it returns they count as written to the client."""
+        ...
+
+
 class Answer(Protocol):
     """One admitted request whose first output is at hand.
 
@@ -80,14 +97,13 @@ class Answer(Protocol):
     model: str  # the alias that was asked
     max_tokens: int  # per choice, after clipping to what the account can pay
     window: RateWindow
+    charge_id: str  # its receipt's id, for the log
 
-    @property
-    def charge_id(self) -> str:
-        """Its receipt's id, for the log."""
-        ...
+    async def deliver(self, sink: Sink) -> Batch:
+        """Hands output to the sink as it comes, and returns the last batch, the one with usage. Called once.
 
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        """Batches until the one with usage. Raises a Failure when the answer fails midway."""
+        Raises a Failure when the answer fails midway, and whatever the sink raises.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from servicekit.timer_wheel import TimerWheel
 from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.serving import metrics
-from services.edge.serving.errors import TooManyAnswers
+from services.edge.serving.errors import DeadlineExceeded, TooManyAnswers
 
 
 class Endable(Protocol):
@@ -78,6 +79,40 @@ class Running:
 
     def _all(self) -> list[Endable]:
         return [answer for answers in self._by_account.values() for answer in answers]
+
+
+class OpenRequest:
+    """One admitted request's entry, from its admission to its end. An end from outside, or its deadline, goes to the
+    part of the request's life that it is in: first the opening, then the answer."""
+
+    def __init__(
+        self, running: Running, principal: Principal, digest: bytes, seconds_left: float, timers: TimerWheel
+    ) -> None:
+        """Raises TooManyAnswers at the account's bound."""
+        self.principal = principal
+        self.digest = digest
+        self._running = running
+        self._end: Callable[[Failure], None] | None = None
+        running.enter(self)
+        self._deadline = timers.start(seconds_left, self._expire)
+
+    def concerns(self, end: Callable[[Failure], None]) -> None:
+        """What ends the request calls this from now on."""
+        self._end = end
+
+    def end(self, error: Failure) -> None:
+        """See Endable."""
+        if self._end is not None:
+            self._end(error)
+
+    def leave(self) -> None:
+        """The request has ended; safe to call again."""
+        self._end = None
+        self._deadline.cancel()
+        self._running.leave(self)
+
+    def _expire(self) -> None:
+        self.end(DeadlineExceeded())
 
 
 class Upload:

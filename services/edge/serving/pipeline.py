@@ -12,6 +12,7 @@ from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
+from servicekit.timer_wheel import TimerWheel
 from services.edge.peers.auth.peer import AuthPeer
 from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
@@ -34,7 +35,7 @@ from services.edge.serving.errors import (
 from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.model_catalogue import ModelCatalogue
-from services.edge.serving.open_answers import Running, Upload
+from services.edge.serving.open_answers import OpenRequest, Running, Upload
 from services.edge.serving.opening import Opening, Order
 from services.edge.serving.preparations import Preparations
 from services.edge.serving.recent_refusals import Admission
@@ -100,9 +101,11 @@ class Pipeline:
         preparations: Preparations | None = None,
         max_unfinished_holds: int = MAX_UNFINISHED,
         timings: Timings = DEFAULT_TIMINGS,
+        timers: TimerWheel | None = None,
     ) -> None:
         self._peers = peers
         self._timings = timings
+        self._timers = timers or TimerWheel()
         self._preparations = preparations or Preparations()
         self._clock = clock
         self._running = Running()
@@ -256,10 +259,10 @@ class Pipeline:
         behind.
         """
         started = self._clock.monotonic()
-        answer = await self._admit(caller, alias, choices, streamed, request_id, deadline)
-        order = Order(request, max_tokens, choices, request_id, deadline)
-        await Opening(
-            answer,
+        entry = await self._admit(caller, deadline)
+        order = Order(request, alias, max_tokens, choices, streamed, request_id, deadline)
+        opening = Opening(
+            entry,
             order,
             self._quota,
             self._inference,
@@ -267,7 +270,8 @@ class Pipeline:
             self._clock,
             self._preparations,
             self._timings,
-        ).run()
+        )
+        answer = LiveAnswer(await opening.run(), entry, self._auth, self._clock, self._first_progress, self._timings)
         metrics.FIRST_TOKEN.observe(self._clock.monotonic() - started)
         return answer
 
@@ -279,30 +283,16 @@ class Pipeline:
         """The receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         return await self._quota.charges(caller.principal.account_id, limit, after)
 
-    async def _admit(
-        self, caller: Caller, alias: str, choices: int, streamed: bool, request_id: str, deadline: float
-    ) -> LiveAnswer:
-        """Counts the answer in. The key is looked up again: it may have been revoked while the body was read."""
+    async def _admit(self, caller: Caller, deadline: float) -> OpenRequest:
+        """Counts the request in. The key is looked up again: it may have been revoked while the body was read."""
         if self._draining:
             raise Restarting(retry_after=1.0)
         principal = await self._auth.authenticate(caller.key_digest)
-        # No await from here on, so a revocation finds the answer.
+        # No await from here on, so a revocation finds the request.
         self._admission.check(principal)
         self._quota.link_of(principal.account_id)
-        return LiveAnswer(
-            principal=principal,
-            digest=caller.key_digest,
-            model=alias,
-            choices=choices,
-            streamed=streamed,
-            request_id=request_id,
-            deadline=deadline,
-            running=self._running,
-            trust=self._auth,
-            clock=self._clock,
-            first_progress=self._first_progress,
-            timings=self._timings,
-        )
+        seconds_left = max(0.0, deadline - self._clock.monotonic())
+        return OpenRequest(self._running, principal, caller.key_digest, seconds_left, self._timers)
 
     def _models(self) -> dict[str, inference_pb2.Model]:
         models = self._inference.models()

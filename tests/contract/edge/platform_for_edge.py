@@ -19,7 +19,7 @@ from services.edge.peers.streaming.resolver import Resolver, SystemResolver
 from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.process.connect import Dial
-from services.edge.serving.answer import Answer, Batch
+from services.edge.serving.answer import Answer, Batch, Delta
 from services.edge.serving.pipeline import Caller, Peers, Pipeline
 from services.edge.serving.preparations import Preparations
 from tests.contract.edge.scripted_auth import ScriptedAuth
@@ -160,9 +160,70 @@ def streams(pipeline: Pipeline, peer: str) -> list[StreamState]:
     return [stream for stream in pipeline.streams() if stream.peer == peer]
 
 
+class Collected:
+    """A Sink that takes everything; `look` is called with each piece."""
+
+    ready = True
+
+    def __init__(self, look: Callable[[list[Delta]], None] = lambda deltas: None) -> None:
+        self.batches: list[Batch] = []
+        self._look = look
+
+    def when_ready(self, look: Callable[[], None]) -> None:
+        pass
+
+    def write(self, deltas: list[Delta]) -> None:
+        self._look(deltas)
+        self.batches.append(Batch(deltas))
+
+
 async def collect(answer: Answer) -> list[Batch]:
     """All batches of an answer."""
-    return [batch async for batch in answer]
+    sink = Collected()
+    last = await answer.deliver(sink)
+    return [*sink.batches, last]
+
+
+class Reader:
+    """A client that reads one piece at a time, and between two of them nothing."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.ready = False
+        self._answer = answer
+        self._look: Callable[[], None] = lambda: None
+        self._pieces: asyncio.Queue[Batch | BaseException] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    def when_ready(self, look: Callable[[], None]) -> None:
+        self._look = look
+
+    def write(self, deltas: list[Delta]) -> None:
+        self.ready = False
+        self._pieces.put_nowait(Batch(deltas))
+
+    async def next(self) -> Batch:
+        """The next piece; the last one has usage. Raises what ended the answer."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        self.ready = True
+        self._look()
+        piece = await self._pieces.get()
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
+
+    async def rest(self) -> list[Batch]:
+        """Everything that is still to come."""
+        batches = [await self.next()]
+        while batches[-1].usage is None:
+            batches.append(await self.next())
+        return batches
+
+    async def _run(self) -> None:
+        try:
+            self._pieces.put_nowait(await self._answer.deliver(self))
+        except BaseException as error:  # noqa: BLE001  (next() raises it)
+            self._pieces.put_nowait(error)
 
 
 def text_of(batches: list[Batch]) -> str:

@@ -12,7 +12,7 @@ from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Usage
 from services.inference.domain.engine import Delta, FinishReason
 from services.inference.domain.errors import ContextTooLong
-from tests.contract.edge.platform_for_edge import collect, reasons_of, start_platform, text_of, until
+from tests.contract.edge.platform_for_edge import Collected, collect, reasons_of, start_platform, text_of, until
 from tests.contract.edge.scripted_quota import ScriptedQuota
 from tests.fakes_engine import ScriptedEngine
 
@@ -34,8 +34,11 @@ async def test_an_answer_arrives_whole_and_is_charged_for_exactly_what_its_usage
 async def test_the_charge_is_committed_before_the_last_batch_is_given() -> None:
     async with start_platform("a", "b") as platform:
         answer = await platform.open()
-        async for batch in answer:
-            assert (batch.usage is not None) == bool(platform.quota.settled)
+        settled: list[list[int]] = []
+        last = await answer.deliver(Collected(lambda deltas: settled.append(list(platform.quota.settled))))
+        assert not any(settled)
+        assert last.usage is not None
+        assert platform.quota.settled == [2]
 
 
 async def test_a_long_answer_slides_its_hold_and_never_passes_it() -> None:

@@ -12,7 +12,7 @@ from services.edge.http.errors import ApiError
 from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer, Batch
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, until
+from tests.contract.edge.platform_for_edge import Collected, Platform, Reader, collect, start_platform, until
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes_engine import ScriptedEngine
 
@@ -69,11 +69,11 @@ async def test_a_stream_is_charged_only_after_its_last_tokens_were_written() -> 
         await pause.reached()
         pause.resume()
         await until(lambda: bool(answer.generation.events) and answer.generation.left)  # type: ignore[attr-defined]
-        batch = await anext(aiter(answer))
-        assert batch.deltas
         await asyncio.sleep(0.05)
         assert platform.quota.settled == []
-        await collect(answer)
+        settled: list[list[int]] = []
+        await answer.deliver(Collected(lambda deltas: settled.append(list(platform.quota.settled))))
+        assert settled == [[]]
         assert platform.quota.settled == [2]
 
 
@@ -181,14 +181,14 @@ async def test_one_timer_reports_for_all_streams_and_only_what_was_written() -> 
             answers.append(await platform.open())
             await pauses[-1].reached()
         unread, *read = answers
-        first = await anext(aiter(unread))  # taken, and never written
-        assert first.deltas
+        not_reading = asyncio.create_task(unread.deliver(Reader(unread)))
         readers = [asyncio.create_task(collect(each)) for each in read]
         await until(lambda: len(platform.quota.progress) == 2)
         assert {each.delivered_tokens for each in platform.quota.progress} == {2}
         for pause in pauses:
             pause.resume()
         await asyncio.gather(*readers)
+        not_reading.cancel()
         await unread.aclose()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.edge.peers.inference.generation import DELTAS_MOST
 from services.edge.peers.timings import Timings
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
+from tests.contract.edge.platform_for_edge import Platform, Reader, collect, start_platform, streams, text_of, until
 from tests.fakes_engine import ScriptedEngine
 
 WORDS = [f"w{number} " for number in range(200)]
@@ -67,10 +67,10 @@ async def test_a_client_that_leaves_midway_stops_the_engine_and_pays_what_was_ge
     async with start_platform(*WORDS) as platform:
         pause = platform.engine.pause_after(100)
         answer = await platform.open()
+        reader = Reader(answer)
         received = 0
         while received < wanted:
-            batch = await anext(aiter(answer))
-            received += len(batch.deltas)
+            received += len((await reader.next()).deltas)
         await pause.reached()
         await answer.aclose()
         await asyncio.wait_for(platform.engine.wait_stopped(), 0.25)

@@ -12,8 +12,17 @@ from services.edge.endpoints.errors import to_api_error
 from services.edge.http.errors import ApiError
 from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
-from services.edge.serving.answer import Answer
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
+from services.edge.serving.answer import Answer, Delta
+from tests.contract.edge.platform_for_edge import (
+    Collected,
+    Platform,
+    Reader,
+    collect,
+    start_platform,
+    streams,
+    text_of,
+    until,
+)
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes import FakeClock
@@ -30,12 +39,11 @@ async def _refusal(platform: Platform) -> ApiError:
 
 
 async def _until_failure(answer: Answer) -> tuple[str, ApiError]:
-    received = ""
+    sink = Collected()
     try:
-        async for batch in answer:
-            received += text_of([batch])
+        await answer.deliver(sink)
     except Failure as error:
-        return received, to_api_error(error)
+        return text_of(sink.batches), to_api_error(error)
     raise AssertionError("the answer did not fail")
 
 
@@ -111,12 +119,12 @@ async def test_while_quota_is_away_nothing_is_delivered_that_is_not_covered() ->
         platform.wires["quota"].refuse()
         pause.resume()
         await until(lambda: platform.engine.tokens_made == 200)
-        delivered = 0
+        delivered, reader = 0, Reader(answer)
         while delivered < 64:
-            delivered += len((await anext(aiter(answer))).deltas)
+            delivered += len((await reader.next()).deltas)
         assert delivered == 64
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(aiter(answer)), 0.05)
+            await asyncio.wait_for(reader.next(), 0.05)
         await answer.aclose()
         platform.wires["quota"].restore()
         await until(lambda: platform.quota.settled == [64])
@@ -199,11 +207,11 @@ async def test_answers_end_before_the_lease_of_their_session_lapses() -> None:
         platform.quota.answer_heartbeats = False
         platform.wires["quota"].refuse()
         clock.advance(28.9)
-        pause.resume()
-        assert (await anext(aiter(answer))).deltas
+        reader = Reader(answer)
+        assert (await reader.next()).deltas
         clock.advance(0.2)
         with pytest.raises(Failure) as caught:
-            await collect(answer)
+            await reader.next()
         assert to_api_error(caught.value).status == 503
         await asyncio.wait_for(platform.engine.wait_stopped(), 1)
 
@@ -237,13 +245,17 @@ async def test_an_engine_that_dies_before_a_whole_answer_could_be_sent_costs_not
 
 async def test_what_is_told_as_delivered_was_written_before() -> None:
     async with start_platform(*WORDS) as platform:
-        written = 0
-        answer = await platform.open()
-        async for batch in answer:
-            told = max((each.delivered_tokens for each in platform.quota.progress), default=0)
-            assert told <= written
-            written += len(batch.deltas)
+        written, early = 0, []
+
+        def count(deltas: list[Delta]) -> None:
+            nonlocal written
+            reported = max((each.delivered_tokens for each in platform.quota.progress), default=0)
+            early.append(reported > written)
+            written += len(deltas)
+
+        await (await platform.open()).deliver(Collected(count))
         assert platform.quota.progress
+        assert not any(early)
 
 
 async def test_an_inference_stream_that_breaks_midway_ends_its_answers_with_a_502() -> None:
@@ -299,7 +311,7 @@ async def test_without_inference_a_request_is_a_502_and_reserves_nothing() -> No
 async def test_a_request_whose_time_is_over_ends_before_and_after_its_first_token() -> None:
     async with start_platform(engine=ScriptedEngine(*WORDS, slots=1)) as platform:
         pause = platform.engine.pause_after(3)
-        answer = await platform.open(seconds=0.2)
+        answer = await platform.open(seconds=0.6)
         with pytest.raises(Failure) as caught:
             await platform.open(seconds=0.05)
         assert (to_api_error(caught.value).status, to_api_error(caught.value).code) == (503, "deadline_exceeded")

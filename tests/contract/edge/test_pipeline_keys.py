@@ -13,7 +13,7 @@ from common import key_format
 from muhgpt.auth.v1 import auth_pb2
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
+from tests.contract.edge.platform_for_edge import Platform, Reader, collect, start_platform, streams, text_of, until
 from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.fakes import FakeClock
 
@@ -252,7 +252,7 @@ async def test_a_process_that_stood_still_delivers_nothing_when_it_wakes_after_i
         platform.wires["auth"].refuse()
         clock.advance(5.1)  # nothing that looks at the clock from time to time has its turn before the answer
         with pytest.raises(Failure) as caught:
-            await anext(aiter(answer))
+            await Reader(answer).next()
         assert to_api_error(caught.value).status == 503
         await platform.engine.wait_stopped()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from muhgpt.quota.v1 import quota_pb2
 from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.peers.quota.rate_window import RateWindow
-from services.edge.serving.answer import Batch, Delta, Usage
+from services.edge.serving.answer import Batch, Delta, Sink, Usage
 from services.edge.serving.errors import (
     CredentialFault,
     CredentialInvalid,
@@ -34,7 +34,7 @@ def text_answer(*words: str, prompt: int = 7) -> list[Step]:
 
 
 class ScriptedAnswer:
-    """Plays steps: a batch is yielded, an error raised, a callable awaited."""
+    """Plays steps: a batch is delivered, an error raised, a callable awaited."""
 
     model = "muh-chat"
 
@@ -47,15 +47,23 @@ class ScriptedAnswer:
         self.closed = asyncio.Event()
         self._steps = steps
 
-    async def __aiter__(self) -> AsyncIterator[Batch]:
+    async def deliver(self, sink: Sink) -> Batch:
+        takes_more = asyncio.Event()
+        sink.when_ready(takes_more.set)
         for step in self._steps:
             if isinstance(step, Batch):
+                while not sink.ready:
+                    takes_more.clear()
+                    await takes_more.wait()
                 self.yielded += 1
-                yield step
+                if step.usage is not None:
+                    return step
+                sink.write(step.deltas)
             elif isinstance(step, Exception):
                 raise step
             else:
                 await step()
+        raise RuntimeError("the script has no end")
 
     async def aclose(self) -> None:
         self.closed.set()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from services.edge.endpoints.chat import stream as sse
@@ -14,33 +14,38 @@ from tests.fakes import FakeClock
 SILENCE = 15.0  # docs/settings.md, MUHGPT_EDGE_HEARTBEAT
 
 
-class Loop:
-    """The timers of an event loop, by the same clock."""
+@dataclass
+class Timer:
+    """One that was started."""
+
+    at: float
+    expired: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Timers:
+    """Expire when the test moves the clock past them."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
-        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._started: list[Timer] = []
 
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Loop:
-        self._due.append((self._clock.monotonic() + seconds, callback))
-        return self
+    def start(self, seconds: float, expired: Callable[[], None]) -> Timer:
+        self._started.append(Timer(self._clock.monotonic() + seconds, expired))
+        return self._started[-1]
 
-    def create_task(self, work: Any) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work)
-
-    def cancel(self) -> None:
-        self._due.clear()
-
-    async def pass_time(self, seconds: float) -> None:
-        """Moves the clock, a second at a time, and runs what is due."""
+    def pass_time(self, seconds: float) -> None:
+        """Moves the clock, a second at a time."""
         for _ in range(round(seconds)):
             self._clock.advance(1.0)
-            due = [callback for at, callback in self._due if at <= self._clock.monotonic()]
-            self._due = [(at, callback) for at, callback in self._due if at > self._clock.monotonic()]
-            for callback in due:
-                callback()
-            for _ in range(3):
-                await asyncio.sleep(0)
+            due = [timer for timer in self._started if timer.at <= self._clock.monotonic()]
+            self._started = [timer for timer in self._started if timer not in due]
+            for timer in due:
+                if not timer.cancelled:
+                    timer.expired()
 
 
 class Stream:
@@ -48,29 +53,33 @@ class Stream:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.loop = Loop(self.clock)
+        self.timers = Timers(self.clock)
         self.sent: list[bytes] = []
-        self.stuck = asyncio.Event()
-        self.stuck.set()
-        scope = {"method": "POST", "headers": []}
+        self.ready = True
+        scope = {"method": "POST", "headers": [], "muhgpt.writer": self}
         self.exchange = Exchange(scope, self._send, request_id="req_1", clock=self.clock)
-        self.heartbeat = Heartbeat(self.exchange, sse.KEEP_ALIVE, SILENCE, self.clock, self.loop)
+        self.heartbeat = Heartbeat(self.exchange, sse.KEEP_ALIVE, SILENCE, self.clock, self.timers)
+
+    def when_ready(self, look: Callable[[], None]) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message["body"])
-        await self.stuck.wait()
 
 
 async def test_a_comment_comes_only_after_fifteen_silent_seconds() -> None:
     stream = Stream()
     with stream.heartbeat:
-        await stream.loop.pass_time(14)
+        stream.timers.pass_time(14)
         assert stream.sent == []
-        await stream.loop.pass_time(1)
+        stream.timers.pass_time(1)
         assert stream.sent == [sse.KEEP_ALIVE]
-        await stream.loop.pass_time(14)
+        stream.timers.pass_time(14)
         assert stream.sent == [sse.KEEP_ALIVE]
-        await stream.loop.pass_time(2)
+        stream.timers.pass_time(2)
         assert stream.sent == [sse.KEEP_ALIVE] * 2
 
 
@@ -78,26 +87,24 @@ async def test_a_stream_that_speaks_gets_no_comments() -> None:
     stream = Stream()
     with stream.heartbeat:
         for _ in range(8):
-            await stream.loop.pass_time(10)
-            await stream.exchange.body(b"data", more=True)
+            stream.timers.pass_time(10)
+            stream.exchange.write(b"data")
     assert stream.sent == [b"data"] * 8
 
 
 async def test_a_client_that_does_not_read_gets_no_comments_on_top() -> None:
     stream = Stream()
     with stream.heartbeat:
-        stream.stuck.clear()
-        sending = asyncio.create_task(stream.exchange.body(b"data", more=True))
-        await stream.loop.pass_time(60)
+        stream.exchange.write(b"data")
+        stream.ready = False
+        stream.timers.pass_time(60)
         assert stream.sent == [b"data"]
-        stream.stuck.set()
-        await sending
 
 
 async def test_after_the_end_nothing_is_said() -> None:
     stream = Stream()
     with stream.heartbeat:
         await stream.exchange.body(b"end")
-        await stream.loop.pass_time(60)
-    await stream.loop.pass_time(60)
+        stream.timers.pass_time(60)
+    stream.timers.pass_time(60)
     assert stream.sent == [b"end"]

@@ -44,6 +44,7 @@ class ChatRoute:
         self._limits = tools.limits
         self._budget = tools.budget
         self._parser = tools.parser
+        self._timers = tools.timers
         self._windows = WindowMemory(tools.clock)
 
     async def serve(self, exchange: Exchange, receive: Receive) -> None:
@@ -121,30 +122,20 @@ class ChatRoute:
         )
         await exchange.start(200, [*sse.HEADERS, _granted(answer)])
         exchange.error_event = sse.encode_error
-        with Heartbeat(exchange, sse.KEEP_ALIVE, self._limits.heartbeat, self._clock):
-            async for batch in answer:
-                data = encoder.encode(batch)
-                if batch.usage is not None:
-                    exchange.usage = batch.usage
-                    await exchange.body(data)
-                    return
-                if data:
-                    await exchange.body(data, more=True)
-        raise RuntimeError("the answer ended without usage")
+        with Heartbeat(exchange, sse.KEEP_ALIVE, self._limits.heartbeat, self._clock, self._timers):
+            last = await answer.deliver(sse.ChunkSink(encoder, exchange))
+            exchange.usage = last.usage
+            await exchange.body(encoder.encode(last))
 
     async def _whole(self, exchange: Exchange, form: ChatForm, answer: Answer) -> None:
         completion = Completion(choices=form.choices, logprobs=form.logprobs)
-        async for batch in answer:
-            completion.add(batch)
-            if batch.usage is not None:
-                break
-        if completion.usage is None:
-            raise RuntimeError("the answer ended without usage")
+        last = await answer.deliver(completion)
+        completion.add(last)
         try:
             await self._write_whole(exchange, form, answer, completion)
         finally:
-            if batch.written is not None:
-                exchange.when_written(batch.written)
+            if last.written is not None:
+                exchange.when_written(last.written)
 
     async def _write_whole(self, exchange: Exchange, form: ChatForm, answer: Answer, completion: Completion) -> None:
         exchange.usage = completion.usage

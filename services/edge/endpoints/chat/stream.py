@@ -5,11 +5,12 @@ What is the same in every chunk of a request is encoded once (ARCHITECTURE.md, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from services.edge.endpoints.chat.logprobs import logprobs_of
 from services.edge.http import wire_json
 from services.edge.http.errors import ApiError
+from services.edge.http.writer import Writer
 from services.edge.serving.answer import Batch, Delta, TokenLogprob, Usage
 
 HEADERS = [
@@ -50,6 +51,13 @@ class ChunkEncoder:
             self._encode_delta(delta, parts)
         if batch.usage is not None:
             self._encode_end(batch.usage, parts)
+        return b"".join(parts)
+
+    def encode_deltas(self, deltas: list[Delta]) -> bytes:
+        """The same of deltas that are followed by others."""
+        parts: list[bytes] = []
+        for delta in _merged(deltas):
+            self._encode_delta(delta, parts)
         return b"".join(parts)
 
     def _encode_delta(self, delta: Delta, parts: list[bytes]) -> None:
@@ -97,6 +105,29 @@ class ChunkEncoder:
         if not self._logprobs or not logprobs:
             return self._plain
         return b'},"logprobs":' + wire_json.encode(logprobs_of(logprobs)) + b',"finish_reason":null}' + self._end
+
+
+class ChunkSink:
+    """Encodes the deltas of an answer and writes them at once (a Sink, serving/answer.py)."""
+
+    def __init__(self, encoder: ChunkEncoder, writer: Writer) -> None:
+        self._encoder = encoder
+        self._writer = writer
+
+    @property
+    def ready(self) -> bool:
+        """See Sink."""
+        return self._writer.ready
+
+    def when_ready(self, look: Callable[[], None]) -> None:
+        """See Sink."""
+        self._writer.when_ready(look)
+
+    def write(self, deltas: list[Delta]) -> None:
+        """See Sink."""
+        data = self._encoder.encode_deltas(deltas)
+        if data:
+            self._writer.write(data)
 
 
 def encode_usage(usage: Usage) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,17 +30,26 @@ class _Choice:
 
 
 class Completion:
-    """Collects the batches of one answer. `usage` is None until the last of them."""
+    """Collects the deltas of one answer (a Sink, serving/answer.py). `usage` is None until its last batch."""
+
+    ready = True
 
     def __init__(self, *, choices: int, logprobs: bool) -> None:
         self.usage: Usage | None = None
         self._choices = [_Choice() for _ in range(choices)]
         self._logprobs = logprobs
 
-    def add(self, batch: Batch) -> None:
-        """Takes up one batch."""
-        for delta in batch.deltas:
+    def when_ready(self, look: Callable[[], None]) -> None:
+        """See Sink. It always is."""
+
+    def write(self, deltas: list[Delta]) -> None:
+        """See Sink."""
+        for delta in deltas:
             self._add_delta(delta)
+
+    def add(self, batch: Batch) -> None:
+        """Takes up a whole batch."""
+        self.write(batch.deltas)
         if batch.usage is not None:
             self.usage = batch.usage
 

@@ -37,6 +37,7 @@ class Generation:
         "_bytes",
         "_carrier",
         "_gone",
+        "_wake",
         "events",
         "failed",
         "go_written",
@@ -47,14 +48,12 @@ class Generation:
         "prepare_written",
         "prepared",
         "received",
-        "wake",
         "withheld",
     )
 
     def __init__(self, generation_id: int, model: str, carrier: Carrier, wake: Callable[[], None]) -> None:
         self.id = generation_id
         self.model = model
-        self.wake = wake
         self.prepared: inference_pb2.Prepared | None = None
         self.events: deque[Output] = deque()
         self.received = 0  # output tokens, all choices, that the engine has sent
@@ -64,6 +63,7 @@ class Generation:
         self.left = False
         self.prepare_written = self.go_written = False
         self._carrier = carrier
+        self._wake = wake
         self._gone = False
         self._bytes = 0
 
@@ -105,7 +105,7 @@ class Generation:
         self._carrier.forget(self)
 
     def accept(self, event: inference_pb2.Event) -> None:
-        """Takes in what the engine sent."""
+        """Takes in what the engine sent. The carrier calls wake() once it has taken in all of one message."""
         which = event.WhichOneof("event")
         if which == "delta":
             delta = event.delta
@@ -128,11 +128,26 @@ class Generation:
             self.failed = True
             self.events.append(event.failed)
             self._end()
-        self.wake()
 
-    def taken(self, delta: inference_pb2.Delta) -> None:
-        """This delta was taken from `events`."""
-        self._bytes -= len(delta.text) + 64
+    def wake(self) -> None:
+        """The request is to look at what has come."""
+        self._wake()
+
+    def report_to(self, wake: Callable[[], None]) -> None:
+        """From now on wake() calls this."""
+        self._wake = wake
+
+    def take(self) -> Output:
+        """The oldest of `events`, which is gone from there."""
+        event = self.events.popleft()
+        if isinstance(event, inference_pb2.Delta):
+            self._bytes -= len(event.text) + 64
+        return event
+
+    def discard(self) -> None:
+        """Nothing of what has come is wanted any more."""
+        self.events.clear()
+        self._bytes = 0
 
     def break_off(self) -> None:
         """The stream broke."""

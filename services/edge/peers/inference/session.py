@@ -169,13 +169,10 @@ class InferenceLink:
         return None
 
     def incoming(self, response: inference_pb2.SessionResponse) -> None:
-        """Hands each event to its generation; one generation's defect is nobody else's."""
+        """Hands each event to its generation; one generation's defect concerns no other."""
         kind = response.WhichOneof("message")
         if kind == "events":
-            for event in response.events.events:
-                generation = self._generations.get(event.generation_id)
-                if generation is not None:
-                    self._accept(generation, event)
+            self._accept_all(response.events.events)
             if self.draining:
                 self.link.wake()
         elif kind == "load":
@@ -203,15 +200,30 @@ class InferenceLink:
         for generation in generations:
             generation.break_off()
 
-    def _accept(self, generation: Generation, event: inference_pb2.Event) -> None:
-        try:
-            generation.accept(event)
-            if generation.refused_away:
-                self.found_away(generation.model)
-        except Exception:
-            log.exception("generation_defect", generation_id=generation.id)
-            generation.leave()
-            generation.break_off()
+    def _accept_all(self, events: Iterable[inference_pb2.Event]) -> None:
+        """All events of a message are taken in before their requests look: each writes to its client once."""
+        touched: dict[Generation, None] = {}
+        for event in events:
+            generation = self._generations.get(event.generation_id)
+            if generation is not None:
+                touched[generation] = None
+                try:
+                    generation.accept(event)
+                except Exception:
+                    log.exception("generation_defect", generation_id=generation.id)
+                    self._break_off(generation)
+        for generation in touched:
+            try:
+                if generation.refused_away:
+                    self.found_away(generation.model)
+                generation.wake()
+            except Exception:
+                log.exception("generation_defect", generation_id=generation.id)
+                self._break_off(generation)
+
+    def _break_off(self, generation: Generation) -> None:
+        generation.leave()
+        generation.break_off()
 
     def _note(self, load: inference_pb2.Load) -> None:
         self._load = load.waiting + load.running

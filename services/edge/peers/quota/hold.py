@@ -147,6 +147,10 @@ class Hold:
             self._move(Event.CONFIRM)
             self._touch(self)
 
+    def report_to(self, wake: Callable[[], None]) -> None:
+        """From now on answers call this."""
+        self._wake = wake
+
     def forget_request(self) -> None:
         """The request is over: answers that are still to come wake nobody."""
         self._wake = None
@@ -189,6 +193,11 @@ class Hold:
         if self.state in ACTIVE:
             return self.asked > self.answered
         return self.state in UNANSWERED_RESERVATION or self.state in UNANSWERED_END or self.state is State.CONFIRMING
+
+    def runs_low(self, reached: int, window_tokens: int, most: int) -> bool:
+        """Less than half a window is covered ahead of `reached`, and not yet all that the answer may have: asked in
+        time, a stream whose account can pay never stands still."""
+        return self.covered - reached <= window_tokens // 2 and self.covered < most
 
     # The link's side
 

@@ -15,6 +15,7 @@ from servicekit.observability.outage_log import OutageLog
 from servicekit.rpc.client import Peer
 from servicekit.rpc.status import RpcFailure
 from services.edge.peers import metrics
+from services.edge.peers.streaming.wakeup import Wakeup
 
 log = get_logger(__name__)
 
@@ -77,7 +78,7 @@ class Link:
     def __init__(self, side: Side, clock: Clock) -> None:
         self._side = side
         self._clock = clock
-        self._wake = asyncio.Event()
+        self._wake = Wakeup()
         self._task: asyncio.Task[None] | None = None
         self._talking = self._closing = False
         self._call: Any = None  # the stream that is listened to
@@ -212,10 +213,10 @@ class Link:
         raise StreamBroken(f"{(await call.code()).name}: {await call.details()}")
 
     async def _write(self, call: Any) -> None:
-        """Sends what queued during the previous write; no timer, so nothing waits and nothing goes alone under load."""
+        """Sends what queued during the previous write, and what queues in one iteration of the loop as one message; no
+        timer, so nothing waits and nothing goes alone under load."""
         while True:
             await self._wake.wait()
-            self._wake.clear()
             while (message := self._side.outgoing()) is not None:
                 await call.write(message)
             if self._closing:
