@@ -12,7 +12,7 @@ from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import LARGE
 from services.inference.domain.errors import EngineDied, EngineUnavailable
 from tests.contract.edge.platform_for_edge import collect, text_of
-from tests.worlds.in_process.platform import COST, ONE, TEXT, TWO, InProcess, start_in_process
+from tests.worlds.in_process.platform import COST, ONE, PLENTY, TEXT, TWO, InProcess, start_in_process
 
 LONG_TEXT = "w" * LARGE  # goes through the unary Prepare
 ENOUGH = 20  # requests, of which the first replica gets some
@@ -43,16 +43,19 @@ async def test_a_replica_whose_engine_is_away_is_asked_once_at_most(tmp_path: Pa
 
 async def test_a_replica_whose_engine_is_back_is_used_again(tmp_path: Path) -> None:
     async with start_in_process(tmp_path, inference=2) as world:
+        account = await world.account("busy@example.com", requests_per_minute=10_000)
+        await world.grant(PLENTY, account)
+        key = (await world.key_of(account)).secret
         stop_engine(world, ONE)
         for _ in range(ENOUGH):
-            await collect(await world.open())
+            await collect(await world.open(key=key))
         world.engines[ONE].ready = True
         world.engines[ONE].fail_prepare(None)
         answers = ENOUGH
         while not world.engines[ONE].started:  # the edge asks again within a second
-            assert text_of(await collect(await world.open())) == TEXT
+            assert text_of(await collect(await world.open(key=key))) == TEXT
             answers += 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
         assert await world.charged() == answers * COST
 
 
