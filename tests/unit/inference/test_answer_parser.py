@@ -140,6 +140,23 @@ def test_an_end_before_the_end_is_a_cut(answer: bytes) -> None:
     assert parser.failure.fault.value == "cut"
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        OK + (b"X: " + b"y" * 4000 + b"\r\n") * 20,
+        OK + b"X: y\r\n" * 129,
+        b"HTTP/1.1 100 Go\r\n\r\n" * 65 + OK,
+        OK + b"X: " + b"y" * 8200 + b"\r\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000, 1_000_000])
+def test_a_header_is_bounded_however_it_is_cut(start: bytes, size: int) -> None:
+    answer = start + FIVE + b"\r\nhello"
+    parser, body = read([answer[at : at + size] for at in range(0, len(answer), size)])
+    assert parser.failure is not None
+    assert (parser.failure.fault.value, parser.status, body) == ("oversized", 0, b"")
+
+
 def endless(start: bytes, piece: bytes) -> Iterable[bytes]:
     yield start
     yield from itertools.repeat(piece)

@@ -12,7 +12,8 @@ from services.inference.engines.upstream.http.receiver import HttpFailure, HttpF
 
 MAX_HEADER = 8190  # bytes of one header line's name and value, or of the reason behind a status
 MAX_HEADERS = 128  # of one answer, informational ones and trailers among them
-MAX_HEAD = 64 * 1024  # bytes before the body, informational answers among them
+MAX_HEAD = 64 * 1024  # bytes of all their names and values; twice that with blanks and line ends
+MAX_INFORMATIONAL = 64  # answers before the one that counts
 # Chunk sizes, their extensions and trailers are not body. A server that makes each byte a chunk sends five beside it.
 MAX_FRAMING = 64 * 1024  # bytes of them …
 MAX_FRAMING_RATIO = 8  # … beside so much for each byte of the body
@@ -30,7 +31,8 @@ class AnswerParser:
 
     __slots__ = (
         *("status", "headers", "complete", "failure", "reusable", "_parser", "_pieces", "_headers", "_version"),
-        *("_count", "_head_bytes", "_body_bytes", "_framing", "_bare", "_informational", "_until_close"),
+        *("_count", "_fed", "_head_bytes", "_body_bytes", "_framing", "_bare", "_informational", "_skipping"),
+        "_until_close",
     )
 
     def __init__(self) -> None:
@@ -39,16 +41,18 @@ class AnswerParser:
         self.complete = False
         self.failure: HttpFailure | None = None
         self.reusable = False  # when complete: nothing in this answer speaks against another on the same connection
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         # Bare line feeds and blanks behind a chunk's size are taken, as browsers and aiohttp take them.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
         self._pieces: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._count = self._head_bytes = self._body_bytes = self._framing = self._bare = 0
-        self._informational = self._until_close = False
+        self._fed = self._head_bytes = self._body_bytes = self._framing = self._bare = 0
+        self._count = self._informational = 0
+        self._skipping = self._until_close = False
 
     def feed(self, data: bytes) -> bytes:
         """The body's bytes in this piece. After a failure or the end nothing more must be fed."""
+        assert self._parser is not None
         in_body = self.status != 0
         try:
             self._parser.feed_data(data)
@@ -58,12 +62,16 @@ class AnswerParser:
             self._stopped()
         body = self._taken()
         if self.status == 0:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
+            self._fed += len(data)
+            if self._fed > 2 * MAX_HEAD:
                 self._oversized("its header is too large")
         elif in_body and not self.complete:
             self._bound_framing(len(data), len(body))
         return body
+
+    def discard(self) -> None:
+        """Nothing more will be fed. The parsers refer to each other; so they go at once, without the collector."""
+        self._parser = None
 
     def finish(self) -> None:
         """The connection has ended, and in order: that is the end of an answer without a length, and cuts others."""
@@ -79,7 +87,7 @@ class AnswerParser:
     def on_message_begin(self) -> None:
         if self.complete:  # bytes behind the end: another answer, to no request of ours
             raise _Stop
-        self._informational = False
+        self._skipping = False
 
     def on_status(self, reason: bytes) -> None:
         if len(reason) > MAX_HEADER:
@@ -87,9 +95,11 @@ class AnswerParser:
             raise _Stop
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        size = len(name) + len(value)
         self._count += 1
-        if self._count > MAX_HEADERS or len(name) + len(value) > MAX_HEADER:
-            self._oversized("it has too many headers" if self._count > MAX_HEADERS else "a header is too large")
+        self._head_bytes += size
+        if size > MAX_HEADER or self._count > MAX_HEADERS or self._head_bytes > MAX_HEAD:
+            self._oversized("a header is too large" if size > MAX_HEADER else "it has too many headers")
             raise _Stop
         if not self.status:  # trailers are not headers
             name, value = name.lower(), value.rstrip(b" \t")
@@ -97,6 +107,7 @@ class AnswerParser:
             self._headers[name] = value if held is None else held + b", " + value
 
     def on_headers_complete(self) -> None:
+        assert self._parser is not None
         status, headers, self._headers = self._parser.get_status_code(), self._headers, {}
         framed = b"content-length" in headers or b"transfer-encoding" in headers
         version = self._parser.get_http_version()
@@ -105,10 +116,7 @@ class AnswerParser:
         if status < 100:
             return self._malformed("its status is below 100")
         if status < 200 and status != SWITCHING_PROTOCOLS:
-            self._informational = True
-            if framed:
-                self._malformed("an informational answer has a body")
-            return None
+            return self._skip(framed)
         if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
             return self._malformed("its transfer encoding is not chunked")
         self._until_close = not framed and status not in BODILESS
@@ -116,11 +124,20 @@ class AnswerParser:
         self.status, self.headers = status, headers
         return None
 
+    def _skip(self, framed: bool) -> None:
+        self._informational += 1
+        self._skipping = True
+        if framed:
+            self._malformed("an informational answer has a body")
+        if self._informational > MAX_INFORMATIONAL:
+            self._oversized("it has too many informational answers before it")
+            raise _Stop
+
     def on_body(self, piece: bytes) -> None:
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        self.complete = not self._informational
+        self.complete = not self._skipping
 
     # Bounds and failures
 

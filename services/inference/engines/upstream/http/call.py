@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 from servicekit.observability.logging import get_logger
@@ -26,7 +26,7 @@ DRAIN_TIMEOUT = 0.05  # seconds for the end of an answer that its user has left
 MAX_DRAIN = 16 * 1024  # bytes of it
 
 
-class Stage(Enum):
+class Stage(StrEnum):
     """How far a call is."""
 
     CONNECTING = "connecting"

@@ -64,6 +64,7 @@ class HttpConnection(asyncio.Protocol):
     def release(self) -> bool:
         """The call is over and the answer complete. Whether the connection can serve another; otherwise it closes."""
         self._carried = None
+        self._parser.discard()
         self.used = True
         self.resume()
         transport = self._transport
@@ -75,6 +76,7 @@ class HttpConnection(asyncio.Protocol):
     def close(self) -> None:
         """At once, whatever is under way, which is not told."""
         self._carried = None
+        self._parser.discard()
         self._transport.abort()
 
     def pause(self) -> None:
