@@ -12,7 +12,6 @@ from contextlib import aclosing
 
 from services.inference.domain.engine import Delta, Prompt, Sink, Source, Usage, Withheld
 from services.inference.domain.errors import EngineUnavailable
-from services.inference.engines.sinks import Gate
 
 Step = Sequence[Delta] | Withheld | Usage
 
@@ -65,6 +64,27 @@ async def steps_of(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+class Gate:
+    """A Source for what reads in a loop of its own: it waits here before it reads on."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pause(self) -> None:
+        """See Source."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """See Source."""
+        self._open.set()
+
+    async def passed(self) -> None:
+        """Waits while it is paused."""
+        if not self._open.is_set():
+            await self._open.wait()
 
 
 async def push(steps: AsyncGenerator[Sequence[Delta] | Usage], sink: Sink) -> Usage:

@@ -1,8 +1,7 @@
-"""Sinks (domain/engine.py) that stand between an engine and what takes its output, and what holds a reader back."""
+"""Sinks (domain/engine.py) that stand between an engine and what takes its output."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from services.inference.domain.engine import Delta, Sink, Source
@@ -31,24 +30,3 @@ class Passing:
     def detach(self, source: Source) -> None:
         """See Sink."""
         self.below.detach(source)
-
-
-class Gate:
-    """A Source for what reads in a loop of its own: it waits here before it reads on."""
-
-    def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
-
-    def pause(self) -> None:
-        """See Source."""
-        self._open.clear()
-
-    def resume(self) -> None:
-        """See Source."""
-        self._open.set()
-
-    async def passed(self) -> None:
-        """Waits while it is paused."""
-        if not self._open.is_set():
-            await self._open.wait()

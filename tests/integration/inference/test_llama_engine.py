@@ -79,7 +79,7 @@ async def test_the_model_greets_and_ends_by_itself(engine: LlamaEngine) -> None:
 async def test_an_answer_comes_while_it_is_made(engine: LlamaEngine) -> None:
     """What has come together is one step, on a busy machine all of a short answer; a long one has several."""
     prompt = await engine.prepare(ask("Tell me a story.", logit_bias={2: -100.0}))
-    async with aclosing(prompt.generate(1900)) as steps:
+    async with aclosing(steps_of(prompt, 1900)) as steps:
         first = await anext(steps)
         assert not isinstance(first, Usage)
         assert 0 < sum(delta.tokens for delta in first) < 1900

@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import orjson
 
+from services.inference.domain.engine import Sink
 from services.inference.domain.errors import EngineUnavailable, InvalidRequest
-from services.inference.engines.sinks import Gate
+from services.inference.engines.upstream.http.client import HttpClient
+from services.inference.engines.upstream.http.receiver import Headers, HttpFailure, HttpRequest
 
 SHORT = aiohttp.ClientTimeout(total=30)
-# A generation's own deadline ends it; a worker that stalls is killed by the watchdog, which closes the connection.
-STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5)
+# Of a stream. A generation's own deadline ends it; a worker that stalls is killed by the watchdog.
+CONNECT_TIMEOUT = 5.0  # seconds
 KEEPALIVE = 2.0  # seconds; the worker closes idle connections after 5
 ASK_AGAIN = 0.05  # seconds before the watchdog's question is put once more
 LAST_READS = 0.5  # seconds in which whoever reads from a dead worker finds that out
@@ -45,6 +47,8 @@ class WorkerClient:
             connector=aiohttp.TCPConnector(limit=connections, force_close=True),
             auto_decompress=False,
         )
+
+        self._streams = HttpClient(headers, connect_timeout=CONNECT_TIMEOUT, reuse=False)
 
     async def context_length(self) -> int:
         """Tokens of one slot, as the worker made it: it never exceeds what the model was trained for."""
@@ -92,23 +96,24 @@ class WorkerClient:
         """Whether a token's letters are read as anything else than text."""
         return await self.tokenize(token, special=True, begins=False) != await self.tokenize(token, special=False)
 
-    async def complete(self, body: dict[str, Any], feed: Callable[[bytes], bool], gate: Gate) -> bool:
+    async def complete(self, body: dict[str, Any], feed: Callable[[bytes], bool], sink: Sink | None = None) -> bool:
         """Feeds the raw server-sent events of a completion as they come, until `feed` returns True: it has enough.
 
-        Returns whether it had. Cancelling it frees the worker's slot at once.
+        Returns whether it had. `sink` is what `feed` fills: it may hold the worker back. Cancelling this frees the
+        worker's slot at once.
         """
-        data = orjson.dumps(body)
-        async with self._sending("/completion", data, STREAM) as response:
-            if response.status != 200:
-                raise EngineUnavailable(f"the worker answered {response.status} to /completion")
+        with self._call():
+            completion = Completion(feed)
+            request = HttpRequest("POST", f"{self.address}/completion", orjson.dumps(body))
+            call = self._streams.send(request, completion)
             try:
-                while chunk := await response.content.readany():
-                    if feed(chunk):
-                        return True
-                    await gate.passed()
-            finally:  # the worker closes a stream's connection without saying so; it must not be used again
-                response.close()
-        return False
+                if sink is not None:
+                    sink.attach(call)
+                return await completion.over
+            finally:  # also of a whole one: the worker closes a stream's connection without saying so
+                call.cancel()
+                if sink is not None:
+                    sink.detach(call)
 
     async def answers(self, timeout: float) -> bool:
         """Whether the loop that generates answers within so many seconds; /health alone would not ask it.
@@ -132,6 +137,7 @@ class WorkerClient:
         with contextlib.suppress(TimeoutError):  # one whose client does not read finds it out when it does
             async with asyncio.timeout(LAST_READS):
                 await self._idle.wait()
+        await self._streams.close()
         await self._http.close()
         await self._fresh.close()
 
@@ -189,3 +195,39 @@ class WorkerClient:
             # A connection that the worker had just closed, which it does after a hundred requests and without a word:
             # once more, on one of its own. Another one of the pool would be as old (seen: 502 under load).
             return await self._fresh.post(path, data=data, timeout=timeout)
+
+
+class Completion:
+    """One completion as its bytes come. Implements HttpReceiver."""
+
+    def __init__(self, feed: Callable[[bytes], bool]) -> None:
+        self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()  # whether `feed` had enough
+        self._feed = feed
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """See HttpReceiver."""
+        if status != 200:
+            self._fail(EngineUnavailable(f"the worker answered {status} to /completion"))
+
+    def on_data(self, data: bytes) -> None:
+        """See HttpReceiver."""
+        if self.over.done():
+            return
+        try:
+            if self._feed(data):
+                self.over.set_result(True)
+        except Exception as error:  # noqa: BLE001  (complete() raises it)
+            self._fail(error)
+
+    def on_end(self) -> None:
+        """See HttpReceiver."""
+        if not self.over.done():
+            self.over.set_result(False)
+
+    def on_error(self, failure: HttpFailure) -> None:
+        """See HttpReceiver."""
+        self._fail(EngineUnavailable(f"the worker stopped answering /completion: {failure.detail}"))
+
+    def _fail(self, error: Exception) -> None:
+        if not self.over.done():
+            self.over.set_exception(error)

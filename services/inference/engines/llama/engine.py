@@ -28,7 +28,6 @@ from services.inference.engines.llama.request import SamplingDefaults
 from services.inference.engines.llama.room import Room
 from services.inference.engines.llama.supervisor import Patience, Supervisor
 from services.inference.engines.llama.suspects import Suspects
-from services.inference.engines.sinks import Gate
 
 log = get_logger(__name__)
 
@@ -216,13 +215,7 @@ class LlamaPrompt:
 
         client = self.engine.supervisor.client()
         body = {**body, "n_predict": max_tokens, "seed": words.seed_of(self.request.sampling, choice)}
-        gate = Gate()
-        sink.attach(gate)
-        try:
-            whole = await client.complete(body, feed, gate)
-        finally:
-            sink.detach(gate)
-        if not (whole or reader.ended):
+        if not await client.complete(body, feed, sink) and not reader.ended:
             raise EngineUnavailable("the worker's answer was cut off")
 
     async def _read_all(

@@ -18,7 +18,6 @@ from services.inference.domain.json.loosening import Hold
 from services.inference.domain.json.schema import parse_schema
 from services.inference.domain.tool_calls import CLOSE, OPEN
 from services.inference.engines.llama.client import WorkerClient
-from services.inference.engines.sinks import Gate
 
 # With it models without an end in sight fill their answers with spaces (docs/engine.md).
 RIGID = {"x-guidance": {"whitespace_flexible": False}}
@@ -200,5 +199,5 @@ async def _is_used(client: WorkerClient, grammar: str) -> bool:
         answer.extend(chunk)
         return False
 
-    await client.complete(body, take, Gate())
+    await client.complete(body, take)
     return FOREIGN not in orjson.loads(answer)["content"]
