@@ -13,7 +13,7 @@ from services.edge.peers.errors import Failure, GenerationFailed, KeyRevoked, Re
 from services.edge.peers.quota.rate_window import Limit, RateWindow
 from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.serving.errors import DeadlineExceeded, TooManyAnswers
-from tests.integration.edge.scripted_gateway import KEY, Step
+from tests.worlds.in_process.scripted_gateway import KEY, Step
 
 CHAT = "/v1/chat/completions"
 WINDOW = RateWindow(60, 41, 12.3456)

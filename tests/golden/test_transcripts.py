@@ -15,8 +15,8 @@ from services.edge.http.protocol import Bounds
 from tests.fakes import FakeClock
 from tests.golden.exchanges import EXCHANGES, WINDOW, Exchange
 from tests.golden.transcript import HEADER_LIMIT, REQUEST_ID, record
-from tests.integration.edge.scripted_gateway import ScriptedGateway
 from tests.worlds.in_process.http_edge import serving
+from tests.worlds.in_process.scripted_gateway import ScriptedGateway
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 RECORD = bool(os.environ.get("RECORD_GOLDEN"))

@@ -13,9 +13,9 @@ import pytest
 
 from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.protocol import Bounds
-from tests.contract.edge.platform_for_edge import until
 from tests.fakes_engine import ScriptedEngine
 from tests.worlds.in_process.http_edge import serving
+from tests.worlds.in_process.pipeline import until
 from tests.worlds.in_process.platform import ONE, PLENTY, InProcess, start_in_process
 
 BURST = 100

@@ -10,9 +10,9 @@ from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.errors import to_api_error
 from services.edge.http.errors import ApiError
 from services.edge.peers.errors import Failure
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
-from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes import FakeClock
+from tests.worlds.in_process.pipeline import Platform, collect, start_platform, text_of, until
+from tests.worlds.in_process.scripted_quota import ScriptedQuota, refused
 
 RATE_LIMITED = quota_pb2.Refused.REASON_RATE_LIMITED
 

@@ -12,9 +12,9 @@ from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Usage
 from services.inference.domain.engine import Delta, FinishReason
 from services.inference.domain.errors import ContextTooLong
-from tests.contract.edge.platform_for_edge import Collected, collect, reasons_of, start_platform, text_of, until
-from tests.contract.edge.scripted_quota import ScriptedQuota
 from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.pipeline import Collected, collect, reasons_of, start_platform, text_of, until
+from tests.worlds.in_process.scripted_quota import ScriptedQuota
 
 WORDS = [f"w{number} " for number in range(300)]
 

@@ -15,9 +15,9 @@ from servicekit.observability import metrics
 from servicekit.rpc.status import RpcFailure
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
-from tests.contract.edge.platform_for_edge import collect, text_of, until
 from tests.contract.edge.test_pipeline_keys import breaks
 from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.pipeline import collect, text_of, until
 from tests.worlds.in_process.platform import ONE, PLENTY, TWO, InProcess, start_in_process
 
 WORDS = [f"w{number} " for number in range(40)]

@@ -12,9 +12,9 @@ from services.edge.http.errors import ApiError
 from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer, Batch
-from tests.contract.edge.platform_for_edge import Collected, Platform, Reader, collect, start_platform, until
-from tests.contract.edge.scripted_quota import ScriptedQuota, refused
 from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.pipeline import Collected, Platform, Reader, collect, start_platform, until
+from tests.worlds.in_process.scripted_quota import ScriptedQuota, refused
 
 NEW = ("confirm", "prompt_slide")
 

@@ -8,8 +8,8 @@ import pytest
 
 from services.edge.peers.inference.generation import DELTAS_MOST
 from services.edge.peers.timings import Timings
-from tests.contract.edge.platform_for_edge import Platform, Reader, collect, start_platform, streams, text_of, until
 from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.pipeline import Platform, Reader, collect, start_platform, streams, text_of, until
 
 WORDS = [f"w{number} " for number in range(200)]
 

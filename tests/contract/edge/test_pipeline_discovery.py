@@ -15,8 +15,8 @@ from services.edge.peers.inference.peer import LARGE
 from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Batch
-from tests.contract.edge.platform_for_edge import collect, streams, text_of, until
 from tests.fakes_engine import Pause
+from tests.worlds.in_process.pipeline import collect, streams, text_of, until
 from tests.worlds.in_process.platform import COST, ONE, PLENTY, PROMPT, TEXT, TWO, InProcess, start_in_process
 
 LONG_TEXT = "word " * (LARGE // 4)  # goes through the unary Prepare

@@ -11,7 +11,7 @@ from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import LARGE
 from services.inference.domain.errors import EngineDied, EngineUnavailable
-from tests.contract.edge.platform_for_edge import collect, text_of
+from tests.worlds.in_process.pipeline import collect, text_of
 from tests.worlds.in_process.platform import COST, ONE, PLENTY, TEXT, TWO, InProcess, start_in_process
 
 LONG_TEXT = "w" * LARGE  # goes through the unary Prepare

@@ -13,7 +13,9 @@ from services.edge.http.errors import ApiError
 from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer, Delta
-from tests.contract.edge.platform_for_edge import (
+from tests.fakes import FakeClock
+from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.pipeline import (
     Collected,
     Platform,
     Reader,
@@ -23,10 +25,8 @@ from tests.contract.edge.platform_for_edge import (
     text_of,
     until,
 )
-from tests.contract.edge.scripted_auth import ScriptedAuth
-from tests.contract.edge.scripted_quota import ScriptedQuota, refused
-from tests.fakes import FakeClock
-from tests.fakes_engine import ScriptedEngine
+from tests.worlds.in_process.scripted_auth import ScriptedAuth
+from tests.worlds.in_process.scripted_quota import ScriptedQuota, refused
 
 WORDS = [f"w{number} " for number in range(200)]
 REFUSED = quota_pb2.Refused

@@ -13,9 +13,9 @@ from common import key_format
 from muhgpt.auth.v1 import auth_pb2
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
-from tests.contract.edge.platform_for_edge import Platform, Reader, collect, start_platform, streams, text_of, until
-from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.fakes import FakeClock
+from tests.worlds.in_process.pipeline import Platform, Reader, collect, start_platform, streams, text_of, until
+from tests.worlds.in_process.scripted_auth import ScriptedAuth
 
 WORDS = [f"w{number} " for number in range(200)]
 REVOKED = auth_pb2.KeyChange.KIND_KEY_REVOKED

@@ -13,9 +13,9 @@ from services.edge.serving.preparations import Preparations
 from services.inference.domain import spent
 from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import InvalidRequest
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, text_of, until
 from tests.fakes import FakeClock
 from tests.fakes_engine import ScriptedEngine, ScriptedPrompt
+from tests.worlds.in_process.pipeline import Platform, collect, start_platform, text_of, until
 
 ALICE = Sender.account("acct_a")
 

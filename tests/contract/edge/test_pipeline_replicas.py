@@ -7,9 +7,9 @@ import asyncio
 from prometheus_client import REGISTRY
 
 from services.edge.peers.inference.peer import LARGE
-from tests.contract.edge.platform_for_edge import Platform, collect, start_platform, streams, text_of, until
-from tests.contract.edge.scripted_quota import ScriptedQuota
-from tests.contract.edge.wire import Wire
+from tests.worlds.in_process.pipeline import Platform, collect, start_platform, streams, text_of, until
+from tests.worlds.in_process.scripted_quota import ScriptedQuota
+from tests.worlds.in_process.wire import Wire
 
 WORDS = [f"w{number} " for number in range(200)]
 

@@ -21,9 +21,9 @@ from services.edge.peers.streaming.resolver import SystemResolver
 from services.edge.process.connect import Dial
 from services.edge.serving.open_answers import Running
 from tests.certificates import Authority, write_directory
-from tests.contract.edge.platform_for_edge import RESOLVE_INTERVAL, until
-from tests.contract.edge.scripted_auth import ScriptedAuth
 from tests.contract.edge.test_pipeline_keys import breaks
+from tests.worlds.in_process.pipeline import RESOLVE_INTERVAL, until
+from tests.worlds.in_process.scripted_auth import ScriptedAuth
 
 
 def auth_peer(address: str, folder: Path, authority: Authority) -> AuthPeer:

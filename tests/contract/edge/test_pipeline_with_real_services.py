@@ -16,9 +16,9 @@ from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure, Refused
 from services.edge.peers.quota.rate_window import Limit
-from tests.contract.edge.platform_for_edge import collect, reasons_of, text_of, until
 from tests.fakes_engine import ScriptedEngine
 from tests.worlds.in_process.auth import TOKENS
+from tests.worlds.in_process.pipeline import collect, reasons_of, text_of, until
 from tests.worlds.in_process.platform import InProcess, start_in_process
 
 WORDS = [f"w{number} " for number in range(100)]

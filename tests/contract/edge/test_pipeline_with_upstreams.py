@@ -12,9 +12,9 @@ import pytest
 from muhgpt.inference.v1 import inference_pb2
 from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Usage
-from tests.contract.edge.platform_for_edge import Platform, chat_request, collect, start_platform, text_of, until
 from tests.fakes_engine import start_upstream
 from tests.upstreams import Play, Upstream, chunk, end, stream, text, upstream, usage
+from tests.worlds.in_process.pipeline import Platform, chat_request, collect, start_platform, text_of, until
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.cors import Cors
 from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
-from tests.integration.edge.scripted_gateway import ScriptedGateway
 from tests.worlds.in_process.http_edge import Edge, StartEdge, serving
+from tests.worlds.in_process.scripted_gateway import ScriptedGateway
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from services.edge.peers.errors import Service, Unavailable
 from services.edge.serving.answer import Batch, Delta, Usage
-from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 from tests.integration.edge.wire import read_answer
 from tests.worlds.in_process.http_edge import StartEdge
+from tests.worlds.in_process.scripted_gateway import KEY, ScriptedGateway
 
 CANARY = "canary-77c1"
 

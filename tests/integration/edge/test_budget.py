@@ -17,9 +17,9 @@ from services.edge.http.limits import LimitNumbers
 from services.edge.http.protocol import Bounds
 from services.edge.http.senders import Sender
 from services.edge.peers.errors import KeyRevoked, Service, Unavailable
-from tests.integration.edge.scripted_gateway import KEY, text_answer
 from tests.integration.edge.wire import CHAT, HELLO, assert_shape, read_all, read_answer
 from tests.worlds.in_process.http_edge import Edge, StartEdge
+from tests.worlds.in_process.scripted_gateway import KEY, text_answer
 
 MIB = 1024 * 1024
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -14,8 +14,8 @@ from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure, GenerationFailed, KeyRevoked, Refused, Service, Unavailable
 from services.edge.peers.quota.rate_window import RateWindow
 from services.edge.serving.answer import Batch, Delta, ToolCallDelta, Usage
-from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway, text_answer
 from tests.worlds.in_process.http_edge import Edge, StartEdge
+from tests.worlds.in_process.scripted_gateway import KEY, ScriptedGateway, text_answer
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 FULL = Refused(Reason.RATE_LIMITED, retry_after=1.5, window=RateWindow(60, 0, 1.5))

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from services.edge.http.protocol import Bounds
-from tests.integration.edge.scripted_gateway import KEY
 from tests.integration.edge.wire import CHAT, HELLO, assert_shape, read_all, read_answer, send_until_cut
 from tests.worlds.in_process.http_edge import Edge, StartEdge
+from tests.worlds.in_process.scripted_gateway import KEY
 
 MIB = 1024 * 1024
 SMALL = Bounds(header_bytes=16 * 1024, linger_bytes=8 * MIB, linger_timeout=5)

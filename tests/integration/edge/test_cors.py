@@ -15,8 +15,8 @@ from services.edge.http.cors import Cors
 from services.edge.http.protocol import Bounds
 from services.edge.peers.errors import KeyRevoked, Refused
 from services.edge.serving.answer import Batch, Delta
-from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 from tests.worlds.in_process.http_edge import StartEdge, request_bytes
+from tests.worlds.in_process.scripted_gateway import KEY, ScriptedGateway
 
 CHAT = "/v1/chat/completions"
 PAGE = "https://app.example.com"

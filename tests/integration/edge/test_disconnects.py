@@ -10,8 +10,8 @@ import pytest
 
 from services.edge.http.protocol import Bounds
 from services.edge.serving.answer import Batch, Delta
-from tests.integration.edge.scripted_gateway import ScriptedGateway
 from tests.worlds.in_process.http_edge import Edge, StartEdge, request_bytes
+from tests.worlds.in_process.scripted_gateway import ScriptedGateway
 
 QUICK = 0.25  # G4: seconds from the disconnect to the engine's stop
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from services.edge.serving.answer import Batch, Delta
-from tests.integration.edge.scripted_gateway import ScriptedGateway, text_answer
 from tests.worlds.in_process.http_edge import StartEdge
+from tests.worlds.in_process.scripted_gateway import ScriptedGateway, text_answer
 
 
 @pytest.mark.parametrize("stream", [False, True])

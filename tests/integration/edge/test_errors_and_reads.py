@@ -12,8 +12,8 @@ from common.reasons import Reason
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.endpoint import HotLimits
 from services.edge.peers.errors import Refused, Service, Unavailable
-from tests.integration.edge.scripted_gateway import ScriptedGateway
 from tests.worlds.in_process.http_edge import Edge, StartEdge
+from tests.worlds.in_process.scripted_gateway import ScriptedGateway
 
 CHAT = "/v1/chat/completions"
 WRONG = {"authorization": "Bearer mghp_wrong"}

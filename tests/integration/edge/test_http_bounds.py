@@ -10,8 +10,8 @@ import pytest
 
 from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.protocol import Bounds
-from tests.integration.edge.scripted_gateway import KEY
 from tests.worlds.in_process.http_edge import Edge, StartEdge, request_bytes
+from tests.worlds.in_process.scripted_gateway import KEY
 
 CHAT = "/v1/chat/completions"
 HELLO = json.dumps({"messages": [{"role": "user", "content": "Hello"}]}).encode()

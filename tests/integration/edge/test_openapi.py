@@ -26,8 +26,8 @@ from services.edge.endpoints.endpoint import COMPONENTS
 from services.edge.http.limits import LimitNumbers, Limits
 from services.edge.peers.errors import GenerationFailed
 from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
-from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway, Step, text_answer
 from tests.worlds.in_process.http_edge import Edge, StartEdge
+from tests.worlds.in_process.scripted_gateway import KEY, ScriptedGateway, Step, text_answer
 
 CHAT = "/v1/chat/completions"
 EXAMPLES = 40  # a route

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from tests.integration.edge.scripted_gateway import KEY
 from tests.integration.edge.wire import CHAT, HELLO, assert_shape, read_all, read_answer
 from tests.worlds.in_process.http_edge import Edge, request_bytes
+from tests.worlds.in_process.scripted_gateway import KEY
 
 STREAM = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "stream": True}).encode()
 

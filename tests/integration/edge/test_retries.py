@@ -9,8 +9,8 @@ import pytest
 
 from services.edge.endpoints.endpoint import HotLimits
 from services.edge.http.errors import ApiError
-from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
 from tests.worlds.in_process.http_edge import StartEdge
+from tests.worlds.in_process.scripted_gateway import KEY, ScriptedGateway
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 RETRIES = 2

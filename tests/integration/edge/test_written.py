@@ -11,8 +11,8 @@ import pytest
 
 from services.edge.http.protocol import Bounds
 from services.edge.serving.answer import Batch, Delta, Usage
-from tests.integration.edge.scripted_gateway import ScriptedGateway, Step
 from tests.worlds.in_process.http_edge import Edge, StartEdge, request_bytes
+from tests.worlds.in_process.scripted_gateway import ScriptedGateway, Step
 
 LARGE = 16 * 1024 * 1024  # characters: more than the kernel takes for a client that does not read
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}]}).encode()

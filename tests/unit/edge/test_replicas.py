@@ -11,7 +11,7 @@ import pytest
 from servicekit.errors import StartupError
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.resolver import SystemResolver
-from tests.contract.edge.names import Names
+from tests.worlds.in_process.names import Names
 
 INTERVAL = 0.01
 

@@ -18,7 +18,7 @@ from services.edge.http.limits import LimitNumbers, Limits
 from services.edge.http.listener import address_of, listen
 from services.edge.http.protocol import Bounds
 from services.edge.http.server import HttpServer
-from tests.integration.edge.scripted_gateway import KEY, ScriptedGateway
+from tests.worlds.in_process.scripted_gateway import KEY, ScriptedGateway
 
 
 @dataclass

@@ -32,10 +32,10 @@ from services.quota.running.group_commit import Writer
 from services.quota.service import Leases, QuotaServicer
 from services.quota.store.reading.reader import Reader
 from services.quota.store.sqlite.store import SqliteStore
-from tests.contract.edge.names import Names
-from tests.contract.edge.platform_for_edge import chat_request, start_pipeline, streams, until
 from tests.fakes_engine import RunningInference, ScriptedEngine, start_inference
 from tests.worlds.in_process.auth import DEFAULTS, TOKENS
+from tests.worlds.in_process.names import Names
+from tests.worlds.in_process.pipeline import chat_request, start_pipeline, streams, until
 
 ONE, TWO = "127.0.0.1", "127.0.0.2"
 WORDS = [f"w{number} " for number in range(200)]

@@ -22,10 +22,10 @@ from services.edge.process.connect import Dial
 from services.edge.serving.answer import Answer, Batch, Delta
 from services.edge.serving.pipeline import Caller, Peers, Pipeline
 from services.edge.serving.preparations import Preparations
-from tests.contract.edge.scripted_auth import ScriptedAuth
-from tests.contract.edge.scripted_quota import ScriptedQuota
-from tests.contract.edge.wire import Wire
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, RunningInference, ScriptedEngine, start_inference
+from tests.worlds.in_process.scripted_auth import ScriptedAuth
+from tests.worlds.in_process.scripted_quota import ScriptedQuota
+from tests.worlds.in_process.wire import Wire
 
 RESOLVE_INTERVAL = 0.05  # seconds
 
