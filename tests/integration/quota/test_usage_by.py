@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -75,10 +76,16 @@ async def test_charges_that_the_version_before_ends_are_in_it_once(postgres_url:
         assert [bool(row[0]) for row in marked] == [True, False, True]
 
 
-async def test_the_migration_fills_it_from_charges_in_steps(database_url: str, clock: FakeClock) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """A database without any table."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+async def test_the_migration_fills_it_from_charges_in_steps(empty_url: str, clock: FakeClock) -> None:
     """More charges than one step takes, from the schema of the version before."""
     drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-    url = make_url(database_url)
+    url = make_url(empty_url)
     engine = create_async_engine(url.set(drivername=drivers[url.drivername]))
     await Schema(MIGRATIONS).upgrade(engine, wait=10, target="0009")
     async with engine.begin() as connection:
@@ -86,7 +93,7 @@ async def test_the_migration_fills_it_from_charges_in_steps(database_url: str, c
             statement = f"INSERT INTO {table} ({', '.join(column)}) VALUES ({', '.join(f':{each}' for each in column)})"
             await connection.execute(text(statement), BEFORE[table])
     await engine.dispose()
-    async with opened(database_url, clock) as (database, _):
+    async with opened(empty_url, clock) as (database, _):
         assert await agree(database)
         assert await rows(database, EACH) == [("chat", "k", "", 7 * CHARGES, CHARGES, START_US + CHARGES - 1)]
         if database.dialect == "postgresql":
