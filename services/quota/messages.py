@@ -81,24 +81,15 @@ def _settle(hold_id: bytes, message: pb.Settle) -> operations.Settle | outcomes.
         end_reason=_text(message.end_reason),
         first_token_ms=_count(message, "first_token_ms"),
         cached_tokens=_count(message, "cached_tokens"),
-        units=to_units(message.input_units, message.output_units),
+        units=_units(message),
     )
 
 
 def _reserve(
     hold_id: bytes, message: pb.Reserve, session_id: bytes, prices: PriceBook, guard: Guard
 ) -> operations.Reserve | outcomes.Refused:
-    if not valid_id(message.account_id) or not valid_id(message.key_id):
-        return _invalid("reserve names no account or no key, or an impossible one")
-    if not 1 <= message.prompt_tokens <= MAX_TOKENS or not 0 <= message.max_tokens <= MAX_TOKENS:
-        return _invalid("reserve names an impossible number of tokens")
-    if not 1 <= message.choices <= MAX_CHOICES or message.requests_per_minute < 1:
-        return _invalid("reserve names impossible choices or limits")
-    if not 0 <= message.account_version <= versions.MAX_VERSION or not 0 <= message.key_version <= versions.MAX_VERSION:
-        return _invalid("reserve names a version that was never issued")
-    ceiling, of_key = optional(message, "monthly_credit_limit"), optional(message, "key_requests_per_minute")
-    if (ceiling is not None and ceiling < 0) or (of_key is not None and of_key < 1):
-        return _invalid("reserve names impossible limits of the key")
+    if (fault := _fault_of(message)) is not None:
+        return _invalid(fault)
     price = prices.get(message.model)
     if price is None:
         return outcomes.Refused(
@@ -118,8 +109,8 @@ def _reserve(
         account_version=message.account_version,
         key_version=message.key_version,
         requests_per_minute=message.requests_per_minute,
-        monthly_credit_limit=ceiling,
-        key_requests_per_minute=of_key,
+        monthly_credit_limit=optional(message, "monthly_credit_limit"),
+        key_requests_per_minute=optional(message, "key_requests_per_minute"),
         estimated=message.estimated,
         endpoint=_text(message.endpoint),
         member_id=_text(message.member_id),
@@ -131,10 +122,32 @@ def _reserve(
     )
 
 
+def _fault_of(message: pb.Reserve) -> str | None:
+    """What is out of its range."""
+    if not valid_id(message.account_id) or not valid_id(message.key_id):
+        return "reserve names no account or no key, or an impossible one"
+    if not 1 <= message.prompt_tokens <= MAX_TOKENS or not 0 <= message.max_tokens <= MAX_TOKENS:
+        return "reserve names an impossible number of tokens"
+    if not 1 <= message.choices <= MAX_CHOICES or message.requests_per_minute < 1:
+        return "reserve names impossible choices or limits"
+    if not 0 <= message.account_version <= versions.MAX_VERSION or not 0 <= message.key_version <= versions.MAX_VERSION:
+        return "reserve names a version that was never issued"
+    ceiling, of_key = optional(message, "monthly_credit_limit"), optional(message, "key_requests_per_minute")
+    if (ceiling is not None and ceiling < 0) or (of_key is not None and of_key < 1):
+        return "reserve names impossible limits of the key"
+    return None
+
+
 def to_units(taken: pb.Units, given: pb.Units) -> str | None:
     """Both as they are stored, "searches=1>images=2" with an empty side for none; None: neither. See from_units."""
     sides = [f"{each.kind}={each.quantity}" if _KIND.fullmatch(each.kind) else "" for each in (taken, given)]
     return ">".join(sides) if any(sides) else None
+
+
+def _units(message: pb.Settle) -> str | None:
+    if not message.HasField("input_units") and not message.HasField("output_units"):
+        return None
+    return to_units(message.input_units, message.output_units)
 
 
 def from_units(units: str) -> list[pb.Units | None]:

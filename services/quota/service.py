@@ -13,7 +13,6 @@ from muhgpt.quota.v1 import quota_pb2_grpc
 from servicekit.clock import Clock
 from servicekit.errors import DatabaseUnavailable
 from services.quota import metrics
-from services.quota.convert import day_range, from_units, hold_cursor, number_cursor, page_size, printable, valid_id
 from services.quota.domain import errors
 from services.quota.domain.credits import MAX_CREDITS
 from services.quota.domain.operations import Grant, Refund
@@ -23,6 +22,7 @@ from services.quota.domain.records import EntryKind, Hold
 from services.quota.domain.reports import LedgerLine, LossDay, Reports
 from services.quota.domain.store import Store
 from services.quota.guard import Guard
+from services.quota.messages import day_range, from_units, hold_cursor, number_cursor, page_size, printable, valid_id
 from services.quota.running.group_commit import Writer
 from services.quota.session import EdgeSession
 

@@ -11,13 +11,13 @@ from muhgpt.quota.v1 import quota_pb2 as pb
 from servicekit.errors import DatabaseUnavailable
 from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
-from services.quota.convert import printable, to_message, to_operation
 from services.quota.domain import errors
 from services.quota.domain.outcomes import Confirmed, Outcome, Reason, Refused, Settled
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.reserve import WINDOW_TOKENS
 from services.quota.domain.store import Store
 from services.quota.guard import Guard
+from services.quota.messages import printable, to_message, to_operation
 from services.quota.metrics import LATE_CONFIRMATIONS, UNCOLLECTED, outcomes
 from services.quota.running.group_commit import Writer
 

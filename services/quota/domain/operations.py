@@ -66,7 +66,7 @@ class Settle:
     unconfirmed: bool = False
     estimated: bool | None = None
     produced: bool | None = None
-    # For the receipt (quota.proto). `units` is text as to_units() in convert.py writes it.
+    # For the receipt (quota.proto). `units` is text as to_units() in messages.py writes it.
     end_reason: str | None = None
     first_token_ms: int | None = None
     cached_tokens: int | None = None

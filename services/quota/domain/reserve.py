@@ -112,25 +112,36 @@ def _admit(
 ) -> Reserved:
     max_tokens = min(operation.max_tokens, max(1, payable // operation.choices))
     covered = min(WINDOW_TOKENS, max_tokens * operation.choices, payable)
-    credits = operation.price.cost(operation.prompt_tokens, covered)
-    budget.take(account, month, credits)
+    hold = _hold(operation, max_tokens, covered, now_us)
+    budget.take(account, month, hold.held)
+    hold.seq, hold.key_seq = _number(books, account, key, now_us)
+    books.holds[hold.id] = hold
+    return Reserved(max_tokens, covered, _window(books, account, key, now_us))
+
+
+def _number(books: Books, account: Account, key: Key, now_us: int) -> tuple[int, int | None]:
+    """Takes a place in the account's window, and in the key's own where it has one; returns their numbers."""
     admissions = books.account_admissions.setdefault(account.id, Admissions())
     account.last_seq = rate_window.admit(account.last_seq, admissions, now_us)
     account.last_admitted_us = now_us
-    key_seq = None
-    if key.requests_per_minute is not None:
-        of_key = books.key_admissions.setdefault(key.id, Admissions())
-        key_seq = key.last_seq = rate_window.admit(key.last_seq, of_key, now_us)
-        key.last_admitted_us = now_us
-        key.dirty = True
-    day, number = day_and_month(now_us)
-    books.holds[operation.hold_id] = Hold(
+    if key.requests_per_minute is None:
+        return account.last_seq, None
+    of_key = books.key_admissions.setdefault(key.id, Admissions())
+    key.last_seq = rate_window.admit(key.last_seq, of_key, now_us)
+    key.last_admitted_us, key.dirty = now_us, True
+    return account.last_seq, key.last_seq
+
+
+def _hold(operation: Reserve, max_tokens: int, covered: int, now_us: int) -> Hold:
+    """The hold of an admitted request, yet without its numbers."""
+    day, month = day_and_month(now_us)
+    return Hold(
         id=operation.hold_id,
-        account_id=account.id,
-        key_id=key.id,
+        account_id=operation.account_id,
+        key_id=operation.key_id,
         session_id=operation.session_id,
-        seq=account.last_seq,
-        key_seq=key_seq,
+        seq=None,
+        key_seq=None,
         model=operation.model,
         state=State.HELD,
         input_price=operation.price.input,
@@ -142,11 +153,11 @@ def _admit(
         covered_tokens=covered,
         delivered_tokens=0,
         output_tokens=0,
-        held=credits,
+        held=operation.price.cost(operation.prompt_tokens, covered),
         credits=0,
         uncollected=0,
         day=day,
-        month=number,
+        month=month,
         reserved_us=now_us,
         ended_us=None,
         estimated=operation.estimated,
@@ -157,7 +168,6 @@ def _admit(
         new=True,
         dirty=True,
     )
-    return Reserved(max_tokens, covered, _window(books, account, key, now_us))
 
 
 def _repeated(books: Books, hold: Hold, operation: Reserve) -> Outcome:
