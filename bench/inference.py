@@ -1,6 +1,6 @@
 """CPU time of the inference process for each event and request, of this tree and others, interleaved in one run.
 
-    python bench/inference.py [TREE …] [--rounds 3] [--seconds 4]
+    python -m bench.inference [TREE …] [--rounds 3] [--seconds 4]
 
 A TREE is another checkout (a git worktree). The upstream is bench/path's; the edge's side of the stream is played here.
 """
