@@ -77,7 +77,7 @@ def measure(gateway: Gateway, workload: Workload, source: Gateway, seconds: floa
         "host": "127.0.0.1",
         "port": gateway.port,
         "path": gateway.path,
-        "key": gateway.key,
+        "keys": gateway.keys,
         "model": workload.model,
         "stream": workload.stream,
         "clients": workload.clients,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ from muhgpt_cli.system import find
 
 START_TIMEOUT = 120.0  # seconds
 STOP_TIMEOUT = 60.0  # seconds
+ACCOUNTS = 8  # an account may have 64 answers open
 CREDITS, REQUESTS_A_MINUTE = 10**13, 1_000_000  # nothing limits the account
 LITELLM_KEY = "sk-bench"
 MODELS = ("burst", "paced", "single")
@@ -42,11 +44,11 @@ LITELLM = """
 
 @dataclass(frozen=True)
 class Gateway:
-    """Where it listens, with which key, and its processes by name."""
+    """Where it listens, with which keys, and its processes by name."""
 
     name: str
     port: int
-    key: str
+    keys: list[str]
     families: dict[str, int] = field(repr=False)
     path: str = "/v1/chat/completions"
 
@@ -103,7 +105,7 @@ def upstream(folder: Path) -> Iterator[Gateway]:
     """The upstream; as a gateway too, so that it can be measured alone."""
     port_file = folder / "port"
     with running([sys.executable, "-m", "bench.path.upstream", str(port_file)]) as process:
-        yield Gateway("upstream alone", int(filled(port_file)), "none", {"upstream": process.pid})
+        yield Gateway("upstream alone", int(filled(port_file)), ["none"], {"upstream": process.pid})
 
 
 @contextmanager
@@ -121,18 +123,19 @@ def ours(folder: Path, upstream_port: int, databases: dict[str, str]) -> Iterato
         base_url = json.loads(up.stdout.readline())["base_url"]
         pids = json.loads((data / "run.json").read_text())["pids"]
         port = int(base_url.removesuffix("/v1").rpartition(":")[2])
-        yield Gateway(f"muhgpt, {'PostgreSQL' if databases else 'SQLite'}", port, _new_key(data), pids)
+        yield Gateway(f"muhgpt, {'PostgreSQL' if databases else 'SQLite'}", port, _new_keys(data), pids)
 
 
-def _new_key(data: Path) -> str:
-    import asyncio
-
-    async def make() -> str:
-        system = find(data)
+def _new_keys(data: Path) -> list[str]:
+    async def make() -> list[str]:
+        system, keys = find(data), []
         async with Operator(system) as operator:
-            account = await create_account(system, "bench@example.com", CREDITS, REQUESTS_A_MINUTE)
-            request = auth_pb2.CreateKeyRequest(account_id=account.account_id)
-            return str((await operator.auth.call("CreateKey", request)).secret)
+            for number in range(ACCOUNTS):
+                email = f"bench-{number}@example.com"
+                account = await create_account(system, email, CREDITS, REQUESTS_A_MINUTE)
+                request = auth_pb2.CreateKeyRequest(account_id=account.account_id)
+                keys.append(str((await operator.auth.call("CreateKey", request)).secret))
+        return keys
 
     return asyncio.run(make())
 
@@ -156,7 +159,7 @@ def litellm(folder: Path, upstream_port: int, environment: Path, port: int) -> I
         running(command, env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT) as process,
     ):
         _answers(f"http://127.0.0.1:{port}/health/liveliness", process, folder / "log")
-        yield Gateway("LiteLLM", port, LITELLM_KEY, {"proxy": process.pid})
+        yield Gateway("LiteLLM", port, [LITELLM_KEY], {"proxy": process.pid})
 
 
 def _answers(url: str, process: subprocess.Popen[str], log: Path) -> None:

@@ -1,6 +1,6 @@
 """Clients that cost little: raw sockets, httptools, one process.
 
-    python -m bench.path.load '{"host": …, "port": …, "key": …, "model": …, "stream": true, "clients": 32, …}'
+    python -m bench.path.load '{"host": …, "port": …, "keys": […], "model": …, "stream": true, "clients": 32, …}'
 
 Prints `{"began": true}` after the warm-up, and one JSON object at the end: requests, events, refusals, latencies in
 milliseconds. Counts are those between the two lines, so that whoever reads them can take CPU times at both moments.
@@ -12,6 +12,7 @@ import asyncio
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httptools
@@ -97,8 +98,8 @@ class Client(asyncio.Protocol):
         self._transport.abort()
 
 
-def message(options: dict[str, Any]) -> bytes:
-    """The request's bytes."""
+def message(options: dict[str, Any], number: int) -> bytes:
+    """The bytes of a client's request; clients take turns with the keys."""
     body = orjson.dumps(
         {
             "model": options["model"],
@@ -107,9 +108,10 @@ def message(options: dict[str, Any]) -> bytes:
             "stream": options["stream"],
         }
     )
+    key = options["keys"][number % len(options["keys"])]
     head = (
         f"POST {options['path']} HTTP/1.1\r\nhost: {options['host']}:{options['port']}\r\n"
-        f"authorization: Bearer {options['key']}\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -123,11 +125,10 @@ def quantile(values: list[float], share: float) -> float:
 async def run(options: dict[str, Any]) -> None:
     loop, tally = asyncio.get_running_loop(), Tally()
     clients: list[Client] = []
-    for _ in range(options["clients"]):
+    for number in range(options["clients"]):
+        request = message(options, number)
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            _, client = await loop.create_connection(
-                lambda: Client(message(options), tally), options["host"], options["port"]
-            )
+            _, client = await loop.create_connection(partial(Client, request, tally), options["host"], options["port"])
         clients.append(client)
     await asyncio.sleep(options["warm_up"])
     tally.counting = True
