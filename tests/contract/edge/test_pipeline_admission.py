@@ -11,13 +11,13 @@ from services.edge.endpoints.errors import to_api_error
 from services.edge.http.errors import ApiError
 from services.edge.peers.errors import Failure
 from tests.fakes import FakeClock
-from tests.worlds.in_process.pipeline import Platform, collect, start_platform, text_of, until
+from tests.worlds.in_process.pipeline import ScriptedPlatform, collect, start_platform, text_of, until
 from tests.worlds.in_process.scripted_quota import ScriptedQuota, refused
 
 RATE_LIMITED = quota_pb2.Refused.REASON_RATE_LIMITED
 
 
-async def _refusal(platform: Platform, key: str | None = None) -> ApiError:
+async def _refusal(platform: ScriptedPlatform, key: str | None = None) -> ApiError:
     with pytest.raises(Failure) as caught:
         await platform.open(key)
     return to_api_error(caught.value)

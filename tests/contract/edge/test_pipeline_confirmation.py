@@ -13,7 +13,15 @@ from services.edge.peers.errors import Failure
 from services.edge.peers.timings import Timings
 from services.edge.serving.answer import Answer, Batch
 from tests.fakes_engine import ScriptedEngine
-from tests.worlds.in_process.pipeline import Collected, Platform, Reader, collect, start_platform, until
+from tests.worlds.in_process.pipeline import (
+    Collected,
+    Reader,
+    ScriptedPlatform,
+    collect,
+    start_platform,
+    streams,
+    until,
+)
 from tests.worlds.in_process.scripted_quota import ScriptedQuota, refused
 
 NEW = ("confirm", "prompt_slide")
@@ -68,7 +76,7 @@ async def test_a_stream_is_charged_only_after_its_last_tokens_were_written() -> 
         answer = await platform.open()
         await pause.reached()
         pause.resume()
-        await until(lambda: bool(answer.generation.events) and answer.generation.left)  # type: ignore[attr-defined]
+        await until(lambda: all(each.load == 0 for each in streams(platform.pipeline, "inference")))  # all has come
         await asyncio.sleep(0.05)
         assert platform.quota.settled == []
         settled: list[list[int]] = []
@@ -255,12 +263,12 @@ async def test_an_account_whose_losses_are_too_high_is_a_429_with_the_time_to_wa
         assert platform.engine.tokens_made == 0
 
 
-async def at_rest(platform: Platform) -> None:
+async def at_rest(platform: ScriptedPlatform) -> None:
     """Quota has acknowledged everything: an edge that drains waits for nothing."""
     await asyncio.wait_for(platform.pipeline.drain(30), 5)
 
 
-async def failure(platform: Platform) -> ApiError:
+async def failure(platform: ScriptedPlatform) -> ApiError:
     with pytest.raises(Failure) as caught:
         await platform.open()
     return to_api_error(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from services.edge.peers.inference.generation import DELTAS_MOST
 from services.edge.peers.timings import Timings
 from tests.fakes_engine import ScriptedEngine
-from tests.worlds.in_process.pipeline import Platform, Reader, collect, start_platform, streams, text_of, until
+from tests.worlds.in_process.pipeline import Reader, ScriptedPlatform, collect, start_platform, streams, text_of, until
 
 WORDS = [f"w{number} " for number in range(200)]
 
@@ -19,7 +19,7 @@ async def _steps(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _at_rest(platform: Platform) -> None:
+async def _at_rest(platform: ScriptedPlatform) -> None:
     """Waits until no hold is open, at quota or here, and no answer is counted."""
     pipeline = platform.pipeline
     await until(lambda: platform.quota.open_holds == 0)

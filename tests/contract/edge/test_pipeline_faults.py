@@ -17,8 +17,8 @@ from tests.fakes import FakeClock
 from tests.fakes_engine import ScriptedEngine
 from tests.worlds.in_process.pipeline import (
     Collected,
-    Platform,
     Reader,
+    ScriptedPlatform,
     collect,
     start_platform,
     streams,
@@ -32,7 +32,7 @@ WORDS = [f"w{number} " for number in range(200)]
 REFUSED = quota_pb2.Refused
 
 
-async def _refusal(platform: Platform) -> ApiError:
+async def _refusal(platform: ScriptedPlatform) -> ApiError:
     with pytest.raises(Failure) as caught:
         await platform.open()
     return to_api_error(caught.value)
@@ -261,12 +261,12 @@ async def test_what_is_told_as_delivered_was_written_before() -> None:
 async def test_an_inference_stream_that_breaks_midway_ends_its_answers_with_a_502() -> None:
     async with start_platform(*WORDS) as platform:
         pause = platform.engine.pause_after(10)
-        answer = await platform.open()
-        await pause.reached()
-        await until(lambda: answer.generation.received == 10)  # type: ignore[attr-defined]
+        sink = Collected()
+        delivering = asyncio.create_task((await platform.open()).deliver(sink))
+        await until(lambda: sink.deltas == 10)
         platform.wires["inference"].cut()
         with pytest.raises(Failure) as caught:
-            await collect(answer)
+            await delivering
         assert to_api_error(caught.value).status == 502
         await until(lambda: platform.quota.settled == [10])
         pause.resume()

@@ -14,7 +14,7 @@ from muhgpt.auth.v1 import auth_pb2
 from services.edge.endpoints.errors import to_api_error
 from services.edge.peers.errors import Failure
 from tests.fakes import FakeClock
-from tests.worlds.in_process.pipeline import Platform, Reader, collect, start_platform, streams, text_of, until
+from tests.worlds.in_process.pipeline import Reader, ScriptedPlatform, collect, start_platform, streams, text_of, until
 from tests.worlds.in_process.scripted_auth import ScriptedAuth
 
 WORDS = [f"w{number} " for number in range(200)]
@@ -23,7 +23,7 @@ SUSPENDED = auth_pb2.KeyChange.KIND_ACCOUNT_SUSPENDED
 UPDATED = auth_pb2.KeyChange.KIND_ACCOUNT_UPDATED
 
 
-async def _status(platform: Platform, authorization: str | None) -> tuple[int, str | None]:
+async def _status(platform: ScriptedPlatform, authorization: str | None) -> tuple[int, str | None]:
     with pytest.raises(Failure) as caught:
         await platform.pipeline.authenticate(authorization)
     return to_api_error(caught.value).status, to_api_error(caught.value).code

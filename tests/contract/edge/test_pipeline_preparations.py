@@ -15,7 +15,7 @@ from services.inference.domain.chat import ChatRequest
 from services.inference.domain.errors import InvalidRequest
 from tests.fakes import FakeClock
 from tests.fakes_engine import ScriptedEngine, ScriptedPrompt
-from tests.worlds.in_process.pipeline import Platform, collect, start_platform, text_of, until
+from tests.worlds.in_process.pipeline import ScriptedPlatform, collect, start_platform, text_of, until
 
 ALICE = Sender.account("acct_a")
 
@@ -33,7 +33,7 @@ def charged_to(budget: Limits) -> Preparations:
     return Preparations(charge=budget.spending.charge_account)
 
 
-async def refused(platform: Platform) -> int:
+async def refused(platform: ScriptedPlatform) -> int:
     with pytest.raises(Failure) as caught:
         await platform.open()
     return to_api_error(caught.value).status

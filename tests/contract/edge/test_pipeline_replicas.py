@@ -7,7 +7,7 @@ import asyncio
 from prometheus_client import REGISTRY
 
 from services.edge.peers.inference.peer import LARGE
-from tests.worlds.in_process.pipeline import Platform, collect, start_platform, streams, text_of, until
+from tests.worlds.in_process.pipeline import ScriptedPlatform, collect, start_platform, streams, text_of, until
 from tests.worlds.in_process.scripted_quota import ScriptedQuota
 from tests.worlds.in_process.wire import Wire
 
@@ -77,7 +77,7 @@ async def test_a_large_request_that_a_stopping_replica_does_not_take_goes_to_ano
         assert all(each.usable for each in streams(platform.pipeline, "inference"))
 
 
-def wire_at(platform: Platform, address: str) -> Wire:
+def wire_at(platform: ScriptedPlatform, address: str) -> Wire:
     return next(wire for wire in platform.wires.values() if wire.address == address)
 
 

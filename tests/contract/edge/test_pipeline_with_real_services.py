@@ -18,7 +18,7 @@ from services.edge.peers.errors import Failure, Refused
 from services.edge.peers.quota.rate_window import Limit
 from tests.fakes_engine import ScriptedEngine
 from tests.worlds.in_process.auth import TOKENS
-from tests.worlds.in_process.pipeline import collect, reasons_of, text_of, until
+from tests.worlds.in_process.pipeline import Collected, collect, reasons_of, text_of, until
 from tests.worlds.in_process.platform import InProcess, start_in_process
 
 WORDS = [f"w{number} " for number in range(100)]
@@ -74,7 +74,11 @@ async def test_a_client_that_leaves_pays_what_was_generated_within_its_hold(worl
     pause = world.engine.pause_after(20)
     answer = await world.open()
     await pause.reached()
-    await until(lambda: answer.generation.received == 20)  # type: ignore[attr-defined]
+    sink = Collected()
+    reading = asyncio.create_task(answer.deliver(sink))
+    await until(lambda: sink.deltas == 20)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
     await answer.aclose()
     await world.engine.wait_stopped()
     assert await world.charged() == 5 + 3 * 20

@@ -14,11 +14,11 @@ from services.edge.peers.errors import Failure
 from services.edge.serving.answer import Usage
 from tests.fakes_engine import start_upstream
 from tests.upstreams import Play, Upstream, chunk, end, stream, text, upstream, usage
-from tests.worlds.in_process.pipeline import Platform, chat_request, collect, start_platform, text_of, until
+from tests.worlds.in_process.pipeline import ScriptedPlatform, chat_request, collect, start_platform, text_of, until
 
 
 @asynccontextmanager
-async def platform_over(play: Play, **fields: Any) -> AsyncIterator[tuple[Upstream, Platform]]:
+async def platform_over(play: Play, **fields: Any) -> AsyncIterator[tuple[Upstream, ScriptedPlatform]]:
     """A platform whose model is answered by an upstream that plays this."""
     async with (
         upstream(play) as server,

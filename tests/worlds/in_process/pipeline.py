@@ -31,7 +31,7 @@ RESOLVE_INTERVAL = 0.05  # seconds
 
 
 @dataclass
-class Platform:
+class ScriptedPlatform:
     """What a test holds in its hands."""
 
     pipeline: Pipeline
@@ -86,7 +86,7 @@ async def start_platform(
     max_unfinished_holds: int = 10_000,
     max_generations: int = 4096,
     timings: Timings = DEFAULT_TIMINGS,
-) -> AsyncIterator[Platform]:
+) -> AsyncIterator[ScriptedPlatform]:
     """Everything up and greeted. The service named `second` has two addresses of one server; the wire is "second"."""
     auth, quota, clock = auth or ScriptedAuth(), quota or ScriptedQuota(), clock or SystemClock()
     engine = engine or ScriptedEngine(*words)
@@ -117,7 +117,7 @@ async def start_platform(
             timings=timings,
             **{name: ",".join(each) for name, each in lists.items()},
         )
-        yield Platform(pipeline, auth, quota, engine, wires, clock, auth.add_key(), inference)
+        yield ScriptedPlatform(pipeline, auth, quota, engine, wires, clock, auth.add_key(), inference)
 
 
 async def start_pipeline(
@@ -168,6 +168,11 @@ class Collected:
     def __init__(self, look: Callable[[list[Delta]], None] = lambda deltas: None) -> None:
         self.batches: list[Batch] = []
         self._look = look
+
+    @property
+    def deltas(self) -> int:
+        """How many were written."""
+        return sum(len(batch.deltas) for batch in self.batches)
 
     def when_ready(self, look: Callable[[], None]) -> None:
         pass
