@@ -54,6 +54,7 @@ from services.inference.engines.upstream.engine import UpstreamConfig, UpstreamE
 from services.inference.service import InferenceServicer
 from tests.engine_steps import push
 
+PATIENCE = 20.0  # seconds for what should happen at once, on a busy machine
 EDGE_TOKEN = "edge-token-of-the-tests"
 OPERATOR_TOKEN = "operator-token-of-the-tests"
 MUH_CHAT = ModelCard(
@@ -72,7 +73,7 @@ class Pause:
         self._reached = asyncio.Event()
         self._resumed = asyncio.Event()
 
-    async def reached(self, timeout: float = 5.0) -> None:
+    async def reached(self, timeout: float = PATIENCE) -> None:
         """Waits until a generation stands here."""
         await asyncio.wait_for(self._reached.wait(), timeout)
 
@@ -157,7 +158,7 @@ class ScriptedEngine:
         """From now on prepare raises this; None: no more."""
         self._prepare_failure = error
 
-    async def wait_stopped(self, timeout: float = 5.0) -> None:
+    async def wait_stopped(self, timeout: float = PATIENCE) -> None:
         """Waits until a generation was closed before its end."""
         await asyncio.wait_for(self._stopped.wait(), timeout)
 

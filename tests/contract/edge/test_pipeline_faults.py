@@ -57,7 +57,7 @@ async def test_without_quota_a_request_is_a_503_within_two_seconds_and_nothing_i
 
 
 async def test_once_quota_is_known_to_be_down_requests_fail_at_once() -> None:
-    async with start_platform(*WORDS, timings=Timings(down_timeout=0.05)) as platform:
+    async with start_platform(*WORDS, timings=Timings(down_timeout=0.05, reserve_timeout=60)) as platform:
         await platform.caller()
         await until(lambda: platform.pipeline.ready)
         platform.wires["quota"].refuse()
@@ -65,7 +65,7 @@ async def test_once_quota_is_known_to_be_down_requests_fail_at_once() -> None:
         assert platform.pipeline.ready, "an edge that served once answers its own 503"
         started = time.monotonic()
         assert (await _refusal(platform)).status == 503
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 10, "it waited for quota"
         assert platform.engine.requests == []
         platform.wires["quota"].restore()
         await until(lambda: platform.pipeline.serving)

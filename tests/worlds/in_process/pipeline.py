@@ -28,6 +28,7 @@ from tests.worlds.in_process.scripted_quota import ScriptedQuota
 from tests.worlds.in_process.wire import Wire
 
 RESOLVE_INTERVAL = 0.05  # seconds
+PATIENCE = 20.0  # seconds for what should happen at once, on a busy machine
 
 
 @dataclass
@@ -151,7 +152,7 @@ async def start_pipeline(
     )
     stack.push_async_callback(pipeline.close)
     await pipeline.start()
-    await asyncio.wait_for(pipeline.wait_ready(), 5)
+    await asyncio.wait_for(pipeline.wait_ready(), PATIENCE)
     return pipeline
 
 
@@ -241,7 +242,7 @@ def reasons_of(batches: list[Batch]) -> list[str]:
     return [delta.finish_reason for batch in batches for delta in batch.deltas if delta.finish_reason]
 
 
-async def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     """Waits until something is so."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110  (conditions of other processes' making)
