@@ -242,8 +242,9 @@ async def test_it_is_tried_once_only_and_never_on_a_first_connection() -> None:
         assert len(site.requests) == 4
 
 
-async def test_an_answer_that_had_begun_is_not_asked_for_again() -> None:
-    scripts = (Script.of(HELLO, end="keep"), Script.of(b"HTTP/1.1 2"), Script.of(HELLO))
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_an_answer_that_had_begun_is_not_asked_for_again(end: str) -> None:
+    scripts = (Script.of(HELLO, end="keep"), Script.of(b"HTTP/1.1 2", end=end, between=0.05), Script.of(HELLO))
     async with scripted(*scripts) as site, http_client() as client:
         await asked(client, site.url)
         assert (await asked(client, site.url)).fault == "cut"
@@ -308,7 +309,7 @@ async def test_cancel_while_it_connects_ends_that() -> None:
 
 
 async def test_leaving_waits_for_an_end_that_comes_and_the_connection_is_used_again() -> None:
-    script = Script.of(CHUNKED + b"5\r\nhello\r\n", b"0\r\n\r\n", end="keep", between=0.005)
+    script = Script.of(CHUNKED + b"5\r\nhello\r\n", b"0\r\n\r\n", end="keep")
     async with scripted(script) as site, http_client() as client:
         for _ in range(3):
             recorder = sent(client, site.url, data=lambda own: own.call.leave())

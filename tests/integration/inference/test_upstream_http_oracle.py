@@ -22,6 +22,7 @@ from tests.scripted_site import Script, scripted
 
 EXAMPLES = int(os.environ.get("MUHGPT_TEST_EXAMPLES", "150"))
 TIMEOUT = 20.0
+ORACLE_TIMEOUT = 2.0
 OK = b"HTTP/1.1 200 OK\r\n"
 FIVE = b"Content-Length: 5\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -29,7 +30,10 @@ HELLO = FIVE + b"\r\nhello"
 
 
 class Outcome(NamedTuple):
-    """What a client made of an answer. `failed`: connect, or answer: none that could be used."""
+    """What a client made of an answer. `failed`: connect; answer: none that could be used; hung: none at all.
+
+    aiohttp 3.14 hangs at some answers whose trailers come in two reads, and knows nothing of the connection's end then.
+    """
 
     failed: str = ""
     status: int = 0
@@ -38,6 +42,7 @@ class Outcome(NamedTuple):
 
 
 FAILED = Outcome("answer")
+HUNG = Outcome("hung")
 
 
 def whole(body: bytes = b"hello", status: int = 200) -> Outcome:
@@ -71,7 +76,10 @@ async def theirs(urls: list[str]) -> list[Outcome]:
     async with oracle() as session:
         for url in urls:
             try:
-                outcomes.append(await _asked(session, url))
+                async with asyncio.timeout(ORACLE_TIMEOUT):
+                    outcomes.append(await _asked(session, url))
+            except TimeoutError:
+                return [*outcomes, HUNG]
             except aiohttp.ClientConnectorError:
                 outcomes.append(Outcome("connect"))
             except (aiohttp.ClientError, OSError):
@@ -89,9 +97,12 @@ async def _asked(session: aiohttp.ClientSession, url: str) -> Outcome:
 
 
 async def both(*scripts: Script) -> tuple[list[Outcome], list[Outcome]]:
-    """Each client asks a server of its own once for each script."""
+    """Each client asks a server of its own once for each script; as far as the oracle comes."""
     async with asyncio.timeout(TIMEOUT), scripted(*scripts) as first, scripted(*scripts) as second:
-        return await ours([first.url] * len(scripts)), await theirs([second.url] * len(scripts))
+        mine, oracles = await ours([first.url] * len(scripts)), await theirs([second.url] * len(scripts))
+    if oracles[-1] == HUNG:
+        mine, oracles = mine[: len(oracles) - 1], oracles[:-1]
+    return mine, oracles
 
 
 @st.composite

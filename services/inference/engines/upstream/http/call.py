@@ -67,7 +67,7 @@ class RunningCall:
 
     __slots__ = (
         *("origin", "message", "_stage", "_receiver", "_lines", "_loop", "_connection", "_opening", "_timer"),
-        *("_paused", "_retried", "_drained"),
+        *("_paused", "_drained"),
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class RunningCall:
         self._connection: HttpConnection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._paused = self._retried = False
+        self._paused = False
         self._drained = 0
 
     # What the user calls
@@ -180,10 +180,8 @@ class RunningCall:
     def lost(self, failure: HttpFailure, *, heard: bool) -> None:
         """See Carried."""
         connection, self._connection = self._connection, None
-        stale = connection is not None and connection.used and not heard
-        if stale and not self._retried and self._stage is Stage.WAITING:
+        if connection is not None and connection.used and not heard and self._stage is Stage.WAITING:
             # The server had just closed an idle connection, which says nothing of its health: once more, on a new one.
-            self._retried = True
             self._move("retry")
             self.connect()
         else:

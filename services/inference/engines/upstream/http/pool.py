@@ -15,7 +15,8 @@ MAX_IDLE = 256  # connections to one server; each is a file
 class IdlePool:
     """The idle connections of each server, the one used last taken first."""
 
-    def __init__(self) -> None:
+    def __init__(self, keepalive_timeout: float = KEEPALIVE_TIMEOUT) -> None:
+        self._keepalive_timeout = keepalive_timeout
         self._idle: dict[Origin, deque[HttpConnection]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -24,7 +25,7 @@ class IdlePool:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if now - connection.idle_since < KEEPALIVE_TIMEOUT and connection.stand_by():
+            if now - connection.idle_since < self._keepalive_timeout and connection.stand_by():
                 return connection
             connection.close()
         return None
@@ -37,7 +38,7 @@ class IdlePool:
         if len(idle) > MAX_IDLE:
             idle.popleft().close()
         if self._sweeper is None:
-            self._sweeper = loop.call_later(KEEPALIVE_TIMEOUT, self._sweep, loop)
+            self._sweeper = loop.call_later(self._keepalive_timeout, self._sweep, loop)
 
     def close(self) -> None:
         """Closes all."""
@@ -51,7 +52,7 @@ class IdlePool:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = None
-        oldest = loop.time() - KEEPALIVE_TIMEOUT
+        oldest = loop.time() - self._keepalive_timeout
         for origin, idle in list(self._idle.items()):
             while idle and (idle[0].idle_since <= oldest or idle[0].closed):
                 idle.popleft().close()
@@ -59,4 +60,4 @@ class IdlePool:
                 del self._idle[origin]
         if self._idle:
             first = min(idle[0].idle_since for idle in self._idle.values())
-            self._sweeper = loop.call_at(first + KEEPALIVE_TIMEOUT, self._sweep, loop)
+            self._sweeper = loop.call_at(first + self._keepalive_timeout, self._sweep, loop)
