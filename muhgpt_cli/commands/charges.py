@@ -131,6 +131,7 @@ async def _show(system: System, charge_id: bytes) -> dict[str, Any]:
         "covered_tokens": found.covered_tokens,
         "delivered_tokens": found.delivered_tokens,
         "edge": found.edge_name or None,
+        **_reported(found.charge),
     }
 
 
@@ -165,3 +166,19 @@ def _fields(charge: quota_pb2.Charge) -> dict[str, Any]:
         "unconfirmed": charge.unconfirmed,
         "estimated": charge.estimated,
     }
+
+
+def _reported(charge: quota_pb2.Charge) -> dict[str, Any]:
+    """What the edge reported beside the counts; None where it did not."""
+    texts = ("endpoint", "member_id", "request_id", "end_reason")
+    numbers = ("first_token_ms", "cached_tokens", "produced")
+    units = ("input_units", "output_units")
+    return {
+        **{name: getattr(charge, name) or None for name in texts},
+        **{name: getattr(charge, name) if charge.HasField(name) else None for name in numbers},
+        **{name: _units(getattr(charge, name)) if charge.HasField(name) else None for name in units},
+    }
+
+
+def _units(units: quota_pb2.Units) -> str:
+    return f"{units.quantity} {units.kind}"

@@ -171,6 +171,7 @@ def test_a_charge_is_followed_from_the_log_to_the_ledger(platform: Platform, acc
     shown = platform.muhgpt("charges", "show", listed["id"])
     assert (shown["email"], shown["state"], shown["held"]) == (account.email, "settled", 0)
     assert {**shown, **listed} == shown
+    assert (shown["produced"], shown["input_units"]) == (True, None)
     assert shown["credits"] == shown["prompt_tokens"] + 3 * shown["output_tokens"]
     ledger = platform.muhgpt("credits", "ledger", "--account", account.email)["entries"]
     assert [(entry["kind"], entry["credits"]) for entry in ledger] == [
