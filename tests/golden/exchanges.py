@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.reasons import Reason
-from muhgpt.quota.v1 import quota_pb2
 from services.edge.peers.errors import Failure, GenerationFailed, KeyRevoked, Refused, Service, Unavailable
 from services.edge.peers.quota.rate_window import Limit, RateWindow
+from services.edge.peers.quota.reports import AccountUsage, SpentDay, SpentModel
 from services.edge.serving.answer import Batch, Delta, TokenLogprob, ToolCallDelta, Usage
 from services.edge.serving.errors import DeadlineExceeded, TooManyAnswers
 from tests.worlds.in_process.scripted_gateway import KEY, Step
@@ -144,11 +144,8 @@ READS = [
     read(
         "usage",
         "/v1/usage",
-        usage_answer=quota_pb2.GetUsageResponse(
-            balance=13997015,
-            totals=quota_pb2.UsageTotals(credits=2985, tokens=2985, requests=10),
-            days=[quota_pb2.UsageDay(day="2026-06-10", credits=2933, requests=8)],
-            models=[quota_pb2.UsageModel(model="muh-chat", credits=2933)],
+        usage_answer=AccountUsage(
+            13997015, 2985, 2985, 10, (SpentDay("2026-06-10", 2933, 8),), (SpentModel("muh-chat", 2933),)
         ),
     ),
     read("options", CHAT, "OPTIONS"),

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from muhgpt.inference.v1 import inference_pb2
-from muhgpt.quota.v1 import quota_pb2
 from services.edge.peers.errors import Failure
+from services.edge.peers.quota.reports import AccountUsage, ReceiptPage
 from services.edge.serving.answer import Answer
 from services.edge.serving.pipeline import Caller, ModelInfo
 
@@ -65,10 +65,10 @@ class Gateway(Protocol):
         """Admits a request and waits for its first output; deadline on the monotonic clock."""
         ...
 
-    async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+    async def usage(self, caller: Caller, start_day: str, end_day: str) -> AccountUsage:
         """Consumption in UTC days, both inclusive, as YYYY-MM-DD. Raises QueryRefused, Unavailable."""
         ...
 
-    async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+    async def charges(self, caller: Caller, limit: int, after: str) -> ReceiptPage:
         """Receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         ...

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from common import key_format
 from muhgpt.inference.v1 import inference_pb2
-from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import Clock
 from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
@@ -19,6 +18,7 @@ from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import Channels, InferencePeer
 from services.edge.peers.metrics import CACHE_HITS
 from services.edge.peers.quota.peer import MAX_UNFINISHED, QuotaPeer
+from services.edge.peers.quota.reports import AccountUsage, ReceiptPage
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
@@ -275,11 +275,11 @@ class Pipeline:
         metrics.FIRST_TOKEN.observe(self._clock.monotonic() - started)
         return answer
 
-    async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+    async def usage(self, caller: Caller, start_day: str, end_day: str) -> AccountUsage:
         """The account's usage of UTC days YYYY-MM-DD, both inclusive. Raises QueryRefused, Unavailable."""
         return await self._quota.usage(caller.principal.account_id, start_day, end_day)
 
-    async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+    async def charges(self, caller: Caller, limit: int, after: str) -> ReceiptPage:
         """The receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         return await self._quota.charges(caller.principal.account_id, limit, after)
 

@@ -12,6 +12,7 @@ from common.reasons import Reason
 from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.endpoint import HotLimits
 from services.edge.peers.errors import Refused, Service, Unavailable
+from services.edge.peers.quota.reports import to_page, to_usage
 from tests.worlds.in_process.http_edge import Edge, StartEdge
 from tests.worlds.in_process.scripted_gateway import ScriptedGateway
 
@@ -143,7 +144,7 @@ async def test_usage_is_exactly_the_references_shape(start_edge: StartEdge) -> N
         days=[quota_pb2.UsageDay(day="2026-06-10", credits=2933, requests=8)],
         models=[quota_pb2.UsageModel(model="muh-chat", credits=2933)],
     )
-    edge = await start_edge(ScriptedGateway(usage_answer=usage))
+    edge = await start_edge(ScriptedGateway(usage_answer=to_usage(usage)))
     assert (await edge.client.get("/v1/usage")).json() == {
         "object": "usage",
         "balance": 13997015,
@@ -235,7 +236,8 @@ async def test_receipts_are_listed_as_openai_lists_are(start_edge: StartEdge) ->
     )
     charge.reserved_at.FromSeconds(1_790_000_000)
     charge.ended_at.FromSeconds(1_790_000_002)
-    gateway = ScriptedGateway(charges_answer=quota_pb2.ListChargesResponse(charges=[charge], next_page_token="more"))
+    page = quota_pb2.ListChargesResponse(charges=[charge], next_page_token="more")
+    gateway = ScriptedGateway(charges_answer=to_page(page))
     edge = await start_edge(gateway)
     assert (await edge.client.get("/v1/usage/charges?limit=1&after=abc")).json() == {
         "object": "list",

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from muhgpt.inference.v1 import inference_pb2
-from muhgpt.quota.v1 import quota_pb2
 from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.peers.quota.rate_window import RateWindow
+from services.edge.peers.quota.reports import AccountUsage, ReceiptPage
 from services.edge.serving.answer import Batch, Delta, Sink, Usage
 from services.edge.serving.errors import (
     CredentialFault,
@@ -103,9 +103,9 @@ class ScriptedGateway:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     days: list[tuple[str, str]] = field(default_factory=list)
-    charges_answer: quota_pb2.ListChargesResponse = field(default_factory=quota_pb2.ListChargesResponse)
+    charges_answer: ReceiptPage = field(default_factory=ReceiptPage)
     charge_pages: list[tuple[int, str]] = field(default_factory=list)
-    usage_answer: quota_pb2.GetUsageResponse = field(default_factory=quota_pb2.GetUsageResponse)
+    usage_answer: AccountUsage = field(default_factory=lambda: AccountUsage(0, 0, 0, 0))
 
     def remembered(self, authorization: str | None) -> Caller | None:
         if authorization == f"Bearer {KEY}" and self.authenticate_error is None:
@@ -186,13 +186,13 @@ class ScriptedGateway:
         self.answers.append(ScriptedAnswer(self.steps, self.window, max_tokens or 1000))
         return self.answers[-1]
 
-    async def usage(self, caller: Caller, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+    async def usage(self, caller: Caller, start_day: str, end_day: str) -> AccountUsage:
         self.days.append((start_day, end_day))
         if self.usage_error is not None:
             raise self.usage_error
         return self.usage_answer
 
-    async def charges(self, caller: Caller, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+    async def charges(self, caller: Caller, limit: int, after: str) -> ReceiptPage:
         self.charge_pages.append((limit, after))
         return self.charges_answer
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from muhgpt.quota.v1 import quota_pb2
 from services.edge.endpoints.access import PlatformOf, Reader
 from services.edge.endpoints.charges.schema import ChargeList, ChargeObject
 from services.edge.endpoints.endpoint import KEYED, Endpoint
+from services.edge.peers.quota.reports import Receipt
 
 router = APIRouter(tags=["usage"])
-
-State = Literal["held", "settled", "released", "expired"]
-STATES: dict[int, State] = {
-    quota_pb2.Charge.STATE_HELD: "held",
-    quota_pb2.Charge.STATE_SETTLED: "settled",
-    quota_pb2.Charge.STATE_RELEASED: "released",
-    quota_pb2.Charge.STATE_EXPIRED: "expired",
-}
 
 
 @router.get("/v1/usage/charges", summary="Receipts, newest first")
@@ -29,32 +21,32 @@ async def list_charges(
     limit: Annotated[int, Query(ge=1, le=100, description="Receipts in one page")] = 20,
     after: Annotated[str, Query(max_length=64, description="The id of the last receipt of the page before")] = "",
 ) -> ChargeList:
-    answer = await platform.gateway.charges(caller, limit, after)
-    receipts = [_receipt(charge) for charge in answer.charges]
+    page = await platform.gateway.charges(caller, limit, after)
+    receipts = [_shown(receipt) for receipt in page.receipts]
     return ChargeList(
         data=receipts,
         first_id=receipts[0].id if receipts else None,
         last_id=receipts[-1].id if receipts else None,
-        has_more=bool(answer.next_page_token),
+        has_more=page.more,
     )
 
 
-def _receipt(charge: quota_pb2.Charge) -> ChargeObject:
+def _shown(receipt: Receipt) -> ChargeObject:
     return ChargeObject(
-        id=charge.hold_id.hex(),
-        state=STATES[charge.state],
-        created=charge.reserved_at.seconds,
-        ended=charge.ended_at.seconds if charge.HasField("ended_at") else None,
-        key_id=charge.key_id,
-        model=charge.model,
-        prompt_tokens=charge.prompt_tokens,
-        completion_tokens=charge.output_tokens,
-        input_price=charge.input_price,
-        output_price=charge.output_price,
-        credits=charge.credits,
-        uncollected_credits=charge.uncollected_credits,
-        refunded_credits=charge.refunded_credits,
-        estimated=charge.estimated,
+        id=receipt.id,
+        state=receipt.state,
+        created=receipt.created,
+        ended=receipt.ended,
+        key_id=receipt.key_id,
+        model=receipt.model,
+        prompt_tokens=receipt.prompt_tokens,
+        completion_tokens=receipt.output_tokens,
+        input_price=receipt.input_price,
+        output_price=receipt.output_price,
+        credits=receipt.credits,
+        uncollected_credits=receipt.uncollected_credits,
+        refunded_credits=receipt.refunded_credits,
+        estimated=receipt.estimated,
     )
 
 

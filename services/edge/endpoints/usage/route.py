@@ -10,12 +10,12 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from muhgpt.quota.v1 import quota_pb2
 from servicekit.clock import to_datetime
 from services.edge.endpoints.access import PlatformOf, Reader
 from services.edge.endpoints.endpoint import KEYED, Endpoint
 from services.edge.endpoints.usage.schema import UsageDay, UsageModel, UsageReport, UsageTotals
 from services.edge.http.errors import ApiError
+from services.edge.peers.quota.reports import AccountUsage
 
 router = APIRouter(tags=["usage"])
 
@@ -65,11 +65,10 @@ def range_of(today: date, days: int | None, start: date | None, end: date | None
     return first, last
 
 
-def _report(usage: quota_pb2.GetUsageResponse) -> UsageReport:
-    totals = usage.totals
+def _report(usage: AccountUsage) -> UsageReport:
     return UsageReport(
         balance=usage.balance,
-        totals=UsageTotals(credits=totals.credits, tokens=totals.tokens, requests=totals.requests),
+        totals=UsageTotals(credits=usage.credits, tokens=usage.tokens, requests=usage.requests),
         daily=[UsageDay(day=day.day, credits=day.credits, requests=day.requests) for day in usage.days],
         by_model=[UsageModel(model=model.model, credits=model.credits) for model in usage.models],
     )

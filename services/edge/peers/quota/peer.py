@@ -16,6 +16,7 @@ from servicekit.rpc.status import RpcFailure
 from services.edge.peers.errors import Service, TooManyHolds, Unavailable
 from services.edge.peers.quota.from_quota import from_query
 from services.edge.peers.quota.hold import Hold
+from services.edge.peers.quota.reports import AccountUsage, ReceiptPage, to_page, to_usage
 from services.edge.peers.quota.session import QuotaLink
 from services.edge.peers.streaming.replicas import Replica, Replicas
 from services.edge.peers.streaming.state import StreamState
@@ -110,17 +111,15 @@ class QuotaPeer:
         link = self.link_of(account_id)
         return link, link.hold(wake)
 
-    async def usage(self, account_id: str, start_day: str, end_day: str) -> quota_pb2.GetUsageResponse:
+    async def usage(self, account_id: str, start_day: str, end_day: str) -> AccountUsage:
         """Charged usage of UTC days YYYY-MM-DD, both inclusive. Raises QueryRefused, Unavailable."""
         request = quota_pb2.GetUsageRequest(account_id=account_id, start_day=start_day, end_day=end_day)
-        response: quota_pb2.GetUsageResponse = await self._read("GetUsage", account_id, request)
-        return response
+        return to_usage(await self._read("GetUsage", account_id, request))
 
-    async def charges(self, account_id: str, limit: int, after: str) -> quota_pb2.ListChargesResponse:
+    async def charges(self, account_id: str, limit: int, after: str) -> ReceiptPage:
         """Receipts, newest first, older than the one with the id `after`. Raises QueryRefused, Unavailable."""
         request = quota_pb2.ListChargesRequest(account_id=account_id, page_size=limit, page_token=after)
-        response: quota_pb2.ListChargesResponse = await self._read("ListCharges", account_id, request)
-        return response
+        return to_page(await self._read("ListCharges", account_id, request))
 
     async def _read(self, method: str, account_id: str, request: Any) -> Any:
         """Read-only, so a replica that is away or draining is replaced by the next one once."""
