@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from muhgpt.inference.v1 import inference_pb2
 from services.edge.peers.errors import Failure
 from services.edge.peers.quota.reports import AccountUsage, ReceiptPage
 from services.edge.serving.answer import Answer
+from services.edge.serving.order import AnswerOrder
 from services.edge.serving.pipeline import Caller, ModelInfo
 
 __all__ = ["Caller", "Gateway", "ModelInfo"]
@@ -49,20 +49,8 @@ class Gateway(Protocol):
         """One of them. Raises ModelUnknown, ModelNotAllowed, ModelsUnknown."""
         ...
 
-    async def open(
-        self,
-        caller: Caller,
-        model: ModelInfo,
-        request: inference_pb2.ChatRequest,
-        *,
-        alias: str,
-        max_tokens: int | None,
-        choices: int,
-        streamed: bool,
-        request_id: str,
-        deadline: float,
-    ) -> Answer:
-        """Admits a request and waits for its first output; deadline on the monotonic clock."""
+    async def open(self, caller: Caller, order: AnswerOrder) -> Answer:
+        """Admits a request and waits for its first output. Raises a Failure when there is none."""
         ...
 
     async def usage(self, caller: Caller, start_day: str, end_day: str) -> AccountUsage:

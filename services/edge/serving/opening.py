@@ -26,6 +26,7 @@ from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
 from services.edge.serving.ending import Charge, charge_of_failing, charge_of_leaving, end_at_peers, forget_output
 from services.edge.serving.open_answers import OpenRequest
+from services.edge.serving.order import AnswerOrder
 from services.edge.serving.preparations import Preparations
 from services.edge.serving.recent_refusals import Admission
 
@@ -46,19 +47,6 @@ CLIENT_FAULTS = frozenset(
 STARTS = 2  # a generation whose stream broke before it started, or whose engine is away, is prepared once more
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked, with everything that the peers need to know."""
-
-    request: inference_pb2.ChatRequest
-    alias: str
-    max_tokens: int | None  # per choice; None: what the model's context leaves
-    choices: int
-    streamed: bool
-    request_id: str
-    deadline: float  # monotonic seconds
-
-
 class Lease(Protocol):
     """The session that a hold is on."""
 
@@ -70,7 +58,7 @@ class Lease(Protocol):
 class Opened:
     """A request whose first output is at hand, and what it has at its peers."""
 
-    order: Order
+    order: AnswerOrder
     generation: Generation
     hold: Hold
     lease: Lease
@@ -86,7 +74,7 @@ class Opening:
     def __init__(
         self,
         entry: OpenRequest,
-        order: Order,
+        order: AnswerOrder,
         quota: QuotaPeer,
         inference: InferencePeer,
         admission: Admission,

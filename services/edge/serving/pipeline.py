@@ -36,7 +36,8 @@ from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.model_catalogue import ModelCatalogue
 from services.edge.serving.open_answers import OpenRequest, Running, Upload
-from services.edge.serving.opening import Opening, Order
+from services.edge.serving.opening import Opening
+from services.edge.serving.order import AnswerOrder
 from services.edge.serving.preparations import Preparations
 from services.edge.serving.recent_refusals import Admission
 
@@ -238,29 +239,14 @@ class Pipeline:
             raise ModelNotAllowed(alias)
         return _info(model)
 
-    async def open(
-        self,
-        caller: Caller,
-        model: ModelInfo,
-        request: inference_pb2.ChatRequest,
-        *,
-        alias: str,
-        max_tokens: int | None,
-        choices: int,
-        streamed: bool,
-        request_id: str,
-        deadline: float,
-    ) -> Answer:
-        """Admits a request and returns when its first output is at hand. `deadline` is monotonic seconds.
-
-        `streamed` says whether each batch is written as it comes, or the answer whole at its end.
+    async def open(self, caller: Caller, order: AnswerOrder) -> Answer:
+        """Admits a request and returns when its first output is at hand.
 
         Raises a Failure for everything that goes wrong before. Cancelled anywhere, it leaves neither a hold nor work
         behind.
         """
         started = self._clock.monotonic()
-        entry = await self._admit(caller, deadline)
-        order = Order(request, alias, max_tokens, choices, streamed, request_id, deadline)
+        entry = await self._admit(caller, order.deadline)
         opening = Opening(
             entry,
             order,

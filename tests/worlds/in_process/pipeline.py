@@ -20,6 +20,7 @@ from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.process.connect import Dial
 from services.edge.serving.answer import Answer, Batch, Delta
+from services.edge.serving.order import AnswerOrder
 from services.edge.serving.pipeline import Caller, Peers, Pipeline
 from services.edge.serving.preparations import Preparations
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, RunningInference, ScriptedEngine, start_inference
@@ -55,10 +56,8 @@ class ScriptedPlatform:
         caller = options.get("caller") or await self.caller(key)
         model = self.pipeline.resolve(caller, "muh-chat")
         choices = options.get("choices", 1)
-        return await self.pipeline.open(
-            caller,
-            model,
-            options.get("request") or chat_request(model.model, options.get("text", self.text), choices),
+        order = AnswerOrder(
+            request=options.get("request") or chat_request(model.model, options.get("text", self.text), choices),
             alias="muh-chat",
             max_tokens=options.get("max_tokens"),
             choices=choices,
@@ -66,6 +65,7 @@ class ScriptedPlatform:
             request_id="req_test",
             deadline=self.clock.monotonic() + options.get("seconds", 30.0),
         )
+        return await self.pipeline.open(caller, order)
 
 
 def chat_request(model: str, text: str, choices: int = 1) -> inference_pb2.ChatRequest:

@@ -25,6 +25,7 @@ from services.auth.main import MIGRATIONS as AUTH_MIGRATIONS
 from services.auth.main import make_servicer
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving.answer import Answer
+from services.edge.serving.order import AnswerOrder
 from services.edge.serving.pipeline import Pipeline
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.main import MIGRATIONS as QUOTA_MIGRATIONS
@@ -127,10 +128,8 @@ class InProcess:
         """The whole way to a running answer; with the first account's key unless one is given."""
         caller = await self.pipeline.authenticate(f"Bearer {key or self.key}")
         model = self.pipeline.resolve(caller, "muh-chat")
-        return await self.pipeline.open(
-            caller,
-            model,
-            chat_request(model.model, text),
+        order = AnswerOrder(
+            request=chat_request(model.model, text),
             alias="muh-chat",
             max_tokens=None,
             choices=1,
@@ -138,6 +137,7 @@ class InProcess:
             request_id="req",
             deadline=SystemClock().monotonic() + 60,
         )
+        return await self.pipeline.open(caller, order)
 
     @property
     def engine(self) -> ScriptedEngine:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from muhgpt.inference.v1 import inference_pb2
 from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.peers.quota.rate_window import RateWindow
@@ -20,6 +19,7 @@ from services.edge.serving.errors import (
     ModelUnknown,
     TooManyAnswers,
 )
+from services.edge.serving.order import AnswerOrder
 from services.edge.serving.pipeline import Caller, ModelInfo
 
 KEY = "mghp_test"
@@ -70,17 +70,6 @@ class ScriptedAnswer:
 
 
 @dataclass
-class Opened:
-    """What one call of open() was given."""
-
-    request: inference_pb2.ChatRequest
-    alias: str
-    max_tokens: int | None
-    choices: int
-    request_id: str
-
-
-@dataclass
 class ScriptedGateway:
     """Set `steps`, or an error for any of the calls."""
 
@@ -93,7 +82,7 @@ class ScriptedGateway:
     ready: bool = True
     serving: bool = True
     window: RateWindow = field(default_factory=lambda: RateWindow(60, 59, 60.0))
-    opened: list[Opened] = field(default_factory=list)
+    opened: list[AnswerOrder] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
     look_up_gate: asyncio.Event | None = None
@@ -160,20 +149,8 @@ class ScriptedGateway:
             raise ModelNotAllowed(alias)
         return self._info(alias)
 
-    async def open(
-        self,
-        caller: Caller,
-        model: ModelInfo,
-        request: inference_pb2.ChatRequest,
-        *,
-        alias: str,
-        max_tokens: int | None,
-        choices: int,
-        streamed: bool,
-        request_id: str,
-        deadline: float,
-    ) -> ScriptedAnswer:
-        self.opened.append(Opened(request, alias, max_tokens, choices, request_id))
+    async def open(self, caller: Caller, order: AnswerOrder) -> ScriptedAnswer:
+        self.opened.append(order)
         if self.open_error is not None:
             raise self.open_error
         if self.before_first_token is not None:
@@ -183,7 +160,7 @@ class ScriptedGateway:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        self.answers.append(ScriptedAnswer(self.steps, self.window, max_tokens or 1000))
+        self.answers.append(ScriptedAnswer(self.steps, self.window, order.max_tokens or 1000))
         return self.answers[-1]
 
     async def usage(self, caller: Caller, start_day: str, end_day: str) -> AccountUsage:

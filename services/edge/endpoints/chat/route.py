@@ -30,7 +30,8 @@ from services.edge.http.limits import Sender
 from services.edge.peers.errors import Failure, Refused
 from services.edge.serving import metrics
 from services.edge.serving.answer import Answer
-from services.edge.serving.gateway import Caller, ModelInfo
+from services.edge.serving.gateway import Caller
+from services.edge.serving.order import AnswerOrder
 
 PATH = "/v1/chat/completions"
 
@@ -77,7 +78,7 @@ class ChatRoute:
         exchange.model = form.alias
         parsed.message.model = model.model
         async with until_disconnect(receive):
-            answer = await self._open(exchange, caller, model, parsed)
+            answer = await self._open(caller, self._order(exchange, parsed))
             try:
                 del parsed  # an answer may run for minutes; what was asked is inference's now
                 held.release()
@@ -92,20 +93,21 @@ class ChatRoute:
     def _uploading(self, caller: Caller, end: Callable[[ApiError], None]) -> AbstractContextManager[object]:
         return self._gateway.uploading(caller, lambda failure: end(to_api_error(failure)))
 
-    async def _open(self, exchange: Exchange, caller: Caller, model: ModelInfo, parsed: ParsedChat) -> Answer:
+    def _order(self, exchange: Exchange, parsed: ParsedChat) -> AnswerOrder:
         form = parsed.form
+        return AnswerOrder(
+            request=parsed.message,
+            alias=form.alias,
+            max_tokens=form.output_limit,
+            choices=form.choices,
+            streamed=form.stream,
+            request_id=exchange.request_id,
+            deadline=exchange.began + self._limits.request_timeout,
+        )
+
+    async def _open(self, caller: Caller, order: AnswerOrder) -> Answer:
         try:
-            return await self._gateway.open(
-                caller,
-                model,
-                parsed.message,
-                alias=form.alias,
-                max_tokens=form.output_limit,
-                choices=form.choices,
-                streamed=form.stream,
-                request_id=exchange.request_id,
-                deadline=exchange.began + self._limits.request_timeout,
-            )
+            return await self._gateway.open(caller, order)
         except Failure as failure:
             error = to_api_error(failure)
             metrics.REFUSALS.labels(error.code or error.type).inc()

@@ -24,7 +24,8 @@ from services.edge.serving.answer_state import TRANSITIONS, Event, State
 from services.edge.serving.first_progress import FirstProgress
 from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.open_answers import OpenRequest, Running
-from services.edge.serving.opening import Opened, Order
+from services.edge.serving.opening import Opened
+from services.edge.serving.order import AnswerOrder
 from tests.fakes import FakeClock
 
 ID = b"0123456789abcdef"
@@ -86,7 +87,7 @@ class World:
         self.generation = Generation(1, "m", self.stream, lambda: None)
         self.running = Running()
         entry = OpenRequest(self.running, PRINCIPAL, b"digest", 600, TimerWheel())
-        order = Order(inference_pb2.ChatRequest(), "muh-chat", most, 1, streamed, "req_1", 1e9)
+        order = AnswerOrder(inference_pb2.ChatRequest(), "muh-chat", most, 1, streamed, "req_1", 1e9)
         window = RateWindow(60, 59, 60.0)
         opened = Opened(order, self.generation, self.hold, self.lease, 5, most, window, tracing.NONE)
         self.answer = LiveAnswer(opened, entry, self.trust, self.clock, FirstProgress(self.clock))
