@@ -17,7 +17,7 @@ IMAGE_EXTRAS := otel
 RECORD := $(BIN)/python -m tests.verification record
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-beside test-faults test-hostile test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-growth bench-engine vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
+.PHONY: help setup run test test-beside test-faults test-hostile test-long test-training run-test-training conformance golden faults hostile upgrade-test bench bench-path bench-growth bench-engine bench-upstream vllm-check lint proto lock image-locks images k8s-check k8s-smoke standin-smoke conformance-lock bench-lock resolve-check run-test-long run-conformance run-faults run-hostile run-upgrade-test run-bench-path
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 20
@@ -127,6 +127,9 @@ bench-growth: setup ## what operations cost from a thousand accounts to a millio
 
 bench-engine: setup ## output tokens per CPU second of the engine, in the platform and alone (about 2 minutes)
 	$(BIN)/python bench/engine.py $(ARGS)
+
+bench-upstream: setup ## CPU of our HTTP client for upstreams beside aiohttp's (a minute)
+	PYTHONPATH=. $(BIN)/python bench/upstream_http.py $(ARGS)
 
 vllm-check: setup ## what is counted for upstreams against a real vLLM (7 minutes and 4 GB the first time)
 	@$(BIN)/python -m tests.vllm.run $(ARGS)

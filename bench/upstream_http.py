@@ -4,7 +4,7 @@ A server in a process of its own answers as a streaming upstream does: `events` 
 own, `pace` seconds apart. Printed are microseconds of this process's CPU per request and per event, the median of
 rounds that take turns. The server's own share is printed too, so that it is seen to be no bottleneck.
 
-    .venv/bin/python bench/upstream_http.py [--rounds 5]
+    make bench-upstream ARGS='--rounds 5'
 """
 
 from __future__ import annotations
