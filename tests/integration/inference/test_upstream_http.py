@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from services.inference.engines.upstream.http.awaited import AwaitedAnswer, HttpFailed
 from services.inference.engines.upstream.http.call import MAX_DRAIN
 from services.inference.engines.upstream.http.receiver import HttpRequest
 from services.inference.engines.upstream.http.resolver import SocketAddress
@@ -341,6 +342,30 @@ async def test_pausing_holds_the_upstream_back() -> None:
         assert len(recorder.said) <= 3
         recorder.call.resume()
         assert len((await recorder.over()).body) == whole
+
+
+async def test_an_awaited_answer_holds_the_upstream_back_until_it_is_read() -> None:
+    whole = 40_000_000
+    head = OK + b"Content-Length: %d\r\n\r\n" % whole
+    async with scripted(Script.of(head, *[b"x" * 100_000] * (whole // 100_000))) as site, http_client() as client:
+        answer, sizes = AwaitedAnswer(), []
+        answer.call = client.send(HttpRequest("GET", site.url), answer)
+        assert await answer.head() == 200
+        await asyncio.sleep(0.2)
+        while data := await answer.read():
+            sizes.append(len(data))
+    assert sum(sizes) == whole
+    assert max(sizes) < 2_000_000
+
+
+async def test_an_awaited_answer_fails_after_what_came_before() -> None:
+    async with scripted(Script.of(CHUNKED + b"5\r\nhello\r\n")) as site, http_client() as client:
+        answer = AwaitedAnswer()
+        answer.call = client.send(HttpRequest("GET", site.url), answer)
+        await asyncio.sleep(0.1)
+        assert (await answer.head(), await answer.read()) == (200, b"hello")
+        with pytest.raises(HttpFailed):
+            await answer.read()
 
 
 async def test_a_paused_connection_is_read_again_for_the_next_request() -> None:
