@@ -9,10 +9,11 @@ from typing import Any
 
 from muhgpt_cli.local.service import START_FAILED, ServiceFailed, ServiceProcess
 from servicekit.clock import Clock
+from servicekit.process.backoff import Backoff
 
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 DEATHS_WITHIN = 30.0  # seconds
-FIRST_BACKOFF = 0.1  # seconds before a restart, doubled with each death within DEATHS_WITHIN
+FIRST_PAUSE, MAX_PAUSE = 0.1, 1.0  # seconds before a restart, doubled with each quick death
 STOP_MARGIN = 10.0  # seconds beyond the drain time-out until SIGKILL
 
 
@@ -47,7 +48,7 @@ class Supervisor:
         await self._start(self._edge)
 
     async def watch(self) -> None:
-        """Restarts what crashes, for ever.
+        """Restarts what crashes, without end.
 
         Raises ServiceFailed when one died for good: it cannot start, or it died three times within 30 s.
         """
@@ -72,7 +73,8 @@ class Supervisor:
         self.tell(f"{service.name} serves at {service.address}")
 
     async def _keep(self, service: ServiceProcess) -> None:
-        deaths: deque[float] = deque(maxlen=MOST_DEATHS)
+        deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        backoff, started = Backoff(FIRST_PAUSE, MAX_PAUSE, DEATHS_WITHIN), self._clock.monotonic()
         while True:
             code = await service.ended()
             now = self._clock.monotonic()
@@ -80,10 +82,11 @@ class Supervisor:
             recent = [death for death in deaths if now - death < DEATHS_WITHIN]
             if code == START_FAILED:
                 raise ServiceFailed(service, "cannot run:")
-            if len(recent) == MOST_DEATHS:
-                raise ServiceFailed(service, f"died {MOST_DEATHS} times within {DEATHS_WITHIN:.0f} s ({_cause(code)}):")
+            if len(recent) == MAX_DEATHS:
+                raise ServiceFailed(service, f"died {MAX_DEATHS} times within {DEATHS_WITHIN:.0f} s ({_cause(code)}):")
             self.tell(f"{service.name} died ({_cause(code)}); starting it again")
-            await asyncio.sleep(FIRST_BACKOFF * 2 ** (len(recent) - 1))
+            await asyncio.sleep(backoff.pause(now - started))
+            started = self._clock.monotonic()
             await self._restart(service)
 
     async def _restart(self, service: ServiceProcess) -> None:

@@ -23,13 +23,14 @@ from pathlib import Path
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import configure, get_logger
+from servicekit.process.backoff import Backoff
 from servicekit.process.run import START_FAILED, run
 from services.edge.settings import EdgeSettings
 
 log = get_logger(__name__)
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a dead worker is replaced; doubles with each quick death
+FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0  # seconds before a dead worker is replaced; doubles with each quick death
 GOOD_LIFE = 30.0  # seconds after which a death is no longer a quick one
 KILL_GRACE = 10.0  # seconds past the drain time-out
 
@@ -54,7 +55,7 @@ class Supervisor:
         self._on_serving = on_serving
         self._workers: list[_Worker] = []
         self._due: list[float] = []  # when dead workers are replaced, on the monotonic clock
-        self._pause = FIRST_PAUSE
+        self._backoff = Backoff(FIRST_PAUSE, MAX_PAUSE, GOOD_LIFE)
         self._announced = False
         self._stopping: float | None = None  # since when
 
@@ -114,10 +115,9 @@ class Supervisor:
             code = worker.process.exitcode
             if code == START_FAILED and not self._announced:  # it has said why
                 return START_FAILED
-            quick = now - worker.born < GOOD_LIFE
-            self._pause = min(self._pause * 2, LONGEST_PAUSE) if quick else FIRST_PAUSE
-            self._due.append(now + self._pause)
-            log.error("worker_died", pid=worker.process.pid, exit_code=code, restart_in=self._pause)
+            pause = self._backoff.pause(now - worker.born)
+            self._due.append(now + pause)
+            log.error("worker_died", pid=worker.process.pid, exit_code=code, restart_in=pause)
         return 0
 
     def _stop(self) -> None:

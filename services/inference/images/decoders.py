@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import sys
-from typing import Any
 
 from servicekit.clock import Clock, SystemClock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
+from servicekit.process.child import Child
 from services.inference.domain import spent
 from services.inference.domain.chat import Picture
 from services.inference.domain.errors import EngineUnavailable, InvalidImage
@@ -19,7 +15,7 @@ from services.inference.domain.fair_queue import Admission
 
 log = get_logger(__name__)
 
-START_TIMEOUT = 30.0  # seconds to start Python and load Pillow, on a busy machine
+WORKER = "services.inference.images.worker"
 MAX_WAITING = 4096  # images that may wait for a process; requests with images are bounded before (domain/images.py)
 ENVIRONMENT = ("PYTHONPATH", "LD_LIBRARY_PATH")  # all that Python needs to start; no setting, key or token
 TRIES = 2  # one that died may have died before, of something else; a file that kills two is to blame
@@ -41,14 +37,14 @@ class DecoderPool:
         self._clock = clock or SystemClock()
         self._timeout = timeout
         self._pixels = pixels
-        self._all = [_Process(memory_mib * 1024 * 1024) for _ in range(processes)]
+        self._all = [Child(WORKER, memory_mib * 1024 * 1024, environment=ENVIRONMENT) for _ in range(processes)]
         self._idle = self._all.copy()
         self._turns = Admission(processes, MAX_WAITING, most_of_one=max(1, processes - 1))
 
     async def start(self) -> None:
         """Starts all. Raises StartupError when that cannot be."""
         try:
-            await asyncio.gather(*(process.start() for process in self._all))
+            await asyncio.gather(*(_start(process) for process in self._all))
         except (OSError, EOFError, TimeoutError):
             await self.close()
             raise StartupError(
@@ -66,7 +62,7 @@ class DecoderPool:
                 spent.add(self._clock.monotonic() - began)
                 self._idle.append(process)
 
-    async def _decode(self, process: _Process, file: bytes, side: int, param: str) -> Picture:
+    async def _decode(self, process: Child, file: bytes, side: int, param: str) -> Picture:
         for _ in range(TRIES):
             await self._start(process)
             try:
@@ -84,9 +80,9 @@ class DecoderPool:
         raise InvalidImage(f"{param} is damaged", param=param)
 
     @staticmethod
-    async def _start(process: _Process) -> None:
+    async def _start(process: Child) -> None:
         try:
-            await process.start()
+            await _start(process)
         except (OSError, EOFError, TimeoutError) as error:
             log.error("image_decoder_not_started", cause=type(error).__name__)
             raise EngineUnavailable("the process that decodes images does not start") from None
@@ -101,61 +97,8 @@ class DecoderPool:
         await asyncio.gather(*(process.kill() for process in self._all))
 
 
-class _Process:
-    """One worker.py, running or not. Whatever goes wrong while it is asked ends it: it might answer late."""
-
-    def __init__(self, memory_bytes: int) -> None:
-        self._memory_bytes = memory_bytes
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Starts it unless it runs. Raises OSError, EOFError and TimeoutError."""
-        if self._process is not None and self._process.returncode is None:
-            return
-        self._process = await asyncio.create_subprocess_exec(
-            # -P: the directory that the operator happens to stand in must not be imported from.
-            *(sys.executable, "-P", "-m", "services.inference.images.worker", str(self._memory_bytes)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        )
-        try:
-            async with asyncio.timeout(START_TIMEOUT):
-                head, _ = await self._answer(self._process)
-        except BaseException:
-            await self.kill()
-            raise
-        if not head.get("confined"):
-            log.warning("image_decoder_unconfined", detail="no seccomp filter: the kernel or its container refuses one")
-
-    async def ask(self, head: dict[str, int], file: bytes) -> tuple[dict[str, Any], bytes]:
-        """Its answer about a file. Raises OSError, EOFError and ValueError when it died."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(head).encode() + b"\n" + file)
-            await self._process.stdin.drain()
-            return await self._answer(self._process)
-        except BaseException:
-            await self.kill()
-            raise
-
-    @staticmethod
-    async def _answer(process: asyncio.subprocess.Process) -> tuple[dict[str, Any], bytes]:
-        assert process.stdout is not None
-        head = json.loads(await process.stdout.readuntil(b"\n"))
-        return head, await process.stdout.readexactly(head.get("size", 0))
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id, None while it does not run."""
-        return self._process.pid if self._process else None
-
-    async def kill(self) -> None:
-        """Ends it; the next start makes another."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await asyncio.shield(process.wait())
+async def _start(process: Child) -> None:
+    """Raises OSError, EOFError and TimeoutError."""
+    said = await process.start()
+    if said is not None and not said.get("confined"):
+        log.warning("image_decoder_unconfined", detail="no seccomp filter: the kernel or its container refuses one")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from servicekit.process.child import START_TIMEOUT, module_command, part_of_environment
 from services.edge.http.limits import RequestLimits
 from services.edge.http.parsing.frames import ANSWER, JOB, Outcome
 
-START_TIMEOUT = 30.0  # seconds to start Python on a busy machine
 # The only variables that are passed on: where Python finds its modules and libraries. None holds a secret.
 PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE")
 
@@ -52,20 +50,12 @@ class ParserProcess:
         ours.setblocking(False)
         self._socket = ours
         with theirs:
-            # Not forked and then run on: gRPC's threads would not be there. -P: nothing is imported from the directory
-            # that the operator stands in.
+            # Not forked and then run on: gRPC's threads would not be there.
             self._process = subprocess.Popen(  # noqa: ASYNC220  (returns once the program has begun, in a millisecond)
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "services.edge.http.parsing.worker",
-                    str(theirs.fileno()),
-                    *self._arguments,
-                ],
+                module_command("services.edge.http.parsing.worker", theirs.fileno(), *self._arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                env=part_of_environment(PASSED_ON),
                 pass_fds=[theirs.fileno()],
             )
         try:

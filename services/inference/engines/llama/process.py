@@ -7,11 +7,11 @@ import contextlib
 import json
 import os
 import secrets
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from servicekit.errors import StartupError
+from servicekit.process.child import module_command
 
 STOP_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 # Otherwise each of the worker's HTTP threads keeps what it freed in an arena of its own (docs/engine.md).
@@ -86,8 +86,7 @@ class Worker:
             check_file(config.projector, "projector")
         key = secrets.token_hex(24)
         process = await asyncio.create_subprocess_exec(
-            # -P: the directory that the operator happens to stand in must not be imported from.
-            *(sys.executable, "-P", "-m", "services.inference.engines.llama.worker"),
+            *module_command("services.inference.engines.llama.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**FEW_ARENAS, **os.environ},

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from servicekit.clock import Clock
 from servicekit.errors import StartupError
 from servicekit.observability.logging import get_logger
+from servicekit.process.backoff import Backoff
 from services.inference import metrics
 from services.inference.domain.errors import EngineUnavailable
 from services.inference.engines.llama.client import WorkerClient
@@ -42,7 +43,7 @@ class Supervisor:
         self._worker: Worker | None = None
         self._client: WorkerClient | None = None
         self._task: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._backoff = Backoff(self._patience.first_restart, self._patience.last_restart, self._patience.steady_after)
         self._running = asyncio.Event()  # there is a client
         self._lost = asyncio.Event()  # there is none any more
         metrics.WORKER_RESTARTS.labels(name)  # told as 0 from the start, so that the first one is an increase
@@ -123,11 +124,10 @@ class Supervisor:
         while True:
             born = self._clock.monotonic()
             cause = await self._until_bad()
-            if self._clock.monotonic() - born >= self._patience.steady_after:
-                self._failures = 0
+            lived = self._clock.monotonic() - born
             log.error("worker_lost", model=self._name, cause=cause)
             await self._retire(Worker.kill)
-            await self._restart()
+            await self._restart(lived)
 
     async def _until_bad(self) -> str:
         assert self._worker is not None
@@ -146,11 +146,10 @@ class Supervisor:
             await asyncio.sleep(self._patience.watch_every)
         return f"no answer within {self._patience.stall:g} s"
 
-    async def _restart(self) -> None:
+    async def _restart(self, lived: float) -> None:
         while True:
-            delay = min(self._patience.first_restart * 2**self._failures, self._patience.last_restart)
-            self._failures = min(self._failures + 1, 30)
-            await asyncio.sleep(delay)
+            await asyncio.sleep(self._backoff.pause(lived))
+            lived = 0.0
             try:
                 await self._launch()
             except (StartupError, OSError) as error:

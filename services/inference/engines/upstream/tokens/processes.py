@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import sys
 from typing import Any
 
 import orjson
 
 from servicekit.observability.logging import get_logger
+from servicekit.process.child import Child
 from services.inference.domain import spent
 from services.inference.domain.fair_queue import Admission
 
@@ -19,7 +16,6 @@ log = get_logger(__name__)
 
 LONG = 128 * 1024  # bytes of a task; at up to 0.7 µs a byte the others take less than 100 ms
 TIMEOUT = 10.0  # seconds for one count; on a machine that is short of CPU a new process would not be faster
-START_TIMEOUT = 30.0  # seconds to start Python, on a busy machine
 QUEUE_LIMIT = 256  # tasks that may wait, of each kind
 TRIES = 2  # a process that died may have died of something else
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH")  # no key of an upstream among them
@@ -66,7 +62,7 @@ class _Lane:
     """One process and those that wait for it."""
 
     def __init__(self, timeout: float) -> None:
-        self._process = _Process()
+        self._process = Child("services.inference.engines.upstream.tokens.worker", environment=INHERITED)
         self._timeout = timeout
         self._turns = Admission(1, QUEUE_LIMIT)
         self._started: set[asyncio.Task[dict[str, Any]]] = set()
@@ -105,7 +101,8 @@ class _Lane:
             try:
                 await self._process.start()
                 async with asyncio.timeout(self._timeout):
-                    return await self._process.ask(work)
+                    answer, _ = await self._process.ask({"size": len(work)}, work)
+                    return answer
             except TimeoutError:
                 spent.add(self._timeout)
                 log.warning("token_counter_killed", cause=f"no answer within {self._timeout:g} s")
@@ -116,7 +113,7 @@ class _Lane:
         raise CannotCount("died")
 
     async def close(self) -> None:
-        """Ends the process; who still waits is told that there is no count."""
+        """Ends the process; callers that still wait get CannotCount."""
         self._closed = True
         await self._process.kill()
         await asyncio.gather(*self._started, return_exceptions=True)
@@ -125,60 +122,3 @@ class _Lane:
 def _forget(task: asyncio.Task[dict[str, Any]]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-class _Process:
-    """One worker.py, running or not. Whatever goes wrong while it is asked ends it: it might answer late."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Starts it unless it runs. Raises OSError, EOFError and TimeoutError."""
-        if self._process is not None and self._process.returncode is None:
-            return
-        self._process = await asyncio.create_subprocess_exec(
-            # -P: the directory that the operator happens to stand in must not be imported from.
-            *(sys.executable, "-P", "-m", "services.inference.engines.upstream.tokens.worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={name: os.environ[name] for name in INHERITED if name in os.environ},
-        )
-        try:
-            async with asyncio.timeout(START_TIMEOUT):
-                await self._answer(self._process)
-        except BaseException:
-            await self.kill()
-            raise
-
-    async def ask(self, task: bytes) -> dict[str, Any]:
-        """Its answer. Raises OSError, EOFError and ValueError when it died."""
-        if self._process is None or self._process.stdin is None:
-            raise EOFError
-        try:
-            self._process.stdin.write(json.dumps({"size": len(task)}).encode() + b"\n" + task)
-            await self._process.stdin.drain()
-            return await self._answer(self._process)
-        except BaseException:
-            await self.kill()
-            raise
-
-    @staticmethod
-    async def _answer(process: asyncio.subprocess.Process) -> dict[str, Any]:
-        assert process.stdout is not None
-        answer: dict[str, Any] = json.loads(await process.stdout.readuntil(b"\n"))
-        return answer
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id, None while it does not run."""
-        return self._process.pid if self._process else None
-
-    async def kill(self) -> None:
-        """Ends it; the next start makes another."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await asyncio.shield(process.wait())
