@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.upstreams import SSE, Asked, Play, Upstream, chunk, encoded, end, hang_up, silence, status, text, usage
 
-PAUSE = (b": " + b"-" * 1000 + b"\n\n") * 1024  # comments; more than is read at once, so what follows comes later
+PAUSE = b": a pause\n\n"  # what follows comes so much later that the client has read what came before
+PAUSE_SECONDS = 0.5
 KEY_ENV = "TEST_PRIVACY_UPSTREAM_KEY"
 ERRORS = (400, 401, 403, 404, 413, 422, 429, 500, 503)
 WAYS = (
@@ -80,7 +81,12 @@ def _play(way: str, asked: Asked) -> Play:
 
 def _events(*chunks: Any, done: bool = True) -> Play:
     async def play(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(SSE.encode() + encoded(*chunks, done=done))
+        before, pause, after = encoded(*chunks, done=done).partition(PAUSE)
+        writer.write(SSE.encode() + before + pause)
+        if pause:
+            await writer.drain()
+            await asyncio.sleep(PAUSE_SECONDS)
+        writer.write(after)
 
     return play
 
