@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, text
 
 from common.hold_id import lowest_at
+from servicekit.clock import SystemClock
 from services.quota.domain.calendar import start_of_month_us
 from services.quota.domain.operations import Grant, Settle
 from services.quota.running.books_metrics import MAX_HOLDS_A_SECOND, pause_after
@@ -163,6 +164,23 @@ async def test_a_page_of_receipts_is_planned_for_few_partitions_of_many(postgres
         plan = await page_plan(database, since_us=start_of_month_us(202505))
         await connection.close()
     assert len([node for node in nodes(plan) if "Relation Name" in node]) <= 8  # of over 70
+
+
+async def test_the_few_receipts_of_a_new_account_take_one_look(postgres_url: str, clock: FakeClock) -> None:
+    now = SystemClock()
+    clock.advance((now.now_us() - clock.now_us()) / 1e6)
+    async with opened(postgres_url, clock) as (database, store):
+        await store.apply([Grant("g", "a", 10**9), *(reserve(f"h{n}", made_us=now.now_us()) for n in range(3))])
+        looks = []
+
+        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+        def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            looks.append("FROM charges WHERE account_id" in statement)
+
+        found = await Reader(database).charges("a", 20, None)
+        assert ([each.seq for each in found], sum(looks)) == ([3, 2, 1], 1)
+        assert await Reader(database).charges("a", 20, found[-1].id) == []
+        assert [each.seq for each in await Reader(database).charges("a", 1, found[0].id)] == [2]
 
 
 def after(year: int, month: int) -> int:

@@ -49,22 +49,31 @@ async def page(
     for months in MONTHS_BACK:
         since_us = start_of_month_us(max(month_after(day_and_month(newest_us)[1], -months), FIRST_MONTH))
         found = await _fetch(connection, YOUNG_PAGE, {**asked, "since": lowest_at(since_us), "until": until})
-        # A charge's id is made near its admission: what is well inside the bounds is followed by nothing outside.
-        if len(found) == limit and all(each.reserved_us > since_us + LOOK_AROUND_US for each in found):
+        if _complete(found, limit, since_us):
             return found
     return await _fetch(connection, EVERY_PAGE, asked)
 
 
 async def _number(connection: AsyncConnection, account_id: str, hold_id: bytes) -> int | None:
-    """The admission's number that a page goes on below; None: the charge is no longer kept, so none older is."""
+    """The admission's number that a page goes on below; None: none older is kept, or ever was."""
     row = (await connection.execute(text(CURSOR), {"hold_id": hold_id})).first()
     if row is not None and row.account_id == account_id and row.seq is not None:
-        return int(row.seq)
+        return int(row.seq) if row.seq > 1 else None
     if row is None:  # are charges no longer kept that were made as late as this one, give or take a day?
         month = day_and_month(min(max(0, instant_us(hold_id) - MAX_SKEW_US), LAST_INSTANT_US))[1]
         if (await connection.execute(text(CARRIED), {"account_id": account_id, "month": month})).first():
             return None
     raise CursorMalformed("the account has no such charge")
+
+
+def _complete(found: list[Hold], limit: int, since_us: int) -> bool:
+    """Whether a look at ids made from `since_us` on has found the whole page.
+
+    An id is made near its admission, so what is well inside the bound is followed by nothing beyond it. Admissions are
+    numbered from 1, so an account's first ends its list.
+    """
+    whole = len(found) == limit or (bool(found) and found[-1].seq == 1)
+    return whole and all(each.reserved_us > since_us + LOOK_AROUND_US for each in found)
 
 
 async def _fetch(connection: AsyncConnection, statement: str, parameters: dict[str, Any]) -> list[Hold]:
