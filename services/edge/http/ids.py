@@ -12,6 +12,6 @@ def new_request_id() -> str:
     return _PREFIX + secrets.token_hex(16)
 
 
-def completion_id(request_id: str) -> str:
-    """The completion's id of a request: the same bits, so that either leads to the log lines."""
-    return "chatcmpl-" + request_id.removeprefix(_PREFIX)
+def answer_id(prefix: str, request_id: str) -> str:
+    """The id of a request's answer: the same bits, so that either leads to the log lines."""
+    return prefix + request_id.removeprefix(_PREFIX)

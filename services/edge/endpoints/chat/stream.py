@@ -129,6 +129,10 @@ class ChunkSink:
         if data:
             self._writer.write(data)
 
+    def encode_end(self, last: Batch) -> bytes:
+        """See StreamSink (answer_route.py)."""
+        return self._encoder.encode(last)
+
 
 def encode_usage(usage: Usage) -> bytes:
     """The usage object, as the reference and OpenAI have it; details only where the engine gave them."""
