@@ -25,10 +25,10 @@ from services.quota.domain.outcomes import Outcome
 from services.quota.domain.pricing import Price, PriceBook
 from services.quota.domain.reports import Reports
 from services.quota.domain.store import Store
-from services.quota.guard import Guard, watch_losses
 from services.quota.migrate import COMMAND, MIGRATIONS
 from services.quota.running.books_metrics import watch_books
 from services.quota.running.group_commit import Apply, Writer
+from services.quota.running.guard import Guard, watch_losses
 from services.quota.running.housekeeping import run_housekeeping
 from services.quota.running.sweeper import run_sweeper
 from services.quota.service import Leases, QuotaServicer

@@ -11,7 +11,7 @@ from muhgpt.quota.v1 import quota_pb2 as pb
 from services.quota.domain import errors, operations, outcomes, versions
 from services.quota.domain.outcomes import Limit, Reason
 from services.quota.domain.pricing import PriceBook
-from services.quota.guard import Guard
+from services.quota.running.guard import Guard
 
 MAX_TOKENS = 100_000_000  # in one request: keeps credits inside 64 bits at any price of the model list
 MAX_CHOICES = 8

@@ -21,9 +21,9 @@ from services.quota.domain.pricing import PriceBook
 from services.quota.domain.records import EntryKind, Hold
 from services.quota.domain.reports import LedgerLine, LossDay, Reports
 from services.quota.domain.store import Store
-from services.quota.guard import Guard
 from services.quota.messages import day_range, from_units, hold_cursor, number_cursor, page_size, printable, valid_id
 from services.quota.running.group_commit import Writer
+from services.quota.running.guard import Guard
 from services.quota.session import EdgeSession
 
 

@@ -16,10 +16,10 @@ from services.quota.domain.outcomes import Confirmed, Outcome, Reason, Refused, 
 from services.quota.domain.pricing import PriceBook
 from services.quota.domain.reserve import WINDOW_TOKENS
 from services.quota.domain.store import Store
-from services.quota.guard import Guard
 from services.quota.messages import printable, to_message, to_operation
 from services.quota.metrics import LATE_CONFIRMATIONS, UNCOLLECTED, outcomes
 from services.quota.running.group_commit import Writer
+from services.quota.running.guard import Guard
 
 log = get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""What runs beside the requests: group commit, the sweeper, the books as metrics."""
+"""What runs beside the requests: group commit, the sweeper, housekeeping, the guard, the books as metrics."""

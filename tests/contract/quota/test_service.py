@@ -19,8 +19,8 @@ from servicekit.rpc.client import Peer, connect
 from servicekit.rpc.server import Server
 from servicekit.rpc.status import RpcFailure
 from services.quota.domain.pricing import Price, PriceBook
-from services.quota.guard import Guard
 from services.quota.running.group_commit import Writer
+from services.quota.running.guard import Guard
 from services.quota.running.sweeper import refund_unconfirmed, sweep
 from services.quota.service import Leases, QuotaServicer
 from services.quota.store.reading.reader import Reader

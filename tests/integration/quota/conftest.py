@@ -19,8 +19,8 @@ from services.quota.domain.operations import Grant, Operation, Reserve
 from services.quota.domain.outcomes import Outcome, Reason, Refused, Reserved
 from services.quota.domain.pricing import Price
 from services.quota.domain.store import Store
-from services.quota.guard import Guard
 from services.quota.running.group_commit import Writer
+from services.quota.running.guard import Guard
 from services.quota.store.postgres.replica_memory import Memory
 from services.quota.store.postgres.store import PostgresStore
 from services.quota.store.reading.reader import Reader

@@ -8,7 +8,7 @@ import pytest
 
 from services.quota.domain.outcomes import Reason, Reserved
 from services.quota.domain.versions import AGREED_AFTER, MAX_STEP, MAX_VERSION
-from services.quota.guard import Guard
+from services.quota.running.guard import Guard
 from tests.integration.quota.conftest import Ledger, hold_id, judged, refused, reserve, reserved
 
 

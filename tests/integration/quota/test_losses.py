@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.quota.domain.operations import Confirm, Progress, RefundAnswer, Release, Settle
 from services.quota.domain.outcomes import Reason, Refused
 from services.quota.domain.records import LossDelta
-from services.quota.guard import Guard, look_at_losses
+from services.quota.running.guard import Guard, look_at_losses
 from tests.integration.quota.conftest import Ledger, hold_id, judged, refused, reserve, reserved
 
 DAY = 86_400
