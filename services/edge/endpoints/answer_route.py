@@ -152,7 +152,7 @@ class AnswerRoute(Generic[FormT]):
         model = self._gateway.resolve(caller, form.alias)
         exchange.model = form.alias
         parsed.message.model = model.model
-        async with until_disconnect(receive):
+        async with until_disconnect(exchange):
             answer = await self._open(caller, self._order(exchange, parsed))
             try:
                 del parsed  # an answer may run for minutes; what was asked is inference's now

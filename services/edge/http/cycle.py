@@ -14,6 +14,7 @@ class EdgeCycle(RequestResponseCycle):
     """uvicorn's, and a Writer (writer.py)."""
 
     _look: Callable[[], None] | None = None
+    _leave: Callable[[], None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -30,6 +31,24 @@ class EdgeCycle(RequestResponseCycle):
             return
         assert self.response_started
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked_encoding else data)
+
+    def when_gone(self, leave: Callable[[], None]) -> None:
+        """See Writer. What of the body was read has paused reading, perhaps, and an end is only seen by reading."""
+        self.flow.resume_reading()
+        if self.disconnected:
+            leave()
+        else:
+            self._leave = leave
+
+    def client_left(self) -> None:
+        """The connection is lost, or its request was refused."""
+        if self.response_complete:
+            return
+        self.disconnected = True
+        self.message_event.set()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def takes_more(self) -> None:
         """The connection's buffer has emptied."""

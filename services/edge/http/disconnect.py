@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from services.edge.http.exchange import Receive
+from services.edge.http.exchange import Exchange
 
 
 class ClientGone(Exception):
@@ -13,32 +13,32 @@ class ClientGone(Exception):
 
 
 class until_disconnect:
-    """`async with until_disconnect(receive):` cancels the block when the client goes away, and raises ClientGone.
+    """`async with until_disconnect(exchange):` cancels the block when the client goes away, and raises ClientGone.
 
     Works as asyncio.timeout does: the cancellation is thrown where the block waits, and is told from one that comes
     from outside (a server that stops). The request's body must have been read.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._gone = False
 
     async def __aenter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._task = task
+        self._task: asyncio.Task[object] | None = task
         self._cancelling = task.cancelling()
-        self._watch = asyncio.ensure_future(self._watch_client())
+        self._exchange.when_gone(self._leave)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._watch.cancel()
-        if self._gone and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        task, self._task = self._task, None
+        assert task is not None
+        if self._gone and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise ClientGone from None
 
-    async def _watch_client(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            continue
-        self._gone = True
-        self._task.cancel()
+    def _leave(self) -> None:
+        if self._task is not None:
+            self._gone = True
+            self._task.cancel()

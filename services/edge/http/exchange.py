@@ -139,6 +139,10 @@ class Exchange:
         """See Writer."""
         self._socket.when_ready(look)
 
+    def when_gone(self, leave: Callable[[], None]) -> None:
+        """See Writer."""
+        self._socket.when_gone(leave)
+
     def write(self, data: bytes) -> None:
         """See Writer."""
         self._socket.write(data)

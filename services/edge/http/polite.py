@@ -6,8 +6,6 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 # Bytes that may wait in this process, and as many in the kernel, for a client that does not read. Then its answer
 # waits, and the engine with it. What waits here was charged, so it must be little (G4): alone, the kernel takes MB.
 UNSENT_MOST = 4096
@@ -28,10 +26,3 @@ def keep_little_unsent(transport: asyncio.Transport) -> None:
     raw = transport.get_extra_info("socket")
     if raw is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MOST)
-
-
-def tell_gone(cycle: RequestResponseCycle | None) -> None:
-    """The application learns that the client of this request has left."""
-    if cycle is not None and not cycle.response_complete:
-        cycle.disconnected = True
-        cycle.message_event.set()

@@ -28,7 +28,7 @@ from services.edge.http.errors import ApiError
 from services.edge.http.flush import when_written
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import Limits
-from services.edge.http.polite import PoliteTransport, keep_little_unsent, tell_gone
+from services.edge.http.polite import PoliteTransport, keep_little_unsent
 from services.edge.http.request_head import MAX_HEADERS, MAX_TRAILERS, check_head
 from services.edge.http.upgrade import without_offer
 
@@ -68,7 +68,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         keep_little_unsent(transport)
         self._polite = PoliteTransport(transport, self.close_politely)
-        self._running: RequestResponseCycle | None = None
+        self._running: EdgeCycle | None = None
         self._phase = "header"
         self._began = self._heard = self.loop.time()
         self._header_bytes = self._body_bytes = self._framing_bytes = self._trailers = 0
@@ -91,7 +91,8 @@ class EdgeProtocol(HttpToolsProtocol):
                 timer.cancel()
         if self._place is not None:
             self._place.leave()
-        tell_gone(self._running)
+        if self._running is not None:
+            self._running.client_left()
         super().connection_lost(exc)
 
     def make_room(self) -> None:
@@ -249,6 +250,7 @@ class EdgeProtocol(HttpToolsProtocol):
         raise ValueError("pipelined too far")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        assert isinstance(cycle, EdgeCycle)
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -293,8 +295,8 @@ class EdgeProtocol(HttpToolsProtocol):
             self._discarding = 0
             return
         started = self._phase == "body" and self.cycle is not None and self.cycle.response_started
-        if self._phase == "body":
-            tell_gone(self.cycle)
+        if self._phase == "body" and isinstance(self.cycle, EdgeCycle):
+            self.cycle.client_left()
         if not started:
             self.transport.write(self._raw_response(error, request_id))
         self._linger(self.bounds.linger_timeout)
@@ -379,7 +381,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if self._write_timer is not None and not self.transport.is_closing():
             self._write_timer.cancel()
             self._write_timer = None
-        if isinstance(self._running, EdgeCycle):
+        if self._running is not None:
             self._running.takes_more()
 
     def timeout_keep_alive_handler(self) -> None:

@@ -19,6 +19,10 @@ class Writer(Protocol):
         """Calls `look` whenever the client takes more again."""
         ...
 
+    def when_gone(self, leave: Callable[[], None]) -> None:
+        """Calls `leave` when the client goes away before its answer is complete; at once when it has."""
+        ...
+
     def write(self, data: bytes) -> None:
         """A piece of the body. Ignored once the client has left."""
         ...

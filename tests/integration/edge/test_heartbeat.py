@@ -63,6 +63,9 @@ class Stream:
     def when_ready(self, look: Callable[[], None]) -> None:
         pass
 
+    def when_gone(self, leave: Callable[[], None]) -> None:
+        pass
+
     def write(self, data: bytes) -> None:
         self.sent.append(data)
 
