@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +17,7 @@ from servicekit.timer_wheel import TimerWheel
 from services.edge.endpoints import openapi
 from services.edge.endpoints.access import Platform
 from services.edge.endpoints.chat.validation import explain_findings
-from services.edge.endpoints.endpoint import HotLimits, HotTools
+from services.edge.endpoints.endpoint import HotEndpoint, HotLimits, HotTools
 from services.edge.endpoints.errors import to_api_error
 from services.edge.endpoints.routes import HOT, OTHERS
 from services.edge.http.access_log import request_broke, request_ended
@@ -32,7 +32,6 @@ from services.edge.peers.errors import Failure
 from services.edge.serving.gateway import Gateway
 
 TRACED = "/v1/"  # probes and scrapes would drown the rest
-_METHODS = {each.path: {"OPTIONS", *(same.method for same in HOT if same.path == each.path)} for each in HOT}
 
 
 class EdgeApp:
@@ -51,16 +50,17 @@ class EdgeApp:
         trust_traceparent: bool = False,
         new_id: Callable[[], str] = new_request_id,
         timers: TimerWheel | None = None,
+        hot: Sequence[HotEndpoint] = HOT,
     ) -> None:
         self._clock = clock
         self._cors = cors
         self._trust_traceparent = trust_traceparent
         self._new_id = new_id
         budget = budget or Limits(clock)
-        parser = parser or BodyParser(budget, [each.body for each in HOT])
+        parser = parser or BodyParser(budget, [each.body for each in hot])
         tools = HotTools(gateway, clock, limits or HotLimits(), budget, parser, timers or TimerWheel())
-        self._hot = {(each.path, each.method): each.make(tools) for each in HOT}
-        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget))
+        self._hot = {(each.path, each.method): each.make(tools) for each in hot}
+        self._rest = make_fastapi(Platform(gateway, clock, reads_per_minute, budget), hot)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,7 +97,7 @@ class EdgeApp:
 
     async def _serve_rest(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
         method = scope["method"]
-        if scope["path"] in _METHODS:
+        if scope["path"] in self._rest.state.hot_methods:
             exchange.route = scope["path"]
         # uvicorn leaves the body of a HEAD away by its own scope, so the routes need to know GET only.
         inner = {**scope, "exchange": exchange, "method": "GET" if method == "HEAD" else method}
@@ -118,12 +118,15 @@ class EdgeApp:
         await exchange.body(b"")
 
 
-def make_fastapi(platform: Platform) -> FastAPI:
-    """Everything but the hot endpoints."""
+def make_fastapi(platform: Platform, hot: Sequence[HotEndpoint] = HOT) -> FastAPI:
+    """Everything but the hot endpoints, of which it knows the methods."""
     app = FastAPI(
         title="MUHGPT API", version="1", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.platform = platform
+    app.state.hot_methods = {
+        each.path: {"OPTIONS", *(same.method for same in hot if same.path == each.path)} for each in hot
+    }
     for each in OTHERS:
         app.include_router(each.router)
     app.include_router(openapi.router)
@@ -138,7 +141,7 @@ def make_fastapi(platform: Platform) -> FastAPI:
 
 def allowed_methods(app: FastAPI, scope: Scope) -> str:
     """The Allow header's value for a path; empty when there is no such path."""
-    methods = {*_METHODS.get(scope["path"], ())}
+    methods = {*app.state.hot_methods.get(scope["path"], ())}
     for route in app.routes:
         match, _ = route.matches({**scope, "method": "GET"})
         if match is not Match.NONE:

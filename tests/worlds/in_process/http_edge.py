@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ import httpx
 
 from servicekit.clock import Clock, SystemClock
 from services.edge.app import EdgeApp
-from services.edge.endpoints.endpoint import HotLimits
+from services.edge.endpoints.endpoint import HotEndpoint, HotLimits
+from services.edge.endpoints.routes import HOT
 from services.edge.http.cors import Cors
 from services.edge.http.ids import new_request_id
 from services.edge.http.limits import LimitNumbers, Limits
@@ -62,10 +63,13 @@ async def serving(
     clock: Clock | None = None,
     new_id: Callable[[], str] = new_request_id,
     numbers: LimitNumbers | None = None,
+    hot: Sequence[HotEndpoint] = HOT,
 ) -> AsyncIterator[Edge]:
     clock = clock or SystemClock()
     budget = Limits(clock, numbers)
-    app = EdgeApp(gateway, clock=clock, limits=limits, budget=budget, reads_per_minute=reads, new_id=new_id, cors=cors)
+    app = EdgeApp(
+        gateway, clock=clock, limits=limits, budget=budget, reads_per_minute=reads, new_id=new_id, cors=cors, hot=hot
+    )
     started = asyncio.Event()
 
     async def on_started() -> None:
