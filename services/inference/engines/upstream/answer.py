@@ -148,9 +148,9 @@ class Answer:
         """What some events of so many bytes brought."""
         if self._ended.done():
             return
-        reader = self._reader
         self._silent += size
-        if (progress := reader.progress) > self._progress and not self._complete:
+        progress, enough, complete = self._reader.look()
+        if progress > self._progress and not self._complete:
             self._silent, self._started, self._progress = 0, True, progress
             self._deadline.move(self._patience.next_token)
         elif self._silent > MAX_SILENT:
@@ -158,9 +158,9 @@ class Answer:
         if deltas:
             self.begun = True
             self._sink.on_deltas(deltas)
-        if reader.enough:
+        if enough:
             self._end(None)
-        elif not self._complete and reader.complete:
+        elif complete and not self._complete:
             self._complete = True
             self._deadline.hasten(USAGE_TIMEOUT)
 

@@ -38,15 +38,11 @@ class ChoiceReader:
         self.seen = False
         self.output_bytes = 0  # so far, reasoning and calls too
         self.shown_tokens = 0  # of the deltas given out
+        self.cut = False  # it was ended here, at a stop sequence that the upstream went past
         self._stops = StopCutter(stops)
         self._calls = CallReader(new_call_id)
         self._over = False  # more came than was asked for
         self._lacks_logprobs = logprobs  # until the first came
-
-    @property
-    def cut(self) -> bool:
-        """Whether it was ended here, at a stop sequence that the upstream went past."""
-        return self._stops.cut
 
     def read(self, item: dict[str, Any], exact: int | None) -> Delta | None:
         """What an item of `choices` brings; `exact` is a running count of this choice.
@@ -69,10 +65,11 @@ class ChoiceReader:
         if not self._stops.idle:
             shown = self._stops.feed(Piece(text, tokens, logprobs))
             text, tokens, logprobs = shown.text, shown.tokens, shown.logprobs
+            self.cut = self._stops.cut
         if self.cut:
             self.reason = FinishReason.STOP
-        elif (reason := finish_reason(item.get("finish_reason"))) is not None:
-            self.reason = reason
+        elif item.get("finish_reason") is not None:
+            self.reason = finish_reason(item["finish_reason"]) or self.reason
         if not (text or tokens or calls or logprobs):
             return None
         self.shown_tokens += tokens

@@ -53,34 +53,35 @@ class ChunkReader:
         self._ended_before_usage = 0  # choices that had ended when the last usage came
 
     @property
-    def complete(self) -> bool:
-        """Whether every choice has ended, so that only the usage can follow."""
-        return None not in [choice.reason for choice in self._choices]
-
-    @property
     def cut(self) -> bool:
         """Whether a choice was ended here, at a stop sequence: the upstream's usage counts more than was wanted."""
-        return True in [choice.cut for choice in self._choices]
+        return any(choice.cut for choice in self._choices)
 
     @property
     def overrun(self) -> bool:
         """Whether the upstream generates more than it was asked for."""
-        return True in [choice.count.overrun for choice in self._choices if not choice.cut]
-
-    @property
-    def enough(self) -> bool:
-        """Whether nothing that may follow is of use."""
-        return self.done or self.overrun or (self.cut and self.complete)
+        return any(choice.count.overrun for choice in self._choices if not choice.cut)
 
     @property
     def guesses(self) -> bool:
         """Whether tokens of a choice are estimated so far."""
         return any(choice.count.guessed for choice in self._choices if choice.count.tokens)
 
-    @property
-    def progress(self) -> int:
-        """Grows with all output, also with what is held back."""
-        return sum(choice.output_bytes + choice.count.tokens for choice in self._choices)
+    def look(self) -> tuple[int, bool, bool]:
+        """How far the answer is, asked after each event.
+
+        A number that grows with all output, also with what is held back; whether nothing that may follow is of use; and
+        whether every choice has ended, so that only the usage can follow.
+        """
+        progress, overrun, cut, complete = 0, False, False, True
+        for choice in self._choices:
+            progress += choice.output_bytes + choice.count.tokens
+            complete = complete and choice.reason is not None
+            if choice.cut:
+                cut = True
+            elif choice.count.overrun:
+                overrun = True
+        return progress, self.done or overrun or (cut and complete), complete
 
     @property
     def unseen(self) -> list[int]:
@@ -120,16 +121,21 @@ class ChunkReader:
         if error := chunk.get("error") or (chunk if chunk.get("object") == "error" else None):
             raise failure_in_stream(error)
         told = items(chunk.get("choices"))
-        usage = read_usage(chunk.get("usage"))
+        usage = read_usage(chunk["usage"]) if chunk.get("usage") else NOTHING
         exact = self._running_count(chunk, usage) if told else None
-        found = [self._choice(mapping(item)).read(mapping(item), exact) for item in told]
+        found = []
+        for each in told:
+            item = mapping(each)
+            delta = self._choice(item).read(item, exact)
+            if delta is not None:
+                found.append(delta)
         if usage is not NOTHING:
             self._note(usage, alone=not told)
-        return [delta for delta in found if delta is not None]
+        return found
 
     def _choice(self, item: dict[str, Any]) -> ChoiceReader:
         index = item.get("index")
-        number = 0 if index is None else count(index)
+        number = index if type(index) is int and index >= 0 else 0 if index is None else count(index)
         if number is None or number >= len(self._choices):
             raise TargetFailed("the upstream sent a choice that was not asked for", "protocol")
         return self._choices[number]

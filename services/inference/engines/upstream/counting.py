@@ -16,7 +16,7 @@ Output = tuple[str, str, str]  # text, reasoning, calls: each is counted as a te
 class ChoiceCount:
     """One choice's tokens. They never shrink."""
 
-    __slots__ = ("_bytes", "_counter", "_exact", "_logprobs", "_most", "_texts", "tokens")
+    __slots__ = ("_bytes", "_counted", "_counter", "_exact", "_logprobs", "_most", "_texts", "tokens")
 
     def __init__(self, most: int, counter: TokenCounter) -> None:
         """`most`: what was asked for."""
@@ -24,6 +24,7 @@ class ChoiceCount:
         self._most = most
         self._counter = counter
         self._bytes = self._logprobs = 0
+        self._counted = 0  # here, of all texts
         self._exact: int | None = None
         self._texts: dict[int, RunningCount] = {}
 
@@ -34,17 +35,21 @@ class ChoiceCount:
         self._logprobs += logprobs
         if exact is not None:
             self._exact = exact
-        if self._counts_here:
+        if self._exact is None and not self._logprobs:
             for kind, words in enumerate(output):
                 if words:
                     self._count(kind, words)
-        self.tokens = max(self.tokens, min(self._best(), self._most))
+        best = self._exact if self._exact is not None else self._logprobs or self._counted
+        if best > self.tokens:
+            self.tokens = max(self.tokens, min(best, self._most))
 
     def _count(self, kind: int, text: str) -> None:
         running = self._texts.get(kind)
         if running is None:
             running = self._texts[kind] = self._counter.running()
+        before = running.tokens
         running.add(text)
+        self._counted += running.tokens - before
 
     @property
     def _counts_here(self) -> bool:
@@ -54,13 +59,6 @@ class ChoiceCount:
     def guessed(self) -> bool:
         """Whether it is an estimate: counted here, and not with the model's own tokenizer."""
         return self._counts_here and self._counter.estimates
-
-    def _best(self) -> int:
-        if self._exact is not None:
-            return self._exact
-        if self._logprobs:
-            return self._logprobs
-        return sum(text.tokens for text in self._texts.values())
 
     @property
     def overrun(self) -> bool:
