@@ -268,7 +268,7 @@ async def test_an_answer_before_the_whole_request_was_sent_ends_the_connection()
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, http_client() as client:
         for count in (1, 2):
-            got = await asked(client, url, b"x" * 30_000_000)
+            got = await asked(client, url, b"x" * 20_000_000)
             assert (got.status, got.body, got.fault) == (413, b"no", None)
             assert served == count, "the rest of the first request is before no second one"
         leave.set()
@@ -331,21 +331,21 @@ async def test_leaving_closes_what_does_not_end(rest: tuple[bytes, ...]) -> None
 
 
 async def test_pausing_holds_the_upstream_back() -> None:
-    whole = 40_000_000
+    whole = 8_000_000
     head = OK + b"Content-Length: %d\r\n\r\n" % whole
     async with scripted(Script.of(head, *[b"x" * 100_000] * (whole // 100_000))) as site, http_client() as client:
         recorder = sent(client, site.url, data=lambda own: own.call.pause() if len(own.said) == 2 else None)
         await until(lambda: "data" in recorder.said, "the first bytes")
         await asyncio.sleep(0.2)
         held = len(recorder.body)
-        assert held < whole / 4
+        assert held < 1_000_000
         assert len(recorder.said) <= 3
         recorder.call.resume()
         assert len((await recorder.over()).body) == whole
 
 
 async def test_an_awaited_answer_holds_the_upstream_back_until_it_is_read() -> None:
-    whole = 40_000_000
+    whole = 8_000_000
     head = OK + b"Content-Length: %d\r\n\r\n" % whole
     async with scripted(Script.of(head, *[b"x" * 100_000] * (whole // 100_000))) as site, http_client() as client:
         answer, sizes = AwaitedAnswer(), []
