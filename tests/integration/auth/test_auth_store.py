@@ -272,6 +272,14 @@ async def test_many_waits_for_acknowledgements_share_their_looks(store: Store) -
     assert len([each for each in statements if "UPDATE edge_sessions" in each]) <= 2
 
 
+async def test_a_new_key_counts_those_that_are_not_revoked_by_an_index_of_these_alone(sqlite_url: str) -> None:
+    async with open_database(sqlite_url, migrations=MIGRATIONS) as database, database.read() as session:
+        connection = await session.connection()
+        counted = "SELECT count(*) FROM api_keys WHERE account_id = 'a' AND revoked_us IS NULL AND expires_us IS NULL"
+        plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {counted}")).all()
+    assert "USING INDEX api_keys_not_revoked" in str(plan)
+
+
 def record_statements(store: Store) -> list[str]:
     """Every statement from now on."""
     statements: list[str] = []
