@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,21 @@ async def test_an_upstreams_key_in_the_environment_is_not_the_processes(
 async def test_a_tokenizer_that_is_gone_is_said_to_be(processes: CountingProcesses) -> None:
     with pytest.raises(CannotCount):
         await processes.count("ada", "/nowhere/tokenizer.json", {"messages": [], "tools": [], "schema": ""})
+
+
+async def test_what_others_do_while_a_request_waits_for_the_server_is_not_its_cost() -> None:
+    """It waits for what the server says of its context."""
+
+    async def work() -> None:
+        while True:
+            until = time.thread_time() + 0.03
+            while time.thread_time() < until:
+                pass
+            await asyncio.sleep(0)
+
+    async with serving(stream(*HELLO), tokenizer="o200k_base") as (_, engine):
+        working = asyncio.create_task(work())
+        with pytest.raises(ContextTooLong) as caught, spent.reported():
+            await engine.prepare(ask(user("1 " * 1200)))  # counted in place
+        working.cancel()
+    assert float(caught.value.metadata[spent.SPENT]) < 100

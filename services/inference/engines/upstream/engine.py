@@ -142,9 +142,9 @@ class UpstreamEngine:
         check_abilities(request, config.model_id, config.abilities)
         if request.sampling.logprobs and self._lacks_logprobs:
             raise LogprobsIgnored()
+        await self.context.settled()
         with spent.counted():
-            await self.context.settled()
-        body = words.chat_body(request, config.model, self.server, config.unsupported)
+            body = words.chat_body(request, config.model, self.server, config.unsupported)
         count = await self._counter.count(request, body)
         context_length = self.context_length
         if not count.estimated and count.tokens >= context_length:
