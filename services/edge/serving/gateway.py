@@ -1,18 +1,40 @@
-"""What the routes ask of the pipeline (services/edge/serving/pipeline.py gives it; tests give a scripted one)."""
+"""What the endpoints ask of serving: pipeline.py answers, or in tests a script."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.peers.quota.reports import AccountUsage, ReceiptPage
 from services.edge.serving.answer import Answer
 from services.edge.serving.order import AnswerOrder
-from services.edge.serving.pipeline import Caller, ModelInfo
 
-__all__ = ["Caller", "Gateway", "ModelInfo"]
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request: what auth says of the key, and the key's digest."""
+
+    principal: Principal
+    key_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One alias that clients may ask for. `created` is Unix seconds, `context_length` prompt and output tokens."""
+
+    alias: str
+    model: str
+    created: int
+    owned_by: str
+    context_length: int
+    supports_tools: bool
+    supports_vision: bool
+    supports_json: bool
+    ready: bool
 
 
 class Gateway(Protocol):

@@ -28,7 +28,7 @@ from services.edge.serving.ending import Charge, charge_of_failing, charge_of_le
 from services.edge.serving.open_answers import OpenRequest
 from services.edge.serving.order import AnswerOrder
 from services.edge.serving.preparations import Preparations
-from services.edge.serving.recent_refusals import Admission
+from services.edge.serving.recent_refusals import RecentRefusals
 
 log = get_logger(__name__)
 
@@ -77,7 +77,7 @@ class Opening:
         order: AnswerOrder,
         quota: QuotaPeer,
         inference: InferencePeer,
-        admission: Admission,
+        recent_refusals: RecentRefusals,
         clock: Clock,
         preparations: Preparations,
         timings: Timings = DEFAULT_TIMINGS,
@@ -86,7 +86,7 @@ class Opening:
         self._order = order
         self._quota = quota
         self._inference = inference
-        self._admission = admission
+        self._recent_refusals = recent_refusals
         self._clock = clock
         self._preparations = preparations
         self._timings = timings
@@ -261,10 +261,10 @@ class Opening:
         """Remembers what will be refused again; logs what no client can be the cause of."""
         principal = self._entry.principal
         if refused.reason is Reason.RATE_LIMITED:
-            self._admission.full(principal, hold.sent_at, refused)
-            self._admission.denied(principal)
+            self._recent_refusals.full(principal, hold.sent_at, refused)
+            self._recent_refusals.denied(principal)
         elif refused.reason in DENIALS:
-            self._admission.denied(principal)
+            self._recent_refusals.denied(principal)
         else:
             request_id = self._order.request_id
             log.error("reserve_refused", reason=f"REASON_{refused.reason}", detail=detail, request_id=request_id)

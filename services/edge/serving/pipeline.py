@@ -13,7 +13,6 @@ from servicekit.observability.logging import get_logger
 from servicekit.rpc.client import Peer
 from servicekit.timer_wheel import TimerWheel
 from services.edge.peers.auth.peer import AuthPeer
-from services.edge.peers.auth.principals import Principal
 from services.edge.peers.errors import Failure
 from services.edge.peers.inference.peer import Channels, InferencePeer
 from services.edge.peers.metrics import CACHE_HITS
@@ -24,6 +23,7 @@ from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.serving import metrics
 from services.edge.serving.answer import Answer
+from services.edge.serving.credential import key_of
 from services.edge.serving.errors import (
     CredentialFault,
     CredentialInvalid,
@@ -33,42 +33,18 @@ from services.edge.serving.errors import (
     Restarting,
 )
 from services.edge.serving.first_progress import FirstProgress
+from services.edge.serving.gateway import Caller, ModelInfo
 from services.edge.serving.live_answer import LiveAnswer
 from services.edge.serving.model_catalogue import ModelCatalogue
 from services.edge.serving.open_answers import OpenRequest, Running, Upload
 from services.edge.serving.opening import Opening
 from services.edge.serving.order import AnswerOrder
 from services.edge.serving.preparations import Preparations
-from services.edge.serving.recent_refusals import Admission
+from services.edge.serving.recent_refusals import RecentRefusals
 
 log = get_logger(__name__)
 
 FIRST_CONTACT_INTERVAL = 0.05  # seconds between looks, until the edge has served for the first time
-SCHEME = "bearer "
-KEY_LONGEST = 200  # characters of a credential that are looked at
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who sent a request: what auth says of the key, and the key's digest."""
-
-    principal: Principal
-    key_digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """One alias that clients may ask for. `created` is Unix seconds, `context_length` prompt and output tokens."""
-
-    alias: str
-    model: str
-    created: int
-    owned_by: str
-    context_length: int
-    supports_tools: bool
-    supports_vision: bool
-    supports_json: bool
-    ready: bool
 
 
 @dataclass(frozen=True)
@@ -116,7 +92,7 @@ class Pipeline:
             peers.quota, clock, edge_name=edge_name, max_unfinished=max_unfinished_holds, timings=timings
         )
         self._inference = InferencePeer(peers.inference, clock, edge_name=edge_name, timings=timings)
-        self._admission = Admission(clock)
+        self._recent_refusals = RecentRefusals(clock)
         self._catalogue = ModelCatalogue(_info)
         self._leaving = self._draining = False
         self._greeting: asyncio.Task[None] | None = None
@@ -203,7 +179,7 @@ class Pipeline:
 
         Raises Unauthenticated (no key, not well-formed, expired), Unavailable when auth is not to be trusted now.
         """
-        key = _credential(authorization)
+        key = key_of(authorization)
         digest = key_format.digest(key)
         principal = self._auth.remembered(digest)
         if principal is not None:
@@ -218,7 +194,7 @@ class Pipeline:
         caller = self.remembered(authorization)
         if caller is not None:
             return caller
-        digest = key_format.digest(_credential(authorization))
+        digest = key_format.digest(key_of(authorization))
         return Caller(await self._auth.authenticate(digest), digest)
 
     def uploading(self, caller: Caller, end: Callable[[Failure], None]) -> Upload:
@@ -252,7 +228,7 @@ class Pipeline:
             order,
             self._quota,
             self._inference,
-            self._admission,
+            self._recent_refusals,
             self._clock,
             self._preparations,
             self._timings,
@@ -275,7 +251,7 @@ class Pipeline:
             raise Restarting(retry_after=1.0)
         principal = await self._auth.authenticate(caller.key_digest)
         # No await from here on, so a revocation finds the request.
-        self._admission.check(principal)
+        self._recent_refusals.check(principal)
         self._quota.link_of(principal.account_id)
         seconds_left = max(0.0, deadline - self._clock.monotonic())
         return OpenRequest(self._running, principal, caller.key_digest, seconds_left, self._timers)
@@ -285,18 +261,6 @@ class Pipeline:
         if not models:
             raise ModelsUnknown
         return models
-
-
-def _credential(authorization: str | None) -> str:
-    """The key in "Bearer <key>" (RFC 6750; the scheme's case is free). Raises CredentialInvalid."""
-    if not authorization:
-        raise CredentialInvalid(CredentialFault.MISSING)
-    if authorization[: len(SCHEME)].lower() != SCHEME:
-        raise CredentialInvalid(CredentialFault.SCHEME)
-    key = authorization[len(SCHEME) :].strip()
-    if not key.startswith(key_format.PREFIX) or len(key) > KEY_LONGEST:
-        raise CredentialInvalid(CredentialFault.KEY)
-    return key
 
 
 def _info(model: inference_pb2.Model) -> ModelInfo:

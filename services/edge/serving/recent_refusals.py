@@ -1,7 +1,7 @@
 """What the edge remembers of quota's refusals, so that a limited or broke account cannot make inference work.
 
-Every reservation needs a prompt that inference has rendered and counted. A refusal that must come again is therefore
-given here, before anything is asked of anybody (docs/money.md).
+Every reservation needs a prompt that inference has rendered and counted. A refusal that would come again is therefore
+given here, before any service is asked (docs/money.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DENIALS = 10  # times its limit that an account may be denied within a minute be
 
 @dataclass(slots=True)
 class _Full:
-    """A full window: until when, and what was said."""
+    """A full window: until when, and where the account stood."""
 
     until: float  # monotonic seconds
     version: int  # of the limits that were in force
@@ -39,8 +39,8 @@ class _Denied:
     count: int
 
 
-class Admission:
-    """Answers 429 itself until the moment that quota told, never longer: it counts from *sending* the reservation."""
+class RecentRefusals:
+    """Refuses by itself until the moment that quota gave, never longer: it counts from *sending* the reservation."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

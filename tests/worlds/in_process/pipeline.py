@@ -20,8 +20,9 @@ from services.edge.peers.streaming.state import StreamState
 from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 from services.edge.process.connect import Dial
 from services.edge.serving.answer import Answer, Batch, Delta
+from services.edge.serving.gateway import Caller
 from services.edge.serving.order import AnswerOrder
-from services.edge.serving.pipeline import Caller, Peers, Pipeline
+from services.edge.serving.pipeline import Peers, Pipeline
 from services.edge.serving.preparations import Preparations
 from tests.fakes_engine import EDGE_TOKEN, OPERATOR_TOKEN, RunningInference, ScriptedEngine, start_inference
 from tests.worlds.in_process.scripted_auth import ScriptedAuth

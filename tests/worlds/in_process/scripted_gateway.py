@@ -19,8 +19,8 @@ from services.edge.serving.errors import (
     ModelUnknown,
     TooManyAnswers,
 )
+from services.edge.serving.gateway import Caller, ModelInfo
 from services.edge.serving.order import AnswerOrder
-from services.edge.serving.pipeline import Caller, ModelInfo
 
 KEY = "mghp_test"
 ALIASES = ("muh-chat", "gpt-3.5-turbo", "gpt-4o-mini", "gpt-4o")

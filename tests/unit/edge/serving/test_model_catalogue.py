@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from services.edge.endpoints.models.page import ModelPage
+from services.edge.serving.gateway import ModelInfo
 from services.edge.serving.model_catalogue import ModelCatalogue
-from services.edge.serving.pipeline import ModelInfo
 
 
 def info(name: str) -> ModelInfo:
