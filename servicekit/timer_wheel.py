@@ -96,6 +96,8 @@ class TimerWheel:
         before, self._passed = self._passed, int(now / self._tick)
         for tick in range(before + 1, self._passed + 1):
             for deadline in list(self._buckets.get(tick, ())):
+                if deadline.bucket != tick:  # another one's expiry cancelled or moved it
+                    continue
                 self.drop(deadline)
                 if deadline.at > now:
                     self.put(deadline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from servicekit.timer_wheel import TimerWheel
+from servicekit.timer_wheel import Deadline, TimerWheel
 
 TICK = 0.01
 
@@ -86,3 +86,17 @@ async def test_a_wheel_that_has_stood_still_begins_again() -> None:
     await asyncio.sleep(0.05)
     wheel.start(0.01, lambda: expired.note("second"))
     await expired.wait("second")
+
+
+async def test_one_that_is_cancelled_by_another_of_its_tick_does_not_expire() -> None:
+    wheel, expired = TimerWheel(tick=0.01), list[str]()
+    deadlines: dict[str, Deadline] = {}
+
+    def expire(name: str, other: str) -> None:
+        expired.append(name)
+        deadlines[other].cancel()
+
+    deadlines["a"] = wheel.start(0.005, lambda: expire("a", "b"))
+    deadlines["b"] = wheel.start(0.005, lambda: expire("b", "a"))
+    await asyncio.sleep(0.05)
+    assert len(expired) == 1
