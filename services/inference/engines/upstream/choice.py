@@ -133,7 +133,7 @@ def _logprob(value: Any) -> TokenLogprob | None:
 
 def _utf8(token: str, told: Any) -> bytes:
     try:
-        return token.encode() if told is None else bytes(told)
+        return bytes(told) if isinstance(told, list) else token.encode()
     except (TypeError, ValueError):
         return token.encode()
 
