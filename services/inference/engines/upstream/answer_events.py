@@ -117,6 +117,9 @@ class AnswerEvents:
         except TargetFailed as error:
             self._over(error)
             return
+        except (TypeError, ValueError):  # nested too deeply to be written again, say
+            self._over(TargetFailed("the upstream sent an answer that cannot be read", "protocol"))
+            return
         self._on_events(events)
         self._over(None)
 
