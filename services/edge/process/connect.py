@@ -6,7 +6,7 @@ from servicekit.errors import StartupError
 from servicekit.rpc.client import Peer, check_plaintext, connect
 from servicekit.settings import read_secret
 from servicekit.tls.directory import TlsDirectory, open_tls
-from services.edge.peers.inference.peer import LARGE_MESSAGE, Channels
+from services.edge.peers.inference.peer import LARGE_MESSAGE, SESSION_MESSAGE, Channels
 from services.edge.peers.streaming.replicas import Replicas
 from services.edge.peers.streaming.resolver import Resolver
 from services.edge.serving.pipeline import Peers
@@ -47,7 +47,9 @@ class Dial:
 
     def inference(self, address: str) -> Channels:
         """To a replica of inference."""
-        small = connect(address, token=self._token, service="inference", tls=self._tls)
+        small = connect(
+            address, token=self._token, service="inference", tls=self._tls, max_message_bytes=SESSION_MESSAGE
+        )
         large = connect(address, token=self._token, service="inference", tls=self._tls, max_message_bytes=LARGE_MESSAGE)
         return Channels(small, large)
 

@@ -27,6 +27,8 @@ from services.edge.peers.timings import DEFAULT_TIMINGS, Timings
 log = get_logger(__name__)
 
 LARGE = 256 * 1024  # bytes of a request above which it goes through the unary Prepare
+# Bytes of one message of a Session: what an engine gives at once may bring the log probabilities of a whole answer.
+SESSION_MESSAGE = 16 * 1024 * 1024
 LARGE_MESSAGE = 64 * 1024 * 1024  # that channel's message limit
 MODELS_INTERVAL = 10.0  # seconds between questions for the models …
 UNREADY_INTERVAL = 1.0  # … and while one is not ready, or there was no answer
