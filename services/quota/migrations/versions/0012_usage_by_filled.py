@@ -58,7 +58,8 @@ def upgrade() -> None:
         upto = connection.execute(sa.text("SELECT upto FROM usage_by_filled")).scalar_one()
         while upto is not None:
             upto = connection.exec_driver_sql(POSTGRES_STEP.format(upto=upto.hex())).scalar()
-        op.execute("DROP TABLE usage_by_filled")
+    # In the transaction that notes this revision: without the place, a start after a crash would add everything again.
+    op.execute("DROP TABLE usage_by_filled")
 
 
 def _fill_sqlite(connection: Connection) -> None:
