@@ -73,7 +73,7 @@ class Exchange:
         self.unread: Callable[[], bool] = scope.get("muhgpt.unread", _nothing_unread)
         self._client = scope.get("client")
         self._when_written: WhenWritten | None = scope.get("muhgpt.when_written")
-        self._writer: Writer | None = scope.get("muhgpt.writer")
+        self._writer: Writer | None = scope.pop("muhgpt.writer", None)  # which holds the scope
         self.request_id = request_id
         self.method: str = scope["method"]
         self.route = "unknown"  # the route's template: paths may hold anything, secrets too

@@ -12,7 +12,6 @@ from servicekit.clock import Clock, SystemClock
 from servicekit.observability import tracing
 from servicekit.observability.logging import get_logger
 from servicekit.observability.metrics import tell_build
-from servicekit.process.collector import settle_collector
 from servicekit.timer_wheel import TimerWheel
 from services.edge.app import EdgeApp
 from services.edge.endpoints.endpoint import HotLimits
@@ -56,7 +55,6 @@ async def serve(
     asked = _asked_to_stop(server, parent)
     await pipeline.start()
     parser.start()
-    settle_collector()
     try:
         serving = asyncio.create_task(server.run_on(listener))
         stopping = asyncio.create_task(asked.wait())

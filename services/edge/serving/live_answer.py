@@ -95,7 +95,9 @@ class LiveAnswer:
             raise RuntimeError("the answer was closed while it was delivered")
         await self._until_charged()
         self._moved(Event.GIVE)
-        return Batch(self._tail, self._usage, None if self._streamed else self._hold.confirm)
+        batch = Batch(self._tail, self._usage, None if self._streamed else self._hold.confirm)
+        self._let_go()
+        return batch
 
     def look(self) -> None:
         """Something changed: output has come, the hold has slid, or the sink takes more. Never raises: it runs in the
@@ -260,9 +262,14 @@ class LiveAnswer:
     def _let_go(self) -> None:
         self._sink = None
         forget_output(self.generation, self._hold)
+        self.generation.report_to(_nothing)
         self._wakeup.set()
 
     def _moved(self, event: Event) -> bool:
         """Whether the event changed the state; most ends come second to another."""
         before, self.state = self.state, move(TRANSITIONS, self.state, event)
         return self.state is not before
+
+
+def _nothing() -> None:
+    """Whom nothing is reported to any more: an answer that is over is in no cycle of references."""
