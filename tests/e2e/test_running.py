@@ -60,7 +60,7 @@ def test_killing_the_llama_worker_ends_the_stream_it_had_and_it_is_back_within_s
     account = own.account()
     worker = own.llama_worker()
     with own.openai(account.key) as client, ThreadPoolExecutor(3) as pool:
-        stream = client.chat.completions.create(**LONG, stream=True)
+        stream = client.chat.completions.create(**LONG, n=8, stream=True)  # is not over before the worker is stopped
         waiting: list[Future[int]] = [pool.submit(outcome, client) for _ in range(3)]
         next(stream)
         worker.send_signal(signal.SIGSTOP)  # so that what is running now is running still when the worker dies

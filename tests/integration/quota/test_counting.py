@@ -150,7 +150,7 @@ async def test_requests_beside_a_count_make_no_difference(books: Books, large: b
     async def spend(account: str) -> None:
         number = 0
         while not stopped.is_set():
-            operation = reserve(f"{account}{number}", account, rpm=10**6, made_us=books.clock.now_us())
+            operation = reserve(f"{account}{number}", account, rpm=10**6, version=2, made_us=books.clock.now_us())
             assert isinstance((await patiently(books.store, operation))[0], Reserved)
             await patiently(books.store, Settle(operation.hold_id, 5))
             books.clock.advance(1)
