@@ -122,11 +122,14 @@ class LiveAnswer:
     def _push(self, sink: Sink) -> None:
         """Hands on what the engine sent and the hold covers, in order. What a stream delivers is written before it is
         charged: the end is looked at after that."""
-        deltas = self._take() if sink.ready else []
+        deltas: list[Delta] = []
+        if sink.ready:
+            self._note_written()
+            deltas = self._take()
         if deltas:
             sink.write(deltas)
-            if self._streamed:
-                self._written = self._delivered
+            if sink.ready:
+                self._note_written()
         waiting = self.generation.events
         event = waiting[0] if waiting else None
         if isinstance(event, inference_pb2.Finished):
@@ -137,6 +140,11 @@ class LiveAnswer:
             self._cut()
         if self.state is State.RUNNING and self._hold.runs_low(self._delivered, self._lease.window_tokens, self._most):
             self._hold.progress(self._reached(), self._written)
+
+    def _note_written(self) -> None:
+        """What a client that does not read has not taken counts once it has: the hold slides no further ahead of it."""
+        if self._streamed:
+            self._written = self._delivered
 
     def _take(self) -> list[Delta]:
         """The deltas that the hold covers."""
