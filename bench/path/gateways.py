@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from bench.processes import cpu_seconds
 from muhgpt.auth.v1 import auth_pb2
 from muhgpt_cli.commands.accounts import create_account
 from muhgpt_cli.operator_client import Operator
@@ -54,25 +53,7 @@ class Gateway:
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time used so far, by service; threads and child processes included."""
-        return {name: sum(map(_cpu, _family(pid))) for name, pid in self.families.items()}
-
-    def memory_mib(self) -> float:
-        """Private memory of all its processes."""
-        members = [each for pid in self.families.values() for each in _family(pid)]
-        return float(sum(each.memory_full_info().uss for each in members)) / 2**20
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
-
-
-def _cpu(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
+        return {name: cpu_seconds(pid) for name, pid in self.families.items()}
 
 
 @contextmanager
