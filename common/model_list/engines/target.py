@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,11 @@ class Surroundings:
     order: int = 1
 
 
-class EngineEntry(BaseModel):
+class EngineEntry(BaseModel, ABC):
     """One kind of engine: the fields that it needs, and the target that they make. `engine` is a Literal: its name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def target(self, around: Surroundings) -> Target:
         """The target that this entry describes."""
-        raise NotImplementedError
